@@ -1,0 +1,113 @@
+//! The validated configuration: what should exist.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use certwell_proto::{CertificateName, FleetName, HostName, Identifier};
+
+/// Everything that the files declare, checked as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[issuer]`.
+    pub issuer: Issuer,
+    /// `[renewal]`.
+    pub renewal: Renewal,
+    /// `[authority.NAME]`.
+    pub authorities: BTreeMap<String, Authority>,
+    /// `[host.NAME]`.
+    pub hosts: BTreeMap<HostName, Host>,
+    /// `[certificate.NAME]`.
+    pub certificates: BTreeMap<CertificateName, Certificate>,
+}
+
+/// How the daemon runs; a change of this section needs a restart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issuer {
+    /// The fleet's name, fixed by `init`.
+    pub fleet: FleetName,
+    /// Where the store lives.
+    pub state_directory: PathBuf,
+    /// Where agents connect; one or more.
+    pub listen: Vec<SocketAddr>,
+    /// `host:port` as agents reach it.
+    pub endpoints: Vec<String>,
+    /// The Unix socket behind `certwell`.
+    pub admin_socket: PathBuf,
+    /// A group whose members may use the socket, beside root and the daemon's own user.
+    pub admin_group: Option<String>,
+    /// File with the key-encryption key; a systemd credential named `certwell-kek` goes before it.
+    pub key_encryption_key: PathBuf,
+}
+
+/// When certificates are renewed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Renewal {
+    /// The fraction of its lifetime after which a certificate is renewed, 0.1 to 0.9; two thirds by default.
+    pub at_fraction: f64,
+    /// How long silent hosts are waited for in a preflight; paced by what life remains. 30 s by default.
+    pub preflight_wait: Duration,
+    /// The first pause after a failed order; doubles up to `retry_max`; both paced. A minute by default.
+    pub retry_first: Duration,
+    /// The longest pause. 6 hours by default.
+    pub retry_max: Duration,
+}
+
+/// An ACME CA.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Authority {
+    /// Its directory, an https URL.
+    pub directory: String,
+    /// `mailto:` URLs.
+    pub contact: Vec<String>,
+    /// What the CA's own HTTPS and the chains that it issues are checked against.
+    pub roots: Roots,
+    /// The port on which it validates HTTP-01: 80, but for test CAs.
+    pub http_01_port: u16,
+}
+
+/// A set of root certificates.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Roots {
+    /// The operating system's.
+    System,
+    /// DER, read from a PEM file when the configuration was loaded; never empty.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its certificates.
+        certificates: Vec<Vec<u8>>,
+    },
+}
+
+/// A machine that may join.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Host {
+    /// Selected by `label:NAME`.
+    pub labels: Vec<String>,
+}
+
+/// A managed certificate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Certificate {
+    /// What it covers; the certificate's own name by default; in the order declared.
+    pub identifiers: Vec<Identifier>,
+    /// The hosts that need it, labels resolved; sorted.
+    pub hosts: Vec<HostName>,
+    /// The hosts that answer its challenges; `hosts` by default; sorted.
+    pub challenge_hosts: Vec<HostName>,
+    /// In order of preference; all of them by default, in the order of their names.
+    pub authorities: Vec<String>,
+    /// What its private key is.
+    pub key_type: KeyType,
+}
+
+/// Kinds of private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyType {
+    /// NIST P-256.
+    #[default]
+    EcdsaP256,
+    /// NIST P-384.
+    EcdsaP384,
+    /// RSA of 2048 bits.
+    Rsa2048,
+}

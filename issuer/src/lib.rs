@@ -1,0 +1,5 @@
+//! The certwell issuer.
+
+pub mod config;
+pub mod plan;
+pub mod store;

@@ -1,0 +1,89 @@
+//! All that the issuer knows at one instant: what offers, status and explanations are computed from.
+
+use std::collections::BTreeMap;
+
+use certwell_proto::{CertificateName, FleetName, Generation, HostName, Lineage};
+use jiff::Timestamp;
+
+use crate::{
+    config::Config,
+    store::{HostRecord, Issued, Observation},
+};
+
+/// The fleet as the registry task knows it.
+#[derive(Debug, Clone)]
+pub struct FleetFacts {
+    /// Its name.
+    pub fleet: FleetName,
+    /// The store's.
+    pub lineage: Lineage,
+    /// The last good configuration.
+    pub config: std::sync::Arc<Config>,
+    /// Why a newer edit of the configuration was refused.
+    pub config_problem: Option<String>,
+    /// `certwell pause` without a name.
+    pub paused: bool,
+    /// Every certificate that is declared.
+    pub certificates: BTreeMap<CertificateName, CertificateFacts>,
+    /// Every host that is declared.
+    pub hosts: BTreeMap<HostName, HostFacts>,
+    /// JWK thumbprint of each authority's account, by the authority's name.
+    pub thumbprints: BTreeMap<String, String>,
+}
+
+/// One declared certificate.
+#[derive(Debug, Clone, Default)]
+pub struct CertificateFacts {
+    /// `certwell pause NAME`.
+    pub paused: bool,
+    /// The newest issued generation, and when its being current began.
+    pub issued: Option<Issued>,
+    /// Where its next issuance stands.
+    pub order: OrderFacts,
+    /// The latest from each host, declared for it or not.
+    pub observations: BTreeMap<HostName, Observation>,
+}
+
+/// Where the next issuance of a certificate stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OrderFacts {
+    /// What it is doing.
+    pub stage: OrderStage,
+    /// In the way, one sentence.
+    pub problem: Option<String>,
+    /// When it next does something by itself; `None` while it is under way.
+    pub next_at: Option<Timestamp>,
+    /// Failed attempts in a row.
+    pub failures: u32,
+}
+
+/// The stages of an issuance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OrderStage {
+    /// Nothing is due.
+    #[default]
+    Idle,
+    /// Its hosts are asked whether their nginx would answer the CA.
+    Preflight,
+    /// The CA has the order; generation being made.
+    Ordered(Generation),
+    /// The CA validates.
+    Challenge(Generation),
+    /// Validated; the CA signs.
+    Finalizing(Generation),
+    /// Failed, or held up by the preflight; tried again at `next_at`.
+    Waiting,
+}
+
+/// One declared host.
+#[derive(Debug, Clone, Default)]
+pub struct HostFacts {
+    /// Its record, once it has enrolled.
+    pub record: Option<HostRecord>,
+    /// Whether its stream is open now.
+    pub connected: bool,
+    /// When it last spoke to us.
+    pub last_seen: Option<Timestamp>,
+    /// What it says is in the way on the whole host.
+    pub problem: Option<String>,
+}

@@ -1,0 +1,3 @@
+//! Every decision of the issuer, as pure functions: facts and `now` in, steps out.
+
+pub mod facts;

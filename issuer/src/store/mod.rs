@@ -1,0 +1,160 @@
+//! What happened, kept durably: the trait, its records, and the two stores that implement it.
+//!
+//! ```text
+//! record    the records that go in and out
+//! sqlite    the store of a real issuer: one writer connection, WAL, synchronous=FULL
+//! memory    for tests: the same behaviour, nothing on disk
+//! sealing   AES-256-GCM around every secret before it reaches a database
+//! keys      the key-encryption key and the recovery key
+//! ```
+//!
+//! Every method is one transaction: when it returns, its effect survives a power cut. One conformance suite
+//! (`tests/store.rs`) holds for every implementation.
+
+pub mod keys;
+pub mod memory;
+pub mod record;
+pub mod sealing;
+pub mod sqlite;
+
+use certwell_proto::{CertificateName, Generation, HostName, Lineage};
+use jiff::Timestamp;
+
+pub use record::{
+    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
+    PendingOrder, TokenRecord,
+};
+
+/// Why the store couldn't do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is damaged, or isn't ours.
+    #[error("the database {path} can't be used: {problem}; restore it from a backup")]
+    Corrupt {
+        /// The database's file.
+        path: String,
+        /// What was found.
+        problem: String,
+    },
+    /// Another issuer holds the state directory.
+    #[error("another certwell-issuer is using the state directory {path}; stop it first")]
+    InUse {
+        /// The state directory.
+        path: String,
+    },
+    /// The key-encryption key doesn't open the data key, or a secret fails its check.
+    #[error("can't unseal {what}: {problem}")]
+    Unseal {
+        /// Which secret.
+        what: String,
+        /// Why.
+        problem: String,
+    },
+    /// It contradicts what is stored.
+    #[error("{0}")]
+    Conflict(String),
+    /// The file system or the database engine failed.
+    #[error("the store failed")]
+    Io(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Result of a store's method.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The store of one issuer.
+#[async_trait::async_trait]
+pub trait Store: Send + Sync + 'static {
+    // --- lineage and identity of the fleet ---
+
+    /// The lineage that this store began with.
+    async fn lineage(&self) -> Result<Lineage>;
+    /// The fleet CA, its key unsealed.
+    async fn fleet_ca(&self) -> Result<FleetCa>;
+
+    // --- ACME accounts, by the authority's directory URL ---
+
+    /// The account for this directory, if one was begun.
+    async fn account(&self, directory: &str) -> Result<Option<Account>>;
+    /// Every account.
+    async fn accounts(&self) -> Result<Vec<Account>>;
+    /// Inserts or replaces the account of its directory: first with the key alone, before `newAccount`, then
+    /// with its URL.
+    async fn put_account(&self, account: &Account) -> Result<()>;
+
+    // --- orders: intent, URL, bundle, in that order ---
+
+    /// Commits the intent to issue, before `newOrder`. Conflict when an unfinished one exists for the
+    /// certificate, or its generation isn't higher than every stored one.
+    async fn begin_order(&self, intent: &Intent) -> Result<()>;
+    /// The unfinished order of each certificate.
+    async fn pending_orders(&self) -> Result<Vec<PendingOrder>>;
+    /// Commits the order's URL, before any challenge is answered.
+    async fn order_placed(&self, certificate: &CertificateName, generation: Generation, url: &str) -> Result<()>;
+    /// Commits that the order is dead: the intent stays, its URL is cleared, the failure is counted.
+    async fn order_failed(
+        &self,
+        certificate: &CertificateName,
+        generation: Generation,
+        failure: &OrderFailure,
+    ) -> Result<()>;
+    /// Drops an unfinished intent whose identifiers or key type the configuration no longer asks for.
+    async fn abandon_order(&self, certificate: &CertificateName, generation: Generation) -> Result<()>;
+    /// Commits the issued bundle and ends its order, in one transaction.
+    async fn finish_order(&self, issued: &Issued) -> Result<()>;
+
+    // --- bundles ---
+
+    /// The newest issued generation of each certificate; private keys stay sealed and are left out.
+    async fn newest_issued(&self) -> Result<Vec<Issued>>;
+    /// One issued generation with its private key, unsealed.
+    async fn bundle(
+        &self,
+        certificate: &CertificateName,
+        generation: Generation,
+    ) -> Result<Option<certwell_proto::Bundle>>;
+    /// Removes all but the newest `keep` generations of every certificate; returns how many went.
+    async fn prune_bundles(&self, keep: u32) -> Result<u64>;
+
+    // --- hosts, tokens ---
+
+    /// Stores a token's hash, voiding older unused tokens of the same host.
+    async fn put_token(&self, token: &TokenRecord) -> Result<()>;
+    /// The token with this hash, used or not.
+    async fn token(&self, hash: &[u8; 32]) -> Result<Option<TokenRecord>>;
+    /// In one transaction: marks the token as used by this bound key and stores the host's identity. Conflict
+    /// when another bound key used the token already.
+    async fn enroll(&self, token_hash: &[u8; 32], enrolled: &Enrolled) -> Result<()>;
+    /// All hosts that ever enrolled.
+    async fn hosts(&self) -> Result<Vec<HostRecord>>;
+    /// Inserts or replaces a host's record.
+    async fn put_host(&self, host: &HostRecord) -> Result<()>;
+    /// Voids all unused tokens of a host; returns how many.
+    async fn void_tokens(&self, host: &HostName) -> Result<u64>;
+
+    // --- observed state ---
+
+    /// Replaces these observations, in one transaction.
+    async fn put_observations(&self, observations: &[Observation]) -> Result<()>;
+    /// All observations.
+    async fn observations(&self) -> Result<Vec<Observation>>;
+    /// Forgets everything observed on a host.
+    async fn forget_host(&self, host: &HostName) -> Result<()>;
+
+    // --- events and switches ---
+
+    /// Appends an event and returns its id, higher than every earlier one.
+    async fn add_event(&self, event: &EventRecord) -> Result<u64>;
+    /// Events after `after`, oldest first; when `last` is set only the newest that many.
+    async fn events(
+        &self,
+        after: u64,
+        certificate: Option<&CertificateName>,
+        last: Option<u32>,
+    ) -> Result<Vec<EventRecord>>;
+    /// Removes events older than `before`; returns how many went.
+    async fn prune_events(&self, before: Timestamp) -> Result<u64>;
+    /// Paused certificates; `None` in the list is the whole fleet.
+    async fn paused(&self) -> Result<Vec<Option<CertificateName>>>;
+    /// Sets or clears a pause.
+    async fn set_paused(&self, certificate: Option<&CertificateName>, paused: bool) -> Result<()>;
+}

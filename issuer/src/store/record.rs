@@ -1,0 +1,177 @@
+//! The records that go into the store and come out.
+
+use certwell_proto::{CertificateName, Generation, HostName, Identifier, Secret, v1};
+use jiff::Timestamp;
+
+/// The CA that signs identities of the fleet.
+#[derive(Debug, Clone)]
+pub struct FleetCa {
+    /// Name of the fleet.
+    pub fleet: certwell_proto::FleetName,
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// PKCS#8, DER, sealed at rest.
+    pub key: Secret,
+}
+
+/// An ACME account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Directory URL of its authority.
+    pub directory: String,
+    /// PKCS#8, DER, sealed at rest.
+    pub key: Secret,
+    /// `None` until the CA answered `newAccount`.
+    pub url: Option<String>,
+    /// JWK thumbprint of the key, base64url (RFC 7638).
+    pub thumbprint: String,
+}
+
+/// What an order is going to be about, committed before the CA hears of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The managed certificate.
+    pub certificate: CertificateName,
+    /// The generation that it will make.
+    pub generation: Generation,
+    /// What the CSR asks for.
+    pub identifiers: Vec<Identifier>,
+    /// The authority's name in the configuration.
+    pub authority: String,
+    /// The authority's directory URL.
+    pub directory: String,
+    /// PKCS#8, DER, sealed at rest.
+    pub private_key: Secret,
+    /// PKCS#10, DER: the only CSR that this order may be finalized with.
+    pub csr: Vec<u8>,
+    /// DER of the leaf that it replaces (RFC 9773), if any.
+    pub replaces: Option<Vec<u8>>,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// An intent that has not ended, and how far it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingOrder {
+    /// What it is about.
+    pub intent: Intent,
+    /// The order's URL, once the CA gave it.
+    pub url: Option<String>,
+    /// Failed attempts, oldest first, of the last day.
+    pub failures: Vec<OrderFailure>,
+}
+
+/// How an attempt at an order failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderFailure {
+    /// When.
+    pub at: Timestamp,
+    /// Whether the CA had tried to validate: these are what CAs limit per name and hour.
+    pub validation: bool,
+    /// One sentence.
+    pub problem: String,
+    /// The CA's `Retry-After`, as an instant.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// One issued generation, without its private key (that stays sealed beside it).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// The managed certificate.
+    pub certificate: CertificateName,
+    /// Its generation.
+    pub generation: Generation,
+    /// What its leaf covers.
+    pub identifiers: Vec<Identifier>,
+    /// The authority's name in the configuration.
+    pub authority: String,
+    /// DER, leaf first.
+    pub fullchain: Vec<Vec<u8>>,
+    /// DER of the root that it was verified to.
+    pub root: Vec<u8>,
+    /// Of the leaf.
+    pub not_before: Timestamp,
+    /// Of the leaf.
+    pub not_after: Timestamp,
+    /// When the bundle was stored.
+    pub at: Timestamp,
+}
+
+/// A join token; of its secret only the hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// SHA-256 of the secret.
+    pub hash: [u8; 32],
+    /// The host that may join with it.
+    pub host: HostName,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// SHA-256 of the bound key that used it; `None` while unused.
+    pub used_by: Option<[u8; 32]>,
+    /// Voided by a newer token, by `hosts retire`, or by a restore.
+    pub void: bool,
+}
+
+/// A host with an identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRecord {
+    /// Its name.
+    pub name: HostName,
+    /// SubjectPublicKeyInfo, DER.
+    pub bound_key: Vec<u8>,
+    /// DER of its newest identity certificate.
+    pub identity: Vec<u8>,
+    /// SHA-256 of the CSR's public key that `identity` answers: the same key gets the same answer.
+    pub identity_key: [u8; 32],
+    /// Identities issued before this instant are refused (`hosts revoke`).
+    pub revoked: Option<Timestamp>,
+    /// Out for good.
+    pub retired: bool,
+    /// What it says of itself.
+    pub info: v1::HostInfo,
+    /// When it last spoke to us.
+    pub last_seen: Option<Timestamp>,
+}
+
+/// What an enrollment stores.
+#[derive(Debug, Clone)]
+pub struct Enrolled {
+    /// The host as it is from now on.
+    pub host: HostRecord,
+    /// SHA-256 of its bound key.
+    pub bound_key_hash: [u8; 32],
+}
+
+/// The latest facts of one certificate on one host, with the issuer's receipt times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// The host.
+    pub host: HostName,
+    /// The managed certificate.
+    pub certificate: CertificateName,
+    /// Facts, each with its generation and times; `desired` and `state` are not kept here.
+    pub facts: v1::HostCertificateStatus,
+    /// How the last install ended, and of which generation.
+    pub outcome: v1::Outcome,
+    /// The generation that `outcome` is about.
+    pub outcome_generation: Generation,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRecord {
+    /// 0 before it is stored.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Which kind.
+    pub kind: v1::EventKind,
+    /// About which certificate, if one.
+    pub certificate: Option<CertificateName>,
+    /// About which host, if one.
+    pub host: Option<HostName>,
+    /// About which generation; none for other things.
+    pub generation: Generation,
+    /// One sentence.
+    pub text: String,
+}

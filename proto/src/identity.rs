@@ -1,0 +1,180 @@
+//! Who a certificate of the fleet CA says its bearer is.
+
+use std::{fmt, str::FromStr};
+
+use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
+
+use crate::{FieldError, FleetName, HostName, JoinToken};
+
+/// The DNS name in the issuer's certificate, verified whatever address was dialled.
+pub const SERVER_NAME: &str = "issuer.certwell.internal";
+
+/// What an identity may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Watch, fetch and report for its own host.
+    Agent,
+    /// Everything behind the `certwell` command.
+    Admin,
+    /// The server.
+    Issuer,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Admin => "admin",
+            Self::Issuer => "issuer",
+        }
+    }
+}
+
+/// `certwell://FLEET/{agent,admin,issuer}/NAME`, the SAN URI of an identity certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The fleet that it belongs to.
+    pub fleet: FleetName,
+    /// What it may do.
+    pub role: Role,
+    /// A host's name for agents.
+    pub name: HostName,
+}
+
+impl Identity {
+    /// The one identity in a certificate's SAN URIs.
+    ///
+    /// # Errors
+    /// When it can't be read, or holds none or several.
+    pub fn of_certificate(der: &[u8]) -> Result<Self, FieldError> {
+        let wrong = |problem: &str| FieldError::new("identity certificate", problem);
+        let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(der)
+            .map_err(|_| wrong("is not an X.509 certificate"))?;
+        let san = parsed
+            .subject_alternative_name()
+            .map_err(|_| wrong("its SAN extension can't be read"))?
+            .ok_or_else(|| wrong("has no SAN extension"))?;
+        let mut uris = san.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        });
+        match (uris.next(), uris.next()) {
+            (Some(uri), None) => uri.parse(),
+            (None, _) => Err(wrong("names no certwell:// identity")),
+            (Some(_), Some(_)) => Err(wrong("names several identities")),
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "certwell://{}/{}/{}", self.fleet, self.role.as_str(), self.name)
+    }
+}
+
+impl FromStr for Identity {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let wrong = || {
+            FieldError::new("identity", format!("{text:?} is not certwell://FLEET/ROLE/NAME"))
+        };
+        let mut parts = text.strip_prefix("certwell://").ok_or_else(wrong)?.split('/');
+        let (Some(fleet), Some(role), Some(name), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(wrong());
+        };
+        let role = [Role::Agent, Role::Admin, Role::Issuer]
+            .into_iter()
+            .find(|r| r.as_str() == role)
+            .ok_or_else(wrong)?;
+        Ok(Self {
+            fleet: FleetName::from_wire("identity.fleet", fleet)?,
+            role,
+            name: HostName::from_wire("identity.name", name)?,
+        })
+    }
+}
+
+/// What the bound key signs when a host enrolls: the token and the CSR, so that neither can be swapped.
+pub fn enroll_proof_message(token_secret: &[u8], csr: &[u8]) -> Vec<u8> {
+    proof_message(b"certwell/v1 enroll\0", &[token_secret, csr])
+}
+
+/// What the bound key signs when a host renews its identity.
+pub fn renew_proof_message(csr: &[u8]) -> Vec<u8> {
+    proof_message(b"certwell/v1 renew\0", &[csr])
+}
+
+fn proof_message(domain: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let mut message = domain.to_vec();
+    for part in parts {
+        message.extend_from_slice(&crate::fingerprint::sha256(part));
+    }
+    message
+}
+
+/// Verifies an ECDSA P-256 SHA-256 (ASN.1) signature by the key in `spki`, a SubjectPublicKeyInfo in DER.
+///
+/// # Errors
+/// When the key isn't P-256 or the signature isn't its own; the error names `field`.
+pub fn verify_proof(field: &str, spki: &[u8], message: &[u8], proof: &[u8]) -> Result<(), FieldError> {
+    let (_, parsed) = x509_parser::x509::SubjectPublicKeyInfo::from_der(spki)
+        .map_err(|_| FieldError::new(field, "the bound key is not a SubjectPublicKeyInfo"))?;
+    let key = aws_lc_rs::signature::UnparsedPublicKey::new(
+        &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1,
+        parsed.subject_public_key.data.as_ref(),
+    );
+    key.verify(message, proof)
+        .map_err(|_| FieldError::new(field, "is not a signature by the bound key"))
+}
+
+impl JoinToken {
+    /// What the issuer stores of a token: the SHA-256 of its secret.
+    pub fn secret_hash(secret: &[u8]) -> [u8; 32] {
+        crate::fingerprint::sha256(secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_uri_reads_back() {
+        let identity: Identity = "certwell://hachyderm/agent/sally".parse().unwrap();
+        assert_eq!(identity.role, Role::Agent);
+        assert_eq!(identity.to_string(), "certwell://hachyderm/agent/sally");
+    }
+
+    #[test]
+    fn other_uris_are_refused() {
+        for text in [
+            "spiffe://hachyderm/agent/sally",
+            "certwell://hachyderm/agent",
+            "certwell://hachyderm/agent/sally/x",
+            "certwell://hachyderm/root/sally",
+            "certwell://hachyderm/agent/../sally",
+        ] {
+            assert!(text.parse::<Identity>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proof_holds_for_its_own_message_only() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
+        let signer = aws_lc_rs::signature::EcdsaKeyPair::from_pkcs8(
+            &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1_SIGNING,
+            &key.serialize_der(),
+        )
+        .unwrap();
+        let message = enroll_proof_message(b"secret", b"csr");
+        let proof = signer.sign(&aws_lc_rs::rand::SystemRandom::new(), &message).unwrap();
+        assert_eq!(verify_proof("proof", &spki, &message, proof.as_ref()), Ok(()));
+        let other = enroll_proof_message(b"secret", b"another csr");
+        assert!(verify_proof("proof", &spki, &other, proof.as_ref()).is_err());
+        assert!(verify_proof("proof", b"junk", &message, proof.as_ref()).is_err());
+    }
+}
