@@ -42,6 +42,9 @@ pub struct CertificateFacts {
     pub order: OrderFacts,
     /// The latest from each host, declared for it or not.
     pub observations: BTreeMap<HostName, Observation>,
+    /// When each older generation that is still stored ends, as far as the registry has read them: a host may
+    /// be serving one. The newest is in `issued`.
+    pub ends: BTreeMap<Generation, Timestamp>,
 }
 
 /// Where the next issuance of a certificate stands.
