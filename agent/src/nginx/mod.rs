@@ -1,0 +1,44 @@
+//! The nginx of this host: who runs, what it is configured to serve, what it really serves.
+//!
+//! ```text
+//! settings       which nginx is ours, as data
+//! master         the running master and its workers, from the pid file and /proc
+//! run            short-lived runs of the nginx binary (`-t`, `-T`, `-v`)
+//! candidate      a tiny configuration of its own around staged files, tested and thrown away
+//! dump           `nginx -T`, parsed in a short-lived child of the agent's binary
+//!   syntax         pure: dump text to a tree of directives, includes resolved in context
+//!   servers        pure: the tree to server blocks
+//! targets        pure: which handshakes prove a certificate, which server block answers a name
+//! addresses      the addresses of this host
+//! probe          those handshakes
+//! reload         signal or command, and waiting for new workers
+//! challenge_map  the map that makes nginx answer HTTP-01, rendered and written
+//! preflight      asks nginx for a made-up token, as the CA will for a real one
+//! edits          configuration files newer than the workers
+//! ```
+//!
+//! Nothing here decides what to do next: plans do, from what these files find.
+
+pub mod addresses;
+pub mod candidate;
+pub mod challenge_map;
+pub mod dump;
+pub mod edits;
+pub mod master;
+pub mod preflight;
+pub mod probe;
+pub mod reload;
+pub mod run;
+pub mod servers;
+pub mod settings;
+pub mod syntax;
+pub mod targets;
+
+pub use challenge_map::Challenge;
+pub use master::{Master, Nginx, Worker};
+pub use preflight::{Ask, Verdict};
+pub use probe::Probed;
+pub use run::{Invocation, Tested};
+pub use servers::{Listen, ListenAddress, Parsed, Server, ServerName};
+pub use settings::{Reload, Settings};
+pub use targets::{Endpoint, KeyAlgorithm, Managed, ProbeTarget, Way};

@@ -1,0 +1,268 @@
+//! Short-lived runs of the nginx binary, with what it said.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{process::Command, time::Instant};
+
+/// How nginx is called so that it reads the configuration that its master reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invocation {
+    /// What is executed; `/proc/PID/exe` when the master's own file was replaced by an upgrade.
+    pub binary: PathBuf,
+    /// `-p`.
+    pub prefix: Option<PathBuf>,
+    /// `-c`.
+    pub config: Option<PathBuf>,
+    /// Each `-g`.
+    pub globals: Vec<String>,
+    /// `-e`, known since nginx 1.19.5.
+    pub error_log: Option<String>,
+    /// The master's working directory, to which its relative paths are relative.
+    pub directory: Option<PathBuf>,
+}
+
+/// What `nginx -t` said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tested {
+    /// The configuration is taken.
+    Passed {
+        /// How long it took: a reload parses just as long.
+        took: Duration,
+    },
+    /// The configuration is refused.
+    Refused {
+        /// nginx's `[emerg]` and `[alert]` lines with file and line, joined by `; `.
+        words: String,
+    },
+}
+
+/// A run that told nothing about the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no such file.
+    #[error("no nginx binary at {0}: install nginx, or set nginx.binary")]
+    Absent(PathBuf),
+    /// It can't be started.
+    #[error("{binary} can't be run: {source}")]
+    Start {
+        /// What was to be executed.
+        binary: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// It didn't end.
+    #[error("{binary} {what} was stopped after {limit:?} without an answer")]
+    TimedOut {
+        /// What was executed.
+        binary: PathBuf,
+        /// The verb among its arguments.
+        what: &'static str,
+        /// The time it was given.
+        limit: Duration,
+    },
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Exit code 0.
+    pub(crate) succeeded: bool,
+    /// Standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// Standard error.
+    pub(crate) stderr: String,
+    /// From start to end.
+    pub(crate) took: Duration,
+}
+
+impl Invocation {
+    /// The binary with its default configuration.
+    pub fn plain(binary: impl Into<PathBuf>) -> Self {
+        Self {
+            binary: binary.into(),
+            prefix: None,
+            config: None,
+            globals: Vec::new(),
+            error_log: None,
+            directory: None,
+        }
+    }
+
+    /// `-p`, `-c`, `-g` and `-e` as arguments.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut list: Vec<OsString> = Vec::new();
+        let mut add = |flag: &str, value: OsString| list.extend([flag.into(), value]);
+        if let Some(prefix) = &self.prefix {
+            add("-p", prefix.into());
+        }
+        if let Some(config) = &self.config {
+            add("-c", config.into());
+        }
+        for globals in &self.globals {
+            add("-g", globals.into());
+        }
+        if let Some(log) = &self.error_log {
+            add("-e", log.into());
+        }
+        list
+    }
+
+    /// The command for `verb` (`-t`, `-T`, `-v`), in the master's directory.
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg(verb).args(self.arguments());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command
+    }
+
+    pub(crate) async fn run(&self, verb: &'static str, limit: Duration) -> Result<Ran, RunError> {
+        let mut command = self.command(verb);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let begun = Instant::now();
+        let output = tokio::time::timeout(limit, command.output())
+            .await
+            .map_err(|_| RunError::TimedOut {
+                binary: self.binary.clone(),
+                what: verb,
+                limit,
+            })?
+            .map_err(|source| start_error(&self.binary, source))?;
+        Ok(Ran {
+            succeeded: output.status.success(),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            took: begun.elapsed(),
+        })
+    }
+}
+
+/// Names what couldn't be executed.
+pub(crate) fn start_error(binary: &Path, source: io::Error) -> RunError {
+    if source.kind() == io::ErrorKind::NotFound && !binary.exists() {
+        RunError::Absent(binary.to_owned())
+    } else {
+        RunError::Start {
+            binary: binary.to_owned(),
+            source,
+        }
+    }
+}
+
+/// `nginx -t` with the arguments of the running master.
+///
+/// # Errors
+/// When nothing was learnt: no binary, not to be started, or no end within `limit`.
+pub async fn test(invocation: &Invocation, limit: Duration) -> Result<Tested, RunError> {
+    let ran = invocation.run("-t", limit).await?;
+    Ok(if ran.succeeded {
+        Tested::Passed { took: ran.took }
+    } else {
+        Tested::Refused {
+            words: refusal(&ran.stderr),
+        }
+    })
+}
+
+/// The version that the binary says it is, as `1.22.1`.
+///
+/// # Errors
+/// As for [`test`].
+pub async fn version(invocation: &Invocation, limit: Duration) -> Result<String, RunError> {
+    let ran = invocation.run("-v", limit).await?;
+    Ok(version_of(&ran.stderr))
+}
+
+/// From `nginx version: nginx/1.22.1 (Debian)` to `1.22.1`; other builds keep their own name.
+fn version_of(said: &str) -> String {
+    let line = said
+        .lines()
+        .find_map(|line| line.split_once("version: "))
+        .map_or(said, |(_, rest)| rest);
+    let word = line.split_whitespace().next().unwrap_or_default();
+    word.strip_prefix("nginx/").unwrap_or(word).to_owned()
+}
+
+/// Why nginx refused: its `[emerg]` lines, else its `[alert]`, `[crit]` and `[error]` lines, else its last words.
+pub(crate) fn refusal(stderr: &str) -> String {
+    let marked = |marks: &[&str]| -> Vec<&str> {
+        stderr
+            .lines()
+            .filter_map(|line| {
+                marks
+                    .iter()
+                    .find_map(|mark| line.find(mark).map(|at| line[at..].trim()))
+            })
+            .collect()
+    };
+    let mut lines = marked(&["[emerg]", "[alert]"]);
+    if !lines.iter().any(|line| line.starts_with("[emerg]")) {
+        lines.extend(marked(&["[crit]", "[error]"]));
+    }
+    if lines.is_empty() {
+        lines.extend(stderr.lines().map(str::trim).rfind(|line| !line.is_empty()));
+    }
+    lines.dedup();
+    // One sentence of a report, not a log: the first lines say it.
+    let mut words = lines.iter().take(4).copied().collect::<Vec<_>>().join("; ");
+    if words.len() > 1000 {
+        let end = words.floor_char_boundary(1000);
+        words.truncate(end);
+    }
+    if words.is_empty() {
+        "nginx gave no reason".to_owned()
+    } else {
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_quotes_emerg_with_file_and_line() {
+        let said = "nginx: [warn] conflicting server name \"a\" on 0.0.0.0:80, ignored\n\
+            nginx: [emerg] unknown directive \"sssl\" in /etc/nginx/sites-enabled/media:12\n\
+            nginx: configuration file /etc/nginx/nginx.conf test failed\n";
+        assert_eq!(
+            refusal(said),
+            "[emerg] unknown directive \"sssl\" in /etc/nginx/sites-enabled/media:12"
+        );
+        let timed = "2026/01/01 00:00:00 [emerg] 12#12: bind() to 0.0.0.0:80 failed (13: Permission denied)\n";
+        assert_eq!(
+            refusal(timed),
+            "[emerg] 12#12: bind() to 0.0.0.0:80 failed (13: Permission denied)"
+        );
+        assert_eq!(
+            refusal("nginx: invalid option: \"x\"\n"),
+            "nginx: invalid option: \"x\""
+        );
+        assert_eq!(refusal(""), "nginx gave no reason");
+    }
+
+    #[test]
+    fn versions_of_known_builds() {
+        assert_eq!(version_of("nginx version: nginx/1.22.1\n"), "1.22.1");
+        assert_eq!(
+            version_of("nginx version: nginx/1.18.0 (Ubuntu)\n"),
+            "1.18.0"
+        );
+        assert_eq!(
+            version_of("nginx version: openresty/1.25.3.1\n"),
+            "openresty/1.25.3.1"
+        );
+    }
+}

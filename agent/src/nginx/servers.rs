@@ -1,0 +1,169 @@
+//! Server blocks, as the rest of the agent sees them.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// What `nginx -T` shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parsed {
+    /// Every server block of `http`, and those of `stream` that speak TLS.
+    pub servers: Vec<Server>,
+    /// Every configuration file that nginx reads.
+    pub files: Vec<PathBuf>,
+    /// What couldn't be understood, one sentence each; never a reason to stop.
+    pub warnings: Vec<String>,
+}
+
+/// One server block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// `http` or `stream`.
+    pub protocol: Protocol,
+    /// At least one.
+    pub listens: Vec<Listen>,
+    /// Its names; empty when it has none.
+    pub names: Vec<ServerName>,
+    /// Its certificates, inherited ones included; two are an ECDSA and an RSA twin.
+    pub certificates: Vec<CertificateFiles>,
+    /// `ssl_reject_handshake on`.
+    pub rejects_handshake: bool,
+    /// Where the block begins.
+    pub at: Place,
+    /// Where it includes the line that answers HTTP-01, if it does.
+    pub challenge_include: Option<Place>,
+    /// A redirect at server level that comes before that include (or stands without one), and wins over it.
+    pub redirect_before_include: Option<Place>,
+}
+
+/// A file and a line of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// The block that a server block stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    /// `http`.
+    Http,
+    /// `stream`.
+    Stream,
+}
+
+/// One address that a server block listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// Where.
+    pub address: ListenAddress,
+    /// `ssl` (or `quic`), here or in any other block on the same address: nginx keeps it per address.
+    pub tls: bool,
+    /// UDP.
+    pub quic: bool,
+    /// A PROXY header comes first, likewise per address.
+    pub proxy_protocol: bool,
+    /// It answers for names that no block has.
+    pub default_server: bool,
+}
+
+/// Where a server block listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ListenAddress {
+    /// Every IPv4 address.
+    AnyV4(u16),
+    /// Every IPv6 address.
+    AnyV6(u16),
+    /// `[::]` with `ipv6only=off`: every address of both kinds.
+    AnyBoth(u16),
+    /// One address.
+    Ip(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A host name, which nginx resolves when it starts.
+    Named(String, u16),
+}
+
+impl ListenAddress {
+    /// Its port, none for a Unix socket.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::AnyV4(port) | Self::AnyV6(port) | Self::AnyBoth(port) | Self::Named(_, port) => {
+                Some(*port)
+            }
+            Self::Ip(address) => Some(address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether it stands for every address, of the kind of `ip`.
+    pub fn covers_any(&self, ip: IpAddr) -> bool {
+        match self {
+            Self::AnyV4(_) => ip.is_ipv4(),
+            Self::AnyV6(_) => ip.is_ipv6(),
+            Self::AnyBoth(_) => true,
+            Self::Ip(_) | Self::Unix(_) | Self::Named(..) => false,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnyV4(port) => write!(f, "0.0.0.0:{port}"),
+            Self::AnyV6(port) | Self::AnyBoth(port) => write!(f, "[::]:{port}"),
+            Self::Ip(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Named(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// A name of a server block, lower-case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ServerName {
+    /// One host name.
+    Exact(String),
+    /// `*.example.org`: what follows the `*.`.
+    Leading(String),
+    /// `.example.org`: the name itself and everything below; what follows the dot.
+    Dotted(String),
+    /// `www.example.*`: what comes before the `.*`.
+    Trailing(String),
+    /// `~…`: the expression.
+    Regex(String),
+}
+
+/// A certificate and its key, as the server block names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateFiles {
+    /// `ssl_certificate`.
+    pub certificate: CertificateSource,
+    /// `ssl_certificate_key`.
+    pub key: CertificateSource,
+}
+
+/// What an `ssl_certificate` or `ssl_certificate_key` names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CertificateSource {
+    /// A file, absolute.
+    File(PathBuf),
+    /// Holds variables: another file for each handshake.
+    Variable(String),
+    /// `data:…`, whose content isn't repeated here.
+    Data,
+    /// `engine:…` or `store:…`, whose content isn't repeated here.
+    Store,
+}
