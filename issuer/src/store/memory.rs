@@ -1,1 +1,398 @@
-//! memory
+//! For tests and simulation: the behaviour of the real store, with nothing on disk and nothing sealed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use certwell_proto::{Bundle, CertificateName, Generation, HostName, KeyPair, Lineage, Secret};
+use jiff::Timestamp;
+
+use super::{
+    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
+    PendingOrder, Result, Store, StoreError, TokenRecord, record::FAILURES_KEPT,
+};
+
+/// A store that ends with this value.
+#[derive(Debug)]
+pub struct MemoryStore {
+    lineage: Lineage,
+    fleet_ca: FleetCa,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    accounts: BTreeMap<String, Account>,
+    orders: BTreeMap<CertificateName, PendingOrder>,
+    bundles: BTreeMap<(CertificateName, Generation), (Issued, Secret)>,
+    highest: BTreeMap<CertificateName, Generation>,
+    tokens: BTreeMap<[u8; 32], TokenRecord>,
+    hosts: BTreeMap<HostName, HostRecord>,
+    observations: BTreeMap<(HostName, CertificateName), Observation>,
+    events: Vec<EventRecord>,
+    last_event: u64,
+    paused: BTreeSet<Option<CertificateName>>,
+}
+
+impl MemoryStore {
+    /// An empty store of this lineage and fleet.
+    pub fn new(lineage: Lineage, fleet_ca: FleetCa) -> Self {
+        Self {
+            lineage,
+            fleet_ca,
+            held: Mutex::default(),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// The unfinished order of exactly this generation.
+    fn order(
+        &mut self,
+        certificate: &CertificateName,
+        generation: Generation,
+    ) -> Result<&mut PendingOrder> {
+        self.orders
+            .get_mut(certificate)
+            .filter(|order| order.intent.generation == generation)
+            .ok_or_else(|| {
+                conflict(format!(
+                    "{certificate}: no order for generation {generation} is under way"
+                ))
+            })
+    }
+
+    fn void_tokens(&mut self, host: &HostName) -> u64 {
+        let unused = |token: &&mut TokenRecord| {
+            token.host == *host && token.used_by.is_none() && !token.void
+        };
+        self.tokens
+            .values_mut()
+            .filter(unused)
+            .map(|token| token.void = true)
+            .count() as u64
+    }
+}
+
+fn conflict(sentence: String) -> StoreError {
+    StoreError::Conflict(sentence)
+}
+
+/// As the database keeps it: whole milliseconds.
+fn kept(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
+#[async_trait::async_trait]
+impl Store for MemoryStore {
+    async fn lineage(&self) -> Result<Lineage> {
+        Ok(self.lineage)
+    }
+
+    async fn fleet_ca(&self) -> Result<FleetCa> {
+        Ok(self.fleet_ca.clone())
+    }
+
+    async fn account(&self, directory: &str) -> Result<Option<Account>> {
+        Ok(self.held().accounts.get(directory).cloned())
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>> {
+        Ok(self.held().accounts.values().cloned().collect())
+    }
+
+    async fn put_account(&self, account: &Account) -> Result<()> {
+        self.held()
+            .accounts
+            .insert(account.directory.clone(), account.clone());
+        Ok(())
+    }
+
+    async fn begin_order(&self, intent: &Intent) -> Result<()> {
+        let Intent {
+            certificate,
+            generation,
+            ..
+        } = intent;
+        let mut held = self.held();
+        if let Some(pending) = held.orders.get(certificate) {
+            return Err(conflict(format!(
+                "{certificate}: an order for generation {} is unfinished, so generation {generation} can't begin",
+                pending.intent.generation
+            )));
+        }
+        let highest = held.highest.get(certificate).copied().unwrap_or_default();
+        if *generation <= highest {
+            return Err(conflict(format!(
+                "{certificate}: generation {generation} can't begin after generation {highest} was issued"
+            )));
+        }
+        let intent = Intent {
+            at: kept(intent.at),
+            ..intent.clone()
+        };
+        held.orders.insert(
+            certificate.clone(),
+            PendingOrder {
+                intent,
+                url: None,
+                failures: Vec::new(),
+            },
+        );
+        Ok(())
+    }
+
+    async fn pending_orders(&self) -> Result<Vec<PendingOrder>> {
+        Ok(self.held().orders.values().cloned().collect())
+    }
+
+    async fn order_placed(
+        &self,
+        certificate: &CertificateName,
+        generation: Generation,
+        url: &str,
+    ) -> Result<()> {
+        let mut held = self.held();
+        let order = held.order(certificate, generation)?;
+        if order.url.as_deref().is_some_and(|stored| stored != url) {
+            return Err(conflict(format!(
+                "{certificate}: generation {generation} is ordered already, at another URL"
+            )));
+        }
+        order.url = Some(url.to_owned());
+        Ok(())
+    }
+
+    async fn order_failed(
+        &self,
+        certificate: &CertificateName,
+        generation: Generation,
+        failure: &OrderFailure,
+    ) -> Result<()> {
+        let mut held = self.held();
+        let order = held.order(certificate, generation)?;
+        order.url = None;
+        let failure = OrderFailure {
+            at: kept(failure.at),
+            retry_at: failure.retry_at.map(kept),
+            ..failure.clone()
+        };
+        order.failures.retain(|earlier| {
+            failure.at.duration_since(earlier.at).unsigned_abs() <= FAILURES_KEPT
+        });
+        order.failures.push(failure);
+        order.failures.sort_by_key(|failure| failure.at);
+        Ok(())
+    }
+
+    async fn abandon_order(
+        &self,
+        certificate: &CertificateName,
+        generation: Generation,
+    ) -> Result<()> {
+        let mut held = self.held();
+        held.order(certificate, generation)?;
+        held.orders.remove(certificate);
+        Ok(())
+    }
+
+    async fn finish_order(&self, issued: &Issued) -> Result<()> {
+        let Issued {
+            certificate,
+            generation,
+            ..
+        } = issued;
+        let mut held = self.held();
+        let key = held
+            .order(certificate, *generation)?
+            .intent
+            .private_key
+            .clone();
+        let kept = Issued {
+            not_before: kept(issued.not_before),
+            not_after: kept(issued.not_after),
+            at: kept(issued.at),
+            ..issued.clone()
+        };
+        held.bundles
+            .insert((certificate.clone(), *generation), (kept, key));
+        held.highest.insert(certificate.clone(), *generation);
+        held.orders.remove(certificate);
+        Ok(())
+    }
+
+    async fn newest_issued(&self) -> Result<Vec<Issued>> {
+        let held = self.held();
+        // In order of generation, so that the newest of each certificate comes last and stays.
+        let newest: BTreeMap<_, _> = held
+            .bundles
+            .values()
+            .map(|(issued, _)| (&issued.certificate, issued))
+            .collect();
+        Ok(newest.into_values().cloned().collect())
+    }
+
+    async fn bundle(
+        &self,
+        certificate: &CertificateName,
+        generation: Generation,
+    ) -> Result<Option<Bundle>> {
+        let held = self.held();
+        let stored = held.bundles.get(&(certificate.clone(), generation));
+        Ok(stored.map(|(issued, key)| Bundle {
+            certificate: certificate.clone(),
+            generation,
+            key_pairs: vec![KeyPair {
+                fullchain: issued.fullchain.clone(),
+                private_key: key.clone(),
+            }],
+        }))
+    }
+
+    async fn prune_bundles(&self, keep: u32) -> Result<u64> {
+        let mut held = self.held();
+        let mut seen: BTreeMap<CertificateName, u32> = BTreeMap::new();
+        let mut old = Vec::new();
+        for key in held.bundles.keys().rev() {
+            let place = seen.entry(key.0.clone()).or_default();
+            *place += 1;
+            if *place > keep {
+                old.push(key.clone());
+            }
+        }
+        for key in &old {
+            held.bundles.remove(key);
+        }
+        Ok(old.len() as u64)
+    }
+
+    async fn put_token(&self, token: &TokenRecord) -> Result<()> {
+        let mut held = self.held();
+        if held.tokens.contains_key(&token.hash) {
+            return Err(conflict(format!(
+                "{}: this token is stored already",
+                token.host
+            )));
+        }
+        held.void_tokens(&token.host);
+        held.tokens.insert(
+            token.hash,
+            TokenRecord {
+                expires: kept(token.expires),
+                ..token.clone()
+            },
+        );
+        Ok(())
+    }
+
+    async fn token(&self, hash: &[u8; 32]) -> Result<Option<TokenRecord>> {
+        Ok(self.held().tokens.get(hash).cloned())
+    }
+
+    async fn enroll(&self, token_hash: &[u8; 32], enrolled: &Enrolled) -> Result<()> {
+        let mut held = self.held();
+        enrolled
+            .check_token(held.tokens.get(token_hash))
+            .map_err(conflict)?;
+        if let Some(token) = held.tokens.get_mut(token_hash) {
+            token.used_by = Some(enrolled.bound_key_hash);
+        }
+        held.hosts
+            .insert(enrolled.host.name.clone(), kept_host(&enrolled.host));
+        Ok(())
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostRecord>> {
+        Ok(self.held().hosts.values().cloned().collect())
+    }
+
+    async fn put_host(&self, host: &HostRecord) -> Result<()> {
+        self.held().hosts.insert(host.name.clone(), kept_host(host));
+        Ok(())
+    }
+
+    async fn void_tokens(&self, host: &HostName) -> Result<u64> {
+        Ok(self.held().void_tokens(host))
+    }
+
+    async fn put_observations(&self, observations: &[Observation]) -> Result<()> {
+        let mut held = self.held();
+        for observation in observations {
+            let key = (observation.host.clone(), observation.certificate.clone());
+            held.observations.insert(key, observation.clone());
+        }
+        Ok(())
+    }
+
+    async fn observations(&self) -> Result<Vec<Observation>> {
+        Ok(self.held().observations.values().cloned().collect())
+    }
+
+    async fn forget_host(&self, host: &HostName) -> Result<()> {
+        self.held().observations.retain(|(of, _), _| of != host);
+        Ok(())
+    }
+
+    async fn add_event(&self, event: &EventRecord) -> Result<u64> {
+        let mut held = self.held();
+        held.last_event += 1;
+        let id = held.last_event;
+        held.events.push(EventRecord {
+            id,
+            at: kept(event.at),
+            ..event.clone()
+        });
+        Ok(id)
+    }
+
+    async fn events(
+        &self,
+        after: u64,
+        certificate: Option<&CertificateName>,
+        last: Option<u32>,
+    ) -> Result<Vec<EventRecord>> {
+        let held = self.held();
+        let wanted = |event: &&EventRecord| {
+            event.id > after
+                && certificate.is_none_or(|name| event.certificate.as_ref() == Some(name))
+        };
+        let mut events: Vec<_> = held.events.iter().filter(wanted).cloned().collect();
+        let surplus = last.map_or(0, |last| events.len().saturating_sub(last as usize));
+        events.drain(..surplus);
+        Ok(events)
+    }
+
+    async fn prune_events(&self, before: Timestamp) -> Result<u64> {
+        let mut held = self.held();
+        let count = held.events.len();
+        held.events.retain(|event| event.at >= kept(before));
+        Ok((count - held.events.len()) as u64)
+    }
+
+    async fn paused(&self) -> Result<Vec<Option<CertificateName>>> {
+        Ok(self.held().paused.iter().cloned().collect())
+    }
+
+    async fn set_paused(&self, certificate: Option<&CertificateName>, paused: bool) -> Result<()> {
+        let mut held = self.held();
+        if paused {
+            held.paused.insert(certificate.cloned());
+        } else {
+            held.paused.remove(&certificate.cloned());
+        }
+        Ok(())
+    }
+}
+
+fn kept_host(host: &HostRecord) -> HostRecord {
+    HostRecord {
+        revoked: host.revoked.map(kept),
+        last_seen: host.last_seen.map(kept),
+        ..host.clone()
+    }
+}

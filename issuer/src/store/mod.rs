@@ -36,6 +36,22 @@ pub enum StoreError {
         /// What was found.
         problem: String,
     },
+    /// There is none.
+    #[error(
+        "there is no store at {path}; run `certwell-issuer init` first, or correct state-directory"
+    )]
+    Missing {
+        /// The database's file.
+        path: String,
+    },
+    /// A newer version's.
+    #[error(
+        "the database {path} was written by a newer certwell-issuer; install that version, or a later one"
+    )]
+    Newer {
+        /// The database's file.
+        path: String,
+    },
     /// Another issuer holds the state directory.
     #[error("another certwell-issuer is using the state directory {path}; stop it first")]
     InUse {
@@ -88,8 +104,14 @@ pub trait Store: Send + Sync + 'static {
     async fn begin_order(&self, intent: &Intent) -> Result<()>;
     /// The unfinished order of each certificate.
     async fn pending_orders(&self) -> Result<Vec<PendingOrder>>;
-    /// Commits the order's URL, before any challenge is answered.
-    async fn order_placed(&self, certificate: &CertificateName, generation: Generation, url: &str) -> Result<()>;
+    /// Commits the order's URL, before any challenge is answered. Conflict when another URL is stored: that
+    /// order has to fail first.
+    async fn order_placed(
+        &self,
+        certificate: &CertificateName,
+        generation: Generation,
+        url: &str,
+    ) -> Result<()>;
     /// Commits that the order is dead: the intent stays, its URL is cleared, the failure is counted.
     async fn order_failed(
         &self,
@@ -97,9 +119,15 @@ pub trait Store: Send + Sync + 'static {
         generation: Generation,
         failure: &OrderFailure,
     ) -> Result<()>;
-    /// Drops an unfinished intent whose identifiers or key type the configuration no longer asks for.
-    async fn abandon_order(&self, certificate: &CertificateName, generation: Generation) -> Result<()>;
-    /// Commits the issued bundle and ends its order, in one transaction.
+    /// Drops an unfinished intent whose identifiers or key type the configuration no longer asks for, and its
+    /// failures.
+    async fn abandon_order(
+        &self,
+        certificate: &CertificateName,
+        generation: Generation,
+    ) -> Result<()>;
+    /// Commits the issued bundle, with the key of its intent, and ends its order, in one transaction. Conflict
+    /// when no order for this generation is under way.
     async fn finish_order(&self, issued: &Issued) -> Result<()>;
 
     // --- bundles ---
@@ -117,12 +145,12 @@ pub trait Store: Send + Sync + 'static {
 
     // --- hosts, tokens ---
 
-    /// Stores a token's hash, voiding older unused tokens of the same host.
+    /// Stores a token's hash, voiding older unused tokens of the same host. Conflict when this hash is known.
     async fn put_token(&self, token: &TokenRecord) -> Result<()>;
     /// The token with this hash, used or not.
     async fn token(&self, hash: &[u8; 32]) -> Result<Option<TokenRecord>>;
     /// In one transaction: marks the token as used by this bound key and stores the host's identity. Conflict
-    /// when another bound key used the token already.
+    /// when another bound key used the token already, or it is unknown, void, or another host's.
     async fn enroll(&self, token_hash: &[u8; 32], enrolled: &Enrolled) -> Result<()>;
     /// All hosts that ever enrolled.
     async fn hosts(&self) -> Result<Vec<HostRecord>>;

@@ -1,4 +1,6 @@
-//! The records that go into the store and come out.
+//! The records that go into the store and come out. Times are kept to the millisecond.
+
+use std::time::Duration;
 
 use certwell_proto::{CertificateName, Generation, HostName, Identifier, Secret, v1};
 use jiff::Timestamp;
@@ -60,6 +62,9 @@ pub struct PendingOrder {
     /// Failed attempts, oldest first, of the last day.
     pub failures: Vec<OrderFailure>,
 }
+
+/// How long failures of an unfinished order are kept, counted back from its newest.
+pub const FAILURES_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
 /// How an attempt at an order failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +145,31 @@ pub struct Enrolled {
     pub host: HostRecord,
     /// SHA-256 of its bound key.
     pub bound_key_hash: [u8; 32],
+}
+
+impl Enrolled {
+    /// Whether this token lets the host in; expiry is the caller's to judge. Every store asks this before it
+    /// marks the token.
+    ///
+    /// # Errors
+    /// One sentence that says why not.
+    pub fn check_token(&self, token: Option<&TokenRecord>) -> Result<(), String> {
+        let host = &self.host.name;
+        let Some(token) = token else {
+            return Err(format!("{host}: this join token is unknown"));
+        };
+        if token.host != *host {
+            return Err(format!("{host}: this join token is for another host"));
+        }
+        match token.used_by {
+            Some(used_by) if used_by == self.bound_key_hash => Ok(()),
+            Some(_) => Err(format!(
+                "{host}: this join token was used by another machine already"
+            )),
+            None if token.void => Err(format!("{host}: this join token is void")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The latest facts of one certificate on one host, with the issuer's receipt times.

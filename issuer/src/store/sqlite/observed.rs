@@ -1,0 +1,145 @@
+//! Observations, events, pauses.
+
+use certwell_proto::{CertificateName, Generation, HostName};
+use jiff::Timestamp;
+use prost::Message as _;
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::{
+    SqliteStore,
+    columns::{self, Columns as _},
+    failure::Inner,
+};
+use crate::store::{EventRecord, Observation};
+
+impl SqliteStore {
+    pub(super) async fn write_observations(&self, observations: &[Observation]) -> Inner<()> {
+        if observations.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.begin().await?;
+        for observation in observations {
+            sqlx::query(
+                "INSERT INTO observation (host, certificate, facts, outcome, outcome_generation)
+                 VALUES (?, ?, ?, ?, ?)
+                 ON CONFLICT (host, certificate) DO UPDATE SET
+                     facts = excluded.facts, outcome = excluded.outcome,
+                     outcome_generation = excluded.outcome_generation",
+            )
+            .bind(observation.host.as_str())
+            .bind(observation.certificate.as_str())
+            .bind(observation.facts.encode_to_vec())
+            .bind(i32::from(observation.outcome))
+            .bind(columns::generation(observation.outcome_generation)?)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    pub(super) async fn read_observations(&self) -> Inner<Vec<Observation>> {
+        let rows = sqlx::query("SELECT * FROM observation ORDER BY host, certificate")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| Ok(observation_of(row)?)).collect()
+    }
+
+    pub(super) async fn delete_observations(&self, host: &HostName) -> Inner<()> {
+        sqlx::query("DELETE FROM observation WHERE host = ?")
+            .bind(host.as_str())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn insert_event(&self, event: &EventRecord) -> Inner<u64> {
+        let done = sqlx::query(
+            "INSERT INTO event (at, kind, certificate, host, generation, text) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(columns::millis(event.at))
+        .bind(i32::from(event.kind))
+        .bind(event.certificate.as_ref().map(CertificateName::as_str))
+        .bind(event.host.as_ref().map(HostName::as_str))
+        .bind(columns::generation(event.generation)?)
+        .bind(&event.text)
+        .execute(&self.writer)
+        .await?;
+        Ok(done.last_insert_rowid().unsigned_abs())
+    }
+
+    pub(super) async fn read_events(
+        &self,
+        after: u64,
+        certificate: Option<&CertificateName>,
+        last: Option<u32>,
+    ) -> Inner<Vec<EventRecord>> {
+        // A negative LIMIT is none.
+        let mut rows = sqlx::query(
+            "SELECT * FROM event WHERE id > ?1 AND (?2 IS NULL OR certificate = ?2) ORDER BY id DESC LIMIT ?3",
+        )
+        .bind(i64::try_from(after).unwrap_or(i64::MAX))
+        .bind(certificate.map(CertificateName::as_str))
+        .bind(last.map_or(-1, i64::from))
+        .fetch_all(&self.readers)
+        .await?;
+        rows.reverse();
+        rows.iter().map(|row| Ok(event_of(row)?)).collect()
+    }
+
+    pub(super) async fn delete_events(&self, before: Timestamp) -> Inner<u64> {
+        let done = sqlx::query("DELETE FROM event WHERE at < ?")
+            .bind(columns::millis(before))
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn read_paused(&self) -> Inner<Vec<Option<CertificateName>>> {
+        let rows =
+            sqlx::query("SELECT nullif(certificate, '') AS certificate FROM paused ORDER BY 1")
+                .fetch_all(&self.readers)
+                .await?;
+        rows.iter()
+            .map(|row| Ok(row.parsed_or_none("certificate")?))
+            .collect()
+    }
+
+    pub(super) async fn write_paused(
+        &self,
+        certificate: Option<&CertificateName>,
+        paused: bool,
+    ) -> Inner<()> {
+        let statement = if paused {
+            "INSERT INTO paused (certificate) VALUES (?) ON CONFLICT DO NOTHING"
+        } else {
+            "DELETE FROM paused WHERE certificate = ?"
+        };
+        sqlx::query(statement)
+            .bind(certificate.map_or("", CertificateName::as_str))
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+}
+
+fn observation_of(row: &SqliteRow) -> Result<Observation, sqlx::Error> {
+    Ok(Observation {
+        host: row.parsed("host")?,
+        certificate: row.parsed("certificate")?,
+        facts: row.message("facts")?,
+        outcome: row.variant("outcome")?,
+        outcome_generation: Generation(row.unsigned("outcome_generation")?),
+    })
+}
+
+fn event_of(row: &SqliteRow) -> Result<EventRecord, sqlx::Error> {
+    Ok(EventRecord {
+        id: row.unsigned("id")?,
+        at: row.time("at")?,
+        kind: row.variant("kind")?,
+        certificate: row.parsed_or_none("certificate")?,
+        host: row.parsed_or_none("host")?,
+        generation: Generation(row.unsigned("generation")?),
+        text: row.try_get("text")?,
+    })
+}
