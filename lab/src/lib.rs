@@ -1,0 +1,35 @@
+//! A whole fleet on one machine, of real parts: nginx, Pebble and its DNS, and this workspace's binaries, which are
+//! started and spoken to as a user or a host would. The demo and the end-to-end tests are made of it.
+//!
+//! ```text
+//! world     everything together; removes its files when a test passed, keeps them when it didn't
+//! ca, dns   Pebble and pebble-challtestsrv          gate    holds a request between issuer and CA
+//! issuer    certwell-issuer, and the certwell command      status  what `certwell status --json` says
+//! host      one nginx and one certwell-agent               nginx   its configuration and master
+//! probe     the lab's own handshakes and requests          certs   certificates of the lab's own making
+//! process   children that don't outlive their world        ports   free loopback networks; who holds a port
+//! rpc       calls to the issuer with a host's identity     wait    for a condition, with a deadline
+//! ```
+//!
+//! A light host is a pair of processes on an address of 127.0.0.0/8; no root is needed.
+
+pub mod ca;
+pub mod certs;
+pub mod clock;
+pub mod dns;
+pub mod gate;
+pub mod host;
+pub mod issuer;
+pub mod nginx;
+pub mod paths;
+pub mod ports;
+pub mod probe;
+pub mod process;
+pub mod status;
+pub mod wait;
+pub mod world;
+
+pub use host::Host;
+pub use nginx::Site;
+pub use wait::{holds_for, wait_for};
+pub use world::{FLEET, MEDIA, MEDIA_DECLARED, Settings, World, story};

@@ -1,0 +1,73 @@
+//! The DNS of a world: `pebble-challtestsrv` with everything else switched off.
+
+use std::{
+    io::Write as _,
+    net::{IpAddr, SocketAddr, TcpStream},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::{
+    ports::{Net, ensure_free, ensure_free_both},
+    process::{Process, Program},
+    probe::read_reply,
+    wait::wait_for,
+};
+
+/// A running DNS server; names that nobody added have no address.
+#[derive(Debug)]
+pub struct Dns {
+    management: SocketAddr,
+    process: Process,
+}
+
+impl Dns {
+    /// Starts it and waits until it answers.
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub fn start(net: &Net, home: &Path) -> Result<Self> {
+        ensure_free_both(net.dns(), "the lab's DNS")?;
+        ensure_free(net.dns_management(), "the lab's DNS management")?;
+        let program = Program::new(
+            "dns",
+            "pebble-challtestsrv",
+            [
+                "-dns01", &net.dns().to_string(), "-management", &net.dns_management().to_string(),
+                "-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv4", "", "-defaultIPv6", "",
+            ],
+        );
+        let process = Process::start(&program, home, &home.join("dns.log"))?;
+        let mut dns = Self { management: net.dns_management(), process };
+        wait_for("the lab's DNS", Duration::from_secs(10), || {
+            dns.process.check_running()?;
+            dns.post("/set-default-ipv6", &json!({ "ip": "" }))
+        })?;
+        Ok(dns)
+    }
+
+    /// From now on `name` has exactly these addresses.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn set(&self, name: &str, addresses: &[IpAddr]) -> Result<()> {
+        self.post("/clear-a", &json!({ "host": name }))?;
+        self.post("/add-a", &json!({ "host": name, "addresses": addresses }))
+    }
+
+    fn post(&self, path: &str, body: &serde_json::Value) -> Result<()> {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(self.management)?;
+        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+        write!(stream, "POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+        read_reply(&mut stream).with_context(|| format!("POST http://{}{path}", self.management))?;
+        Ok(())
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+}

@@ -1,0 +1,204 @@
+//! The issuer of a world, and the `certwell` command that asks it.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    paths,
+    ports::{Net, ensure_free},
+    process::{Output, Process, Program},
+    status::Status,
+    wait::wait_for,
+};
+
+const COMMAND: Duration = Duration::from_secs(30);
+
+/// An issuer's files, and its process while it runs.
+#[derive(Debug)]
+pub struct Issuer {
+    world: PathBuf,
+    directory: PathBuf,
+    address: SocketAddr,
+    log_filter: String,
+    process: Option<Process>,
+}
+
+impl Issuer {
+    /// `certwell-issuer init`: a new fleet.
+    ///
+    /// # Errors
+    /// When `init` fails.
+    pub fn init(net: &Net, world: &Path, log_filter: &str) -> Result<Self> {
+        let issuer = Self {
+            world: world.to_owned(),
+            directory: world.join("issuer"),
+            address: net.issuer(),
+            log_filter: log_filter.to_owned(),
+            process: None,
+        };
+        fs::create_dir_all(issuer.directory.join("etc/conf.d"))?;
+        let address = issuer.address.to_string();
+        let state = issuer.state().display().to_string();
+        let key = issuer.key_file().display().to_string();
+        let socket = issuer.socket().display().to_string();
+        let printed = issuer
+            .daemon(&[
+                "init", "--fleet", "lab", "--endpoint", &address, "--listen", &address, "--state-directory", &state,
+                "--key-file", &key, "--admin-socket", &socket,
+            ])?
+            .run(world, "", COMMAND)?
+            .success("certwell-issuer init")?;
+        fs::write(world.join("issuer.init"), printed.stdout + &printed.stderr)?;
+        Ok(issuer)
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("etc/issuer.toml")
+    }
+
+    /// Its state directory.
+    pub fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// The file with its key-encryption key.
+    pub fn key_file(&self) -> PathBuf {
+        self.directory.join("etc/issuer.kek")
+    }
+
+    /// Its admin socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("admin.sock")
+    }
+
+    /// Where its log goes.
+    pub fn log(&self) -> PathBuf {
+        self.world.join("issuer.log")
+    }
+
+    /// Writes `conf.d/NAME.toml`, as an editor does; a running issuer takes it up.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn declare(&self, name: &str, text: &str) -> Result<()> {
+        let directory = self.directory.join("etc/conf.d");
+        let new = directory.join(format!(".{name}.new"));
+        fs::write(&new, text)?;
+        fs::rename(&new, directory.join(format!("{name}.toml")))?;
+        Ok(())
+    }
+
+    /// Starts `certwell-issuer serve` and waits until it listens.
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub fn serve(&mut self) -> Result<()> {
+        ensure_free(self.address, "the issuer")?;
+        let program = self.daemon(&["serve"])?;
+        let mut process = Process::start(&program, &self.world, &self.log())?;
+        wait_for("the issuer", Duration::from_secs(20), || {
+            process.check_running()?;
+            TcpStream::connect_timeout(&self.address, Duration::from_secs(1))?;
+            self.certwell(&["hosts", "list"])?.success("certwell hosts list").map(drop)
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Asks it to end, and waits.
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// When it isn't running.
+    pub fn kill9(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the issuer isn't running")?;
+        process.kill9()
+    }
+
+    /// Process id.
+    ///
+    /// # Errors
+    /// When it isn't running.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the issuer isn't running")?.id())
+    }
+
+    /// The daemon's binary with `args`, not started yet.
+    ///
+    /// # Errors
+    /// When it isn't built.
+    pub fn daemon(&self, args: &[&str]) -> Result<Program> {
+        let config = self.config().display().to_string();
+        let all = ["--config", &config].into_iter().chain(args.iter().copied());
+        Ok(Program::new("issuer", paths::binary("certwell-issuer")?, all)
+            .env("CERTWELL_LOG", &self.log_filter)
+            .env("RUST_BACKTRACE", "1"))
+    }
+
+    /// Runs the `certwell` command on its socket.
+    ///
+    /// # Errors
+    /// When it can't be run, or hangs.
+    pub fn certwell(&self, args: &[&str]) -> Result<Output> {
+        self.certwell_within(args, COMMAND)
+    }
+
+    /// Like [`Issuer::certwell`], for commands that wait.
+    ///
+    /// # Errors
+    /// When it can't be run, or doesn't end within the time.
+    pub fn certwell_within(&self, args: &[&str], within: Duration) -> Result<Output> {
+        let socket = self.socket().display().to_string();
+        let all = ["--socket", &socket].into_iter().chain(args.iter().copied());
+        Program::new("certwell", paths::binary("certwell")?, all).run(&self.world, "", within)
+    }
+
+    /// `certwell status --json`.
+    ///
+    /// # Errors
+    /// When it fails or says something else than JSON of the documented form.
+    pub fn status(&self) -> Result<Status> {
+        let output = self.certwell(&["status", "--json"])?;
+        // 0: all converged, 3: not.
+        if output.code != 0 && output.code != 3 {
+            bail!("certwell status exited {}: {}", output.code, output.stderr);
+        }
+        serde_json::from_str(&output.stdout).with_context(|| format!("certwell status --json: {}", output.stdout))
+    }
+
+    /// A join token for one host.
+    ///
+    /// # Errors
+    /// When the issuer refuses.
+    pub fn token(&self, host: &str) -> Result<String> {
+        let output = self.certwell(&["token", "create", "--host", host])?.success("certwell token create")?;
+        find_token(&output.stdout)
+    }
+
+    pub(crate) fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+}
+
+/// The first join token in what `certwell token create` printed.
+///
+/// # Errors
+/// When there is none.
+pub fn find_token(printed: &str) -> Result<String> {
+    printed
+        .split_whitespace()
+        .find(|word| word.starts_with("certwell1."))
+        .map(ToOwned::to_owned)
+        .with_context(|| format!("no join token in {printed:?}"))
+}

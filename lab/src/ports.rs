@@ -1,0 +1,189 @@
+//! Loopback addresses that nobody else uses, and the name of who does.
+
+use std::{
+    env, fs,
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    os::unix::fs::PermissionsExt as _,
+    process,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::all_processes;
+
+/// Where everything of one world listens.
+#[derive(Debug)]
+pub struct Net {
+    prefix: [u8; 3],
+    http: u16,
+    https: u16,
+    // Held for as long as the world lives: others pick another network.
+    _lock: Option<File>,
+}
+
+impl Net {
+    /// The fixed addresses of the demo: 127.0.0.0/24, nginx on 8080 and 8443.
+    pub fn demo() -> Self {
+        Self { prefix: [127, 0, 0], http: 8080, https: 8443, _lock: None }
+    }
+
+    /// A 127.x.y.0/24 of which no other world on this machine has the lock.
+    ///
+    /// # Errors
+    /// When there is none left, or the lock directory can't be used.
+    pub fn allocate() -> Result<Self> {
+        let directory = env::temp_dir().join("certwell-lab");
+        if fs::create_dir(&directory).is_ok() {
+            // Other users of this machine run tests, too.
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o1777))?;
+        }
+        let start = process::id() % 60_000;
+        for step in 0..60_000_u32 {
+            let number = 512 + (start + step) % 60_000;
+            let [_, _, x, y] = number.to_be_bytes();
+            let path = directory.join(format!("127.{x}.{y}.lock"));
+            let Ok(file) = OpenOptions::new().create(true).append(true).open(&path) else { continue };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
+            }
+            let prefix = [127, x, y];
+            for (http, https) in [(8080, 8443), (18080, 18443), (28080, 28443)] {
+                let net = Self { prefix, http, https, _lock: None };
+                if net.all_hosts(8).iter().all(|address| TcpListener::bind(address).is_ok()) {
+                    return Ok(Self { _lock: Some(file), ..net });
+                }
+            }
+        }
+        bail!("no free 127.x.y.0/24 network: are the locks in {} stale?", directory.display())
+    }
+
+    fn all_hosts(&self, count: u8) -> Vec<SocketAddr> {
+        (0..count).flat_map(|host| [self.http(host), self.https(host)]).collect()
+    }
+
+    /// Address number `last` of the network.
+    pub fn ip(&self, last: u8) -> IpAddr {
+        let [a, b, c] = self.prefix;
+        IpAddr::V4(Ipv4Addr::new(a, b, c, last))
+    }
+
+    /// The ACME directory's server.
+    pub fn ca(&self) -> SocketAddr {
+        (self.ip(1), 14000).into()
+    }
+
+    /// Pebble's management interface.
+    pub fn ca_management(&self) -> SocketAddr {
+        (self.ip(1), 15000).into()
+    }
+
+    /// Where ACME requests go when a gate stands before Pebble.
+    pub fn gate(&self) -> SocketAddr {
+        (self.ip(2), 14000).into()
+    }
+
+    /// The DNS of this world.
+    pub fn dns(&self) -> SocketAddr {
+        (self.ip(1), 8053).into()
+    }
+
+    /// The DNS's management interface.
+    pub fn dns_management(&self) -> SocketAddr {
+        (self.ip(1), 8055).into()
+    }
+
+    /// The issuer's gRPC listener.
+    pub fn issuer(&self) -> SocketAddr {
+        (self.ip(10), 7443).into()
+    }
+
+    /// Address of host number `index`, from 0.
+    pub fn host(&self, index: u8) -> IpAddr {
+        self.ip(11 + index)
+    }
+
+    /// That host's port for plain HTTP.
+    pub fn http(&self, index: u8) -> SocketAddr {
+        (self.host(index), self.http).into()
+    }
+
+    /// That host's port for HTTPS.
+    pub fn https(&self, index: u8) -> SocketAddr {
+        (self.host(index), self.https).into()
+    }
+
+    /// The port on which the CA validates.
+    pub fn http_port(&self) -> u16 {
+        self.http
+    }
+}
+
+/// # Errors
+/// When something listens at `address` already; says who, where the system tells.
+pub fn ensure_free(address: SocketAddr, what: &str) -> Result<()> {
+    let Err(error) = TcpListener::bind(address) else { return Ok(()) };
+    if error.kind() == io::ErrorKind::AddrInUse {
+        let by = owner(address).unwrap_or_else(|| "another program".to_owned());
+        bail!("{address}, needed by {what}, is in use by {by}; stop it and try again");
+    }
+    Err(error).with_context(|| format!("{address}, needed by {what}, can't be used"))
+}
+
+/// Like [`ensure_free`], for TCP and UDP.
+///
+/// # Errors
+/// When something listens there already.
+pub fn ensure_free_both(address: SocketAddr, what: &str) -> Result<()> {
+    ensure_free(address, what)?;
+    UdpSocket::bind(address)
+        .map(drop)
+        .with_context(|| format!("{address} (UDP), needed by {what}, can't be used; stop what listens there"))
+}
+
+/// The program that listens on TCP at `address`: name and pid.
+fn owner(address: SocketAddr) -> Option<String> {
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let inode = table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (ip, port) = fields.get(1)?.split_once(':')?;
+        let ip = Ipv4Addr::from(u32::from_str_radix(ip, 16).ok()?.to_le_bytes());
+        let port = u16::from_str_radix(port, 16).ok()?;
+        // 0A: LISTEN
+        let here = fields.get(3) == Some(&"0A") && port == address.port() && (ip.is_unspecified() || IpAddr::V4(ip) == address.ip());
+        here.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
+    })?;
+    let wanted = format!("socket:[{inode}]");
+    all_processes().find_map(|pid| {
+        let holds = fs::read_dir(format!("/proc/{pid}/fd"))
+            .ok()?
+            .flatten()
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()));
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        holds.then(|| format!("{} (process {pid})", name.trim()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_worlds_get_two_networks() {
+        let (one, two) = (Net::allocate().unwrap(), Net::allocate().unwrap());
+        assert_ne!(one.ip(0), two.ip(0));
+    }
+
+    #[test]
+    fn who_holds_a_port_is_named() {
+        let net = Net::allocate().unwrap();
+        assert!(ensure_free(net.issuer(), "the issuer").is_ok());
+        let _held = TcpListener::bind(net.issuer()).unwrap();
+        let text = ensure_free(net.issuer(), "the issuer").unwrap_err().to_string();
+        assert!(text.contains(&net.issuer().to_string()) && text.contains("the issuer"), "{text}");
+        assert!(text.contains(&format!("process {}", process::id())), "{text}");
+    }
+}

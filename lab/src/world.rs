@@ -1,0 +1,308 @@
+//! A whole fleet on this machine: a CA with its DNS, one issuer, hosts. Used by the demo and every end-to-end test.
+
+use std::{
+    env, fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use certwell_proto::Fingerprint;
+
+use crate::{
+    ca::{Ca, directory_at},
+    certs::LabRoot,
+    dns::Dns,
+    gate::Gate,
+    host::Host,
+    issuer::Issuer,
+    nginx::Site,
+    paths,
+    ports::Net,
+    probe::Served,
+    process::{self, tail},
+    wait::wait_for,
+};
+
+/// The four hosts of the demo and of most tests, with their labels.
+pub const FLEET: [(&str, &[&str]); 4] =
+    [("cdn-frankfurt-1", &["cdn"]), ("cdn-fremont-1", &["cdn"]), ("sally", &[]), ("esme", &[])];
+
+/// The name that all of them serve.
+pub const MEDIA: &str = "media.hachyderm.io";
+
+/// Declares [`MEDIA`] on all hosts of [`FLEET`].
+pub const MEDIA_DECLARED: &str =
+    "[certificate.\"media.hachyderm.io\"]\nhosts = [\"label:cdn\", \"sally\", \"esme\"]\n";
+
+/// What a world is made of.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Names and labels.
+    pub hosts: Vec<(String, Vec<String>)>,
+    /// What each host's nginx serves.
+    pub sites: Vec<Site>,
+    /// How long certificates live; Pebble's five years by default.
+    pub validity: Option<Duration>,
+    /// Whether a gate stands between the issuer and Pebble.
+    pub gated: bool,
+    /// `CERTWELL_LOG` of issuer and agents.
+    pub log_filter: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hosts: FLEET
+                .iter()
+                .map(|(name, labels)| ((*name).to_owned(), labels.iter().map(|l| (*l).to_owned()).collect()))
+                .collect(),
+            sites: vec![Site::new(MEDIA, &[MEDIA])],
+            validity: None,
+            gated: false,
+            log_filter: "info,certwell=debug,certwell_issuer=debug,certwell_agent=debug".to_owned(),
+        }
+    }
+}
+
+impl Settings {
+    /// Only these hosts of [`FLEET`].
+    #[must_use]
+    pub fn only(mut self, names: &[&str]) -> Self {
+        self.hosts.retain(|(name, _)| names.contains(&name.as_str()));
+        self
+    }
+}
+
+/// The parts, running or not. Everything ends when it is dropped.
+#[derive(Debug)]
+pub struct World {
+    /// In the order declared.
+    pub hosts: Vec<Host>,
+    /// The issuer.
+    pub issuer: Issuer,
+    /// Between the issuer and the CA, if wished for.
+    pub gate: Option<Gate>,
+    /// Pebble.
+    pub ca: Ca,
+    /// Its DNS.
+    pub dns: Dns,
+    /// Addresses.
+    pub net: Net,
+    directory: PathBuf,
+    keep: bool,
+}
+
+impl World {
+    /// DNS, CA and issuer run; each host's nginx runs with an expired certificate; no agent has joined, and no
+    /// certificate is declared.
+    ///
+    /// # Errors
+    /// When a part doesn't come up.
+    pub fn start(name: &str, settings: &Settings) -> Result<Self> {
+        let directory = paths::fresh("lab", name)?;
+        Self::start_in(directory, Net::allocate()?, settings)
+    }
+
+    /// The same in a given directory and at given addresses.
+    ///
+    /// # Errors
+    /// When a part doesn't come up.
+    pub fn start_in(directory: PathBuf, net: Net, settings: &Settings) -> Result<Self> {
+        let dns = Dns::start(&net, &directory)?;
+        let root = LabRoot::new()?;
+        let ca = Ca::start(&net, &directory, &root, settings.validity)?;
+        let gate = if settings.gated { Some(Gate::start(&net, &root)?) } else { None };
+        let issuer = Issuer::init(&net, &directory, &settings.log_filter)?;
+        let mut world = Self { hosts: Vec::new(), issuer, gate, ca, dns, net, directory, keep: true };
+        world.issuer.declare("00-authority", &world.authority())?;
+        world.issuer.declare("10-hosts", &declared(&settings.hosts))?;
+        for (index, (name, _)) in settings.hosts.iter().enumerate() {
+            let index = u8::try_from(index)?;
+            let mut host =
+                Host::lay_out(&world.net, &world.directory, index, name, &settings.sites, &settings.log_filter)?;
+            host.nginx.start()?;
+            world.hosts.push(host);
+        }
+        for site in &settings.sites {
+            for name in &site.names {
+                world.dns.set(name, &world.addresses(|_| true))?;
+            }
+        }
+        world.issuer.serve()?;
+        Ok(world)
+    }
+
+    /// The declaration of this world's CA.
+    pub fn authority(&self) -> String {
+        let directory =
+            if self.gate.is_some() { directory_at(self.net.gate()) } else { self.ca.directory() };
+        format!(
+            "[authority.pebble]\ndirectory = {directory:?}\ncontact = [\"mailto:ops@hachyderm.io\"]\nroots = {:?}\n\
+             http-01-port = {}\n",
+            self.ca.roots(),
+            self.net.http_port()
+        )
+    }
+
+    /// Every host joins, and its agent runs.
+    ///
+    /// # Errors
+    /// When one can't.
+    pub fn join_all(&mut self) -> Result<()> {
+        for index in 0..self.hosts.len() {
+            self.join(index)?;
+        }
+        Ok(())
+    }
+
+    /// One host joins, and its agent runs.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub fn join(&mut self, index: usize) -> Result<()> {
+        let host = self.hosts.get_mut(index).with_context(|| format!("no host {index}"))?;
+        let token = self.issuer.token(&host.name)?;
+        host.enroll(&token)?.success("certwell-agent enroll")?;
+        host.start_agent()
+    }
+
+    /// The host of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn host(&mut self, name: &str) -> Result<&mut Host> {
+        self.hosts.iter_mut().find(|host| host.name == name).with_context(|| format!("no host {name}"))
+    }
+
+    /// Addresses of the hosts that `wanted` picks.
+    pub fn addresses(&self, wanted: impl Fn(&Host) -> bool) -> Vec<IpAddr> {
+        self.hosts.iter().filter(|host| wanted(host)).map(|host| host.https().ip()).collect()
+    }
+
+    /// Waits until every host that `wanted` picks serves one and the same leaf for `name`, issued by this world's
+    /// CA and other than `before`.
+    ///
+    /// # Errors
+    /// When it doesn't happen in time.
+    pub fn all_serve_new(
+        &self,
+        name: &str,
+        before: Option<Fingerprint>,
+        within: Duration,
+        wanted: impl Fn(&Host) -> bool,
+    ) -> Result<Served> {
+        wait_for(&format!("a new leaf of {name} on each host"), within, || {
+            let mut found: Option<Served> = None;
+            for host in self.hosts.iter().filter(|host| wanted(host)) {
+                let served = host.served(name)?;
+                self.check_issued(name, &served).with_context(|| host.name.clone())?;
+                ensure!(Some(served.fingerprint()) != before, "{} serves the old one", host.name);
+                if let Some(other) = &found {
+                    ensure!(*other == served, "{} serves another one than the hosts before it", host.name);
+                }
+                found = Some(served);
+            }
+            found.context("no host was picked")
+        })
+    }
+
+    /// Checks that this world's CA issued what is served, for this name, and that it is valid now.
+    ///
+    /// # Errors
+    /// When it isn't so.
+    pub fn check_issued(&self, name: &str, served: &Served) -> Result<()> {
+        let roots = [self.ca.issuing_root().to_vec()];
+        let identifiers = [name.parse()?];
+        let expected =
+            certwell_proto::bundle::Expected { identifiers: &identifiers, roots: &roots, now: crate::clock::now() };
+        certwell_proto::bundle::verify_chain(&served.chain, &expected)?;
+        Ok(())
+    }
+
+    /// Waits until `certwell status` says converged for every host of a certificate at `generation`.
+    ///
+    /// # Errors
+    /// When it doesn't happen in time.
+    pub fn converged(&self, certificate: &str, generation: u64, within: Duration) -> Result<()> {
+        wait_for(&format!("{certificate} converged at generation {generation}"), within, || {
+            let status = self.issuer.status()?;
+            let found = status.certificate(certificate).context("not in status")?;
+            let done = found.generation == generation
+                && found.hosts.iter().all(|host| {
+                    host.state == "converged"
+                        && host.facts.served.as_ref().is_some_and(|s| s.generation == Some(generation))
+                });
+            ensure!(done, "{}", found.states());
+            Ok(())
+        })
+    }
+
+    /// Where everything of it lives.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its files are no longer needed when it ends.
+    pub(crate) fn forget(&mut self) {
+        self.keep = false;
+    }
+}
+
+/// Runs one end-to-end test: starts a world, hands it to `story`, and removes its files when all went well. When
+/// it didn't, they are kept, and the end of each log is shown.
+///
+/// # Errors
+/// Those of the story.
+pub fn story(name: &str, settings: &Settings, story: impl FnOnce(&mut World) -> Result<()>) -> Result<()> {
+    let mut world = World::start(name, settings)?;
+    story(&mut world)?;
+    if env::var_os("CERTWELL_LAB_KEEP").is_none() {
+        world.forget();
+    }
+    Ok(())
+}
+
+fn declared(hosts: &[(String, Vec<String>)]) -> String {
+    hosts.iter().map(|(name, labels)| format!("[host.{name}]\nlabels = {labels:?}\n")).collect()
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let processes = self
+            .hosts
+            .iter()
+            .flat_map(Host::processes)
+            .chain(self.issuer.process())
+            .chain([self.ca.process(), self.dns.process()]);
+        // All at once; each one's own drop then waits for its end.
+        processes.for_each(process::Process::begin_stop);
+        for host in &mut self.hosts {
+            host.stop_agent();
+            host.nginx.stop();
+        }
+        self.issuer.stop();
+        if self.keep || thread::panicking() {
+            eprintln!("\nkept for inspection: {}", self.directory.display());
+            let mut logs: Vec<PathBuf> = fs::read_dir(&self.directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| path.extension().is_some_and(|e| e == "log"))
+                .collect();
+            logs.sort();
+            for log in logs {
+                let end = tail(&log, 12);
+                if !end.is_empty() {
+                    eprintln!("--- end of {}\n{end}", log.display());
+                }
+            }
+        } else {
+            // Pebble and its DNS still write their logs; the files go with the directory.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
