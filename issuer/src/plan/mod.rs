@@ -1,3 +1,23 @@
 //! Every decision of the issuer, as pure functions: facts and `now` in, steps out.
+//!
+//! ```text
+//! facts       all that the issuer knows at one instant
+//! renew       when a certificate is ordered, and again after a failure
+//! preflight   whether an order may be placed
+//! order       the next step of an order
+//! offer       what each host is offered
+//! judge       how a host stands with a certificate
+//! status, headline, explain   what people are told
+//! words       times, spans and lists in words
+//! ```
 
+pub mod explain;
 pub mod facts;
+pub mod headline;
+pub mod judge;
+pub mod offer;
+pub mod order;
+pub mod preflight;
+pub mod renew;
+pub mod status;
+pub mod words;

@@ -1,0 +1,63 @@
+//! `certwell events`, and how an event reads.
+
+use certwell_proto::{CertificateName, Exit, v1};
+use tokio_stream::StreamExt as _;
+
+use super::{
+    args::Format,
+    client::{Admin, CliError},
+    json,
+    screen::Screen,
+};
+use crate::plan::words;
+
+/// Past events, oldest first, then new ones.
+pub(super) async fn events(
+    mut admin: Admin,
+    follow: bool,
+    certificate: Option<&CertificateName>,
+    last: u32,
+    format: Format,
+    screen: &Screen,
+) -> Result<Exit, CliError> {
+    let request = v1::EventsRequest {
+        follow,
+        after: 0,
+        certificate: certificate.map(ToString::to_string).unwrap_or_default(),
+        last,
+    };
+    let mut stream = admin.events(request).await?.into_inner();
+    let mut any = false;
+    while let Some(event) = stream.next().await {
+        let event = event?;
+        any = true;
+        if format.json {
+            screen.json_line(&json::Event::from(event))?;
+        } else {
+            let at = words::from_millis(event.at_ms).strftime("%Y-%m-%d %H:%M:%SZ");
+            screen.sentence(&format!("{at} {}", sentence(&event)), 21)?;
+        }
+    }
+    if follow {
+        return Err(CliError::new(
+            Exit::Unreachable,
+            "the issuer ended the stream of events; is certwell-issuer being restarted?",
+        ));
+    }
+    if !any && !format.json {
+        screen.line("nothing has happened yet")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Kind, what it is about unless its text says so, and its text.
+pub(super) fn sentence(event: &v1::Event) -> String {
+    let mut about = String::new();
+    for part in [&event.certificate, &event.host] {
+        if !part.is_empty() && !event.text.contains(part.as_str()) {
+            about.push_str(part);
+            about.push_str(": ");
+        }
+    }
+    format!("{}: {about}{}", json::kind_word(event.kind()), event.text)
+}

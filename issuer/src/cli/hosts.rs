@@ -1,0 +1,284 @@
+//! `certwell hosts list|show|revoke|retire`.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use certwell_proto::{Exit, HostName, v1};
+use comfy_table::{Cell, Color, Row};
+use jiff::Timestamp;
+
+use super::{
+    args::{EndHost, Format},
+    client::{Admin, CliError, ask},
+    json,
+    screen::{Screen, state_word},
+};
+use crate::{clock, plan::words};
+
+#[derive(serde::Serialize)]
+struct List {
+    hosts: Vec<json::HostDetail>,
+}
+
+/// A line for each host.
+pub(super) async fn list(
+    mut admin: Admin,
+    format: Format,
+    screen: &Screen,
+) -> Result<Exit, CliError> {
+    let hosts = ask(admin.list_hosts(v1::ListHostsRequest {})).await?.hosts;
+    if format.json {
+        let hosts = hosts.into_iter().map(json::HostDetail::from).collect();
+        screen.json(&json::Document::new(List { hosts }))?;
+        return Ok(Exit::Done);
+    }
+    let now = clock::now();
+    let connected = hosts.iter().filter(|host| host.connected).count();
+    let problems: Vec<&str> = hosts
+        .iter()
+        .map(|h| h.problem.as_str())
+        .filter(|p| !p.is_empty())
+        .collect();
+    match (hosts.len(), problems.first()) {
+        (0, _) => screen.headline(
+            "no host is declared; add a [host.NAME] table to the configuration",
+            false,
+        )?,
+        (_, Some(worst)) => screen.headline(worst, false)?,
+        (1, None) => screen.headline("the only host is connected", true)?,
+        (n, None) => screen.headline(
+            &format!("{connected} of {n} hosts are connected"),
+            connected == n,
+        )?,
+    }
+    if !hosts.is_empty() {
+        screen.line("")?;
+        let header = [
+            "HOST",
+            "LIFE",
+            "CONNECTED",
+            "LAST HEARD",
+            "CERTIFICATES",
+            "LABELS",
+        ];
+        screen.table(&header, hosts.iter().map(|host| row(host, now)).collect())?;
+    }
+    for problem in problems {
+        screen.sentence(&format!("! {problem}"), 2)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(host: &v1::HostStatus, now: Timestamp) -> Row {
+    let colour = match host.life() {
+        v1::HostLife::Enrolled if host.connected => Color::Green,
+        v1::HostLife::Declared => Color::Yellow,
+        _ => Color::Red,
+    };
+    Row::from(vec![
+        Cell::new(&host.name),
+        Cell::new(json::life_word(host.life())).fg(colour),
+        Cell::new(if host.connected { "yes" } else { "no" }),
+        Cell::new(heard(host, now)),
+        Cell::new(host.certificates.len()),
+        Cell::new(host.labels.join(" ")),
+    ])
+}
+
+fn heard(host: &v1::HostStatus, now: Timestamp) -> String {
+    host.last_seen_ms.map_or_else(
+        || "never".to_owned(),
+        |at| words::relative(words::from_millis(at), now),
+    )
+}
+
+/// One host with its certificates.
+pub(super) async fn show(
+    mut admin: Admin,
+    name: &HostName,
+    format: Format,
+    screen: &Screen,
+) -> Result<Exit, CliError> {
+    let hosts = ask(admin.list_hosts(v1::ListHostsRequest {})).await?.hosts;
+    let host = hosts
+        .into_iter()
+        .find(|host| host.name == name.as_str())
+        .ok_or_else(|| {
+            CliError::new(
+                Exit::NotFound,
+                format!("no host {name} is declared; `certwell hosts list` shows those that are"),
+            )
+        })?;
+    if format.json {
+        screen.json(&json::Document::new(json::HostDetail::from(host)))?;
+        return Ok(Exit::Done);
+    }
+    let status = ask(admin.status(v1::StatusRequest {})).await?;
+    let now = clock::now();
+    let head = if host.problem.is_empty() {
+        let (connected, heard) = (host.connected, heard(&host, now));
+        let link = if connected {
+            "connected"
+        } else {
+            "not connected"
+        };
+        format!(
+            "{name} is {} and {link}, last heard {heard}",
+            json::life_word(host.life())
+        )
+    } else {
+        host.problem.clone()
+    };
+    screen.headline(&head, host.problem.is_empty() && host.connected)?;
+    screen.line("")?;
+    for (what, value) in particulars(&host, now) {
+        screen.sentence(&format!("{what:<14}{value}"), 14)?;
+    }
+    let rows: Vec<Row> = status
+        .certificates
+        .iter()
+        .flat_map(|c| {
+            c.hosts
+                .iter()
+                .filter(|h| h.host == name.as_str())
+                .map(move |h| (c, h))
+        })
+        .map(|(certificate, on_host)| {
+            let served = on_host.served.as_ref().and_then(|served| served.generation);
+            Row::from(vec![
+                certificate.name.clone(),
+                state_word(on_host.state()).to_owned(),
+                certificate.generation.to_string(),
+                served.map_or_else(|| "-".to_owned(), |generation| generation.to_string()),
+            ])
+        })
+        .collect();
+    if !rows.is_empty() {
+        screen.line("")?;
+        screen.table(&["CERTIFICATE", "STATE", "DESIRED", "SERVED"], rows)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn particulars(host: &v1::HostStatus, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("life", json::life_word(host.life()).to_owned()),
+        (
+            "connected",
+            if host.connected { "yes" } else { "no" }.to_owned(),
+        ),
+        ("last heard", heard(host, now)),
+    ];
+    if !host.labels.is_empty() {
+        lines.push(("labels", host.labels.join(", ")));
+    }
+    if let Some(end) = host.identity_not_after {
+        lines.push((
+            "identity",
+            format!("until {}", words::dated(words::from_seconds(end), now)),
+        ));
+    }
+    if let Some(info) = &host.info {
+        lines.push(("hostname", info.hostname.clone()));
+        lines.push(("system", info.os.clone()));
+        lines.push(("agent", info.agent_version.clone()));
+        let nginx = if info.nginx_version.is_empty() {
+            "not found"
+        } else {
+            &info.nginx_version
+        };
+        lines.push(("nginx", nginx.to_owned()));
+    }
+    lines.retain(|(_, value)| !value.is_empty());
+    lines
+}
+
+#[derive(serde::Serialize)]
+struct Ended<'a> {
+    host: &'a str,
+    life: &'static str,
+}
+
+/// Ends a host's identity.
+pub(super) async fn revoke(
+    mut admin: Admin,
+    end: &EndHost,
+    screen: &Screen,
+) -> Result<Exit, CliError> {
+    let name = &end.name;
+    confirm(
+        end,
+        &format!(
+            "Revoke {name}? Its stream is cut and every later call refused until it joins again."
+        ),
+    )?;
+    ask(admin.revoke_host(v1::RevokeHostRequest {
+        host: name.to_string(),
+    }))
+    .await?;
+    said(
+        screen,
+        end,
+        "revoked",
+        &format!(
+            "the identity of {name} is revoked; it keeps serving what it has, and can come back with \
+             `certwell token create --host {name}`"
+        ),
+    )
+}
+
+/// Takes a host out for good.
+pub(super) async fn retire(
+    mut admin: Admin,
+    end: &EndHost,
+    screen: &Screen,
+) -> Result<Exit, CliError> {
+    let name = &end.name;
+    confirm(
+        end,
+        &format!(
+            "Retire {name} for good? It is revoked, and what was observed on it is forgotten."
+        ),
+    )?;
+    ask(admin.retire_host(v1::RetireHostRequest {
+        host: name.to_string(),
+    }))
+    .await?;
+    said(
+        screen,
+        end,
+        "retired",
+        &format!("{name} is retired; take [host.{name}] out of the configuration"),
+    )
+}
+
+fn said(screen: &Screen, end: &EndHost, life: &'static str, text: &str) -> Result<Exit, CliError> {
+    if end.format.json {
+        screen.json(&json::Document::new(Ended {
+            host: end.name.as_str(),
+            life,
+        }))?;
+    } else {
+        screen.sentence(text, 0)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Asks on a terminal; a script has said what it wants.
+fn confirm(end: &EndHost, question: &str) -> Result<(), CliError> {
+    if end.yes || !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut ask = io::stderr().lock();
+    write!(ask, "{question} [y/N] ")?;
+    ask.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        Ok(())
+    } else {
+        Err(CliError::new(
+            Exit::Denied,
+            format!("nothing is changed: {} stays as it is", end.name),
+        ))
+    }
+}

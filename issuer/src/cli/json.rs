@@ -1,0 +1,318 @@
+//! The JSON that scripts rely on: version 1, described in docs/cli.md. Fields are added, never changed or taken.
+
+use certwell_proto::{fingerprint::hex, v1};
+use serde::Serialize;
+
+use super::screen::state_word;
+use crate::plan::words::{from_millis, from_seconds};
+
+/// The version of every document below.
+const VERSION: u32 = 1;
+
+/// A document: its version, then what it holds.
+#[derive(Debug, Serialize)]
+pub(super) struct Document<T> {
+    version: u32,
+    #[serde(flatten)]
+    content: T,
+}
+
+impl<T> Document<T> {
+    pub(super) fn new(content: T) -> Self {
+        Self {
+            version: VERSION,
+            content,
+        }
+    }
+}
+
+/// `certwell status --json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    certificates: Vec<Certificate>,
+}
+
+/// A certificate with its hosts.
+#[derive(Debug, Serialize)]
+pub(super) struct Certificate {
+    name: String,
+    identifiers: Vec<String>,
+    generation: u64,
+    not_after: Option<String>,
+    hosts: Vec<Host>,
+}
+
+/// A host of a certificate.
+#[derive(Debug, Serialize)]
+pub(super) struct Host {
+    host: String,
+    state: &'static str,
+    facts: Facts,
+    problem: Option<String>,
+}
+
+/// The seven facts; null for what hasn't happened.
+#[derive(Debug, Serialize)]
+pub(super) struct Facts {
+    desired: Option<Fact>,
+    fetched: Option<Fact>,
+    installed: Option<Fact>,
+    tested: Option<Fact>,
+    reloaded: Option<Fact>,
+    served: Option<Served>,
+    seen: Option<Served>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Fact {
+    generation: u64,
+    at: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Served {
+    generation: Option<u64>,
+    at: String,
+    fingerprint: Option<String>,
+    listeners: Vec<Listener>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Listener {
+    address: String,
+    name: String,
+    state: &'static str,
+    fingerprint: Option<String>,
+}
+
+/// `certwell certificates list|show --json`: as in the status, and what is known of its next issuance.
+#[derive(Debug, Serialize)]
+pub(super) struct CertificateDetail {
+    #[serde(flatten)]
+    certificate: Certificate,
+    authority: Option<String>,
+    renew_at: Option<String>,
+    paused: bool,
+    problem: Option<String>,
+}
+
+/// `certwell hosts list|show --json`.
+#[derive(Debug, Serialize)]
+pub(super) struct HostDetail {
+    name: String,
+    labels: Vec<String>,
+    life: &'static str,
+    connected: bool,
+    last_seen: Option<String>,
+    identity_not_after: Option<String>,
+    info: Option<Info>,
+    certificates: Vec<String>,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Info {
+    hostname: String,
+    os: String,
+    agent_version: String,
+    nginx_version: Option<String>,
+}
+
+/// One line of `certwell events --json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Event {
+    id: u64,
+    at: String,
+    kind: &'static str,
+    certificate: Option<String>,
+    host: Option<String>,
+    generation: Option<u64>,
+    text: String,
+}
+
+impl From<v1::StatusResponse> for Status {
+    fn from(status: v1::StatusResponse) -> Self {
+        Self {
+            certificates: status
+                .certificates
+                .into_iter()
+                .map(Certificate::from)
+                .collect(),
+        }
+    }
+}
+
+impl From<v1::CertificateStatus> for Certificate {
+    fn from(status: v1::CertificateStatus) -> Self {
+        Self {
+            name: status.name,
+            identifiers: status.identifiers,
+            generation: status.generation,
+            not_after: status.not_after.map(seconds),
+            hosts: status.hosts.into_iter().map(Host::from).collect(),
+        }
+    }
+}
+
+impl From<v1::HostCertificateStatus> for Host {
+    fn from(status: v1::HostCertificateStatus) -> Self {
+        let state = state_word(status.state());
+        Self {
+            host: status.host,
+            state,
+            facts: Facts {
+                desired: status.desired.map(Fact::from),
+                fetched: status.fetched.map(Fact::from),
+                installed: status.installed.map(Fact::from),
+                tested: status.tested.map(Fact::from),
+                reloaded: status.reloaded.map(Fact::from),
+                served: status.served.map(Served::from),
+                seen: status.seen.map(Served::from),
+            },
+            problem: text(status.problem),
+        }
+    }
+}
+
+impl From<v1::StatusFact> for Fact {
+    fn from(fact: v1::StatusFact) -> Self {
+        Self {
+            generation: fact.generation,
+            at: millis(fact.at_ms),
+        }
+    }
+}
+
+impl From<v1::StatusServed> for Served {
+    fn from(served: v1::StatusServed) -> Self {
+        Self {
+            generation: served.generation,
+            at: millis(served.at_ms),
+            fingerprint: fingerprint(&served.fingerprint),
+            listeners: served.listeners.into_iter().map(Listener::from).collect(),
+        }
+    }
+}
+
+impl From<v1::Listener> for Listener {
+    fn from(listener: v1::Listener) -> Self {
+        let state = listener_word(listener.state());
+        Self {
+            state,
+            fingerprint: fingerprint(&listener.fingerprint),
+            address: listener.address,
+            name: listener.name,
+        }
+    }
+}
+
+impl From<v1::CertificateStatus> for CertificateDetail {
+    fn from(mut status: v1::CertificateStatus) -> Self {
+        Self {
+            authority: text(std::mem::take(&mut status.authority)),
+            renew_at: status.renew_at_ms.map(millis),
+            paused: status.paused,
+            problem: text(std::mem::take(&mut status.problem)),
+            certificate: status.into(),
+        }
+    }
+}
+
+impl From<v1::HostStatus> for HostDetail {
+    fn from(host: v1::HostStatus) -> Self {
+        let life = life_word(host.life());
+        Self {
+            name: host.name,
+            labels: host.labels,
+            life,
+            connected: host.connected,
+            last_seen: host.last_seen_ms.map(millis),
+            identity_not_after: host.identity_not_after.map(seconds),
+            info: host.info.map(|info| Info {
+                hostname: info.hostname,
+                os: info.os,
+                agent_version: info.agent_version,
+                nginx_version: text(info.nginx_version),
+            }),
+            certificates: host.certificates,
+            problem: text(host.problem),
+        }
+    }
+}
+
+impl From<v1::Event> for Event {
+    fn from(event: v1::Event) -> Self {
+        let kind = kind_word(event.kind());
+        Self {
+            id: event.id,
+            at: millis(event.at_ms),
+            kind,
+            certificate: text(event.certificate),
+            host: text(event.host),
+            generation: Some(event.generation).filter(|generation| *generation > 0),
+            text: event.text,
+        }
+    }
+}
+
+/// RFC 3339, in UTC, of seconds since the Unix epoch.
+pub(super) fn seconds(seconds: i64) -> String {
+    from_seconds(seconds).to_string()
+}
+
+/// RFC 3339, in UTC, of milliseconds since the Unix epoch.
+pub(super) fn millis(milliseconds: i64) -> String {
+    from_millis(milliseconds).to_string()
+}
+
+fn text(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn fingerprint(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| hex(bytes))
+}
+
+/// The word for a listener's state.
+pub(super) fn listener_word(state: v1::ListenerState) -> &'static str {
+    use v1::ListenerState as State;
+    match state {
+        State::Current => "current",
+        State::Old => "old",
+        State::Stranger => "stranger",
+        State::Down => "down",
+        State::Rejects => "rejects",
+        State::Elsewhere => "elsewhere",
+        State::Unprobed | State::Unspecified => "unprobed",
+    }
+}
+
+/// The word for the part that a host plays.
+pub(super) fn life_word(life: v1::HostLife) -> &'static str {
+    match life {
+        v1::HostLife::Enrolled => "enrolled",
+        v1::HostLife::Revoked => "revoked",
+        v1::HostLife::Retired => "retired",
+        v1::HostLife::Declared | v1::HostLife::Unspecified => "declared",
+    }
+}
+
+/// The word for a kind of event.
+pub(super) fn kind_word(kind: v1::EventKind) -> &'static str {
+    use v1::EventKind as Kind;
+    match kind {
+        Kind::Preflight => "preflight",
+        Kind::Order => "order",
+        Kind::Challenge => "challenge",
+        Kind::Issued => "issued",
+        Kind::OrderFailed => "order-failed",
+        Kind::Fetched => "fetched",
+        Kind::Installed => "installed",
+        Kind::Served => "served",
+        Kind::HostProblem => "host-problem",
+        Kind::Host => "host",
+        Kind::Config => "config",
+        Kind::Admin => "admin",
+        Kind::Unspecified => "other",
+    }
+}
