@@ -1,0 +1,40 @@
+# The few verbs. Everything that is missing is installed by `make demo` and `make test`.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench
+
+CARGO ?= cargo
+export RUST_LIB_BACKTRACE ?= 0
+heading = @printf '\n== %s\n' "$(1)"
+
+help: ## Says what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Four hosts draw a certificate, on real nginx and Pebble (ONCE=1: ends by itself)
+	@lab/setup.sh demo
+	@$(CARGO) build --quiet --workspace --bins
+	@$(CARGO) run --quiet --package certwell-lab -- demo $(if $(filter-out 0,$(ONCE)),--once)
+
+test: ## Everything: set-up, lints, unit and end-to-end tests, shipped configurations
+	$(call heading,set-up)
+	@lab/setup.sh test
+	$(call heading,formatting)
+	$(CARGO) fmt --all --check
+	$(call heading,lints)
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(call heading,build)
+	$(CARGO) build --workspace --bins
+	$(call heading,unit and component tests)
+	$(CARGO) test --workspace --exclude certwell-lab
+	$(call heading,the whole fleet and the shipped configurations)
+	$(CARGO) test --package certwell-lab -- --test-threads=2
+
+check: ## The quick part, for every edit: formatting, lints, tests that start no other program
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) test --quiet --workspace --exclude certwell-lab --lib
+
+bench: ## Prints figures of speed and size (release build)
+	@lab/setup.sh demo
+	@$(CARGO) build --release --workspace --bins
+	@$(CARGO) run --quiet --release --package certwell-lab -- bench

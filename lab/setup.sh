@@ -1,0 +1,110 @@
+#!/bin/sh
+# Installs what the lab needs from Debian, and nothing when all is there.
+#
+#   setup.sh demo   nginx, pebble
+#   setup.sh test   the same and faketime
+set -eu
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+
+# nginx lies in /usr/sbin, which isn't in everybody's PATH.
+PATH="$PATH:/usr/sbin:/sbin"
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+
+# Is version $1 at least $2 (two numbers each)?
+at_least() {
+    [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+}
+
+check_rust() {
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/../Cargo.toml")
+    command -v cargo >/dev/null 2>&1 ||
+        fail "cargo is not in PATH: install Rust $wanted or newer from https://rustup.rs, open a new shell, and run this again"
+    found=$(rustc --version | cut -d ' ' -f 2)
+    at_least "$found" "$wanted" ||
+        fail "Rust $found is too old, $wanted or newer is needed: run 'rustup update stable', and this again"
+    command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+}
+
+# As root, or by sudo.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+install_missing() {
+    command -v apt-get >/dev/null 2>&1 ||
+        fail "missing:$missing; this is no Debian system, so install them by its own means, and run this again"
+    if [ "$(id -u)" -ne 0 ]; then
+        { command -v sudo >/dev/null 2>&1 && sudo -v; } ||
+            fail "missing:$missing, and neither root nor sudo at hand; have this run as root: apt-get install$missing"
+    fi
+    had_nginx=yes
+    command -v nginx >/dev/null 2>&1 || had_nginx=no
+    say "installing from Debian:$missing"
+    # The package lists may be absent or old: they are refreshed only when the first try fails.
+    # shellcheck disable=SC2086  # one word for each package
+    if ! attempt install -y --no-install-recommends $missing; then
+        say "refreshing the package lists"
+        attempt update || fail "'apt-get update' failed: $(cat "$words")"
+        attempt install -y --no-install-recommends $missing ||
+            fail "'apt-get install$missing' failed: $(cat "$words")"
+    fi
+    if [ "$had_nginx" = no ]; then
+        stop_new_service
+    fi
+}
+
+# Runs apt-get, and keeps the end of what it said.
+attempt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get "$@" >"$words.all" 2>&1 && return 0
+    tail -n 20 "$words.all" >"$words"
+    return 1
+}
+
+# Debian's package starts a server on port 80. The lab runs its own ones elsewhere, and nobody asked for this one.
+# A service that was there before is never touched.
+stop_new_service() {
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl disable --quiet --now nginx.service || true
+        say "the new nginx package started a server on port 80; it is stopped and disabled again"
+        say "(the lab starts its own; to have it back: systemctl enable --now nginx)"
+    elif [ -e /run/nginx.pid ]; then
+        as_root nginx -s quit || true
+        say "the new nginx package started a server on port 80; it is stopped again, the lab starts its own"
+    fi
+}
+
+need() {
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+
+missing=''
+check_rust
+need nginx nginx
+need pebble pebble
+need pebble-challtestsrv pebble
+case "${1:-demo}" in
+demo) ;;
+test) need faketime faketime ;;
+*) fail "unknown purpose '$1': demo or test" ;;
+esac
+
+if [ -n "$missing" ]; then
+    words=$(mktemp)
+    trap 'rm -f "$words" "$words.all"' EXIT
+    missing=$(printf '%s\n' "$missing" | tr ' ' '\n' | sort -u | tr '\n' ' ' | sed 's/ *$//')
+    install_missing
+    missing=''
+    need nginx nginx
+    need pebble pebble
+    need pebble-challtestsrv pebble
+    [ -z "$missing" ] || fail "installed, yet not found in PATH:$missing"
+fi
