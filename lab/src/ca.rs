@@ -14,8 +14,8 @@ use serde_json::json;
 use crate::{
     certs::LabRoot,
     ports::{Net, ensure_free},
-    process::{Process, Program},
     probe::https_get,
+    process::{Process, Program},
     wait::wait_for,
 };
 
@@ -33,7 +33,12 @@ impl Ca {
     ///
     /// # Errors
     /// When it doesn't come up.
-    pub fn start(net: &Net, home: &Path, root: &LabRoot, validity: Option<Duration>) -> Result<Self> {
+    pub fn start(
+        net: &Net,
+        home: &Path,
+        root: &LabRoot,
+        validity: Option<Duration>,
+    ) -> Result<Self> {
         let (listen, management) = (net.ca(), net.ca_management());
         ensure_free(listen, "Pebble")?;
         ensure_free(management, "Pebble's management")?;
@@ -60,7 +65,13 @@ impl Ca {
         let program = Program::new(
             "pebble",
             "pebble",
-            ["-config", &file.display().to_string(), "-strict", "-dnsserver", &net.dns().to_string()],
+            [
+                "-config",
+                &file.display().to_string(),
+                "-strict",
+                "-dnsserver",
+                &net.dns().to_string(),
+            ],
         )
         // Rejected nonces and pauses at random are no subject of these tests; reused authorizations would make
         // the number of validations a matter of luck.
@@ -73,12 +84,20 @@ impl Ca {
             https_get(management, "/roots/0")
         })?;
         let roots = directory.join("roots.pem");
-        fs::write(&roots, format!("{}{}", root.pem(), String::from_utf8_lossy(&pem)))?;
+        fs::write(
+            &roots,
+            format!("{}{}", root.pem(), String::from_utf8_lossy(&pem)),
+        )?;
         let issuing_root = certwell_proto::pem::read_certificates(&pem)
             .ok()
             .and_then(|list| list.first().map(|der| der.to_vec()))
             .context("Pebble's management shows no root certificate")?;
-        Ok(Self { address: listen, process, roots, issuing_root })
+        Ok(Self {
+            address: listen,
+            process,
+            roots,
+            issuing_root,
+        })
     }
 
     /// Its ACME directory.
@@ -133,7 +152,10 @@ impl Ca {
     }
 
     fn count(&self, words: &str) -> usize {
-        fs::read_to_string(self.process.log()).unwrap_or_default().matches(words).count()
+        fs::read_to_string(self.process.log())
+            .unwrap_or_default()
+            .matches(words)
+            .count()
     }
 
     pub(crate) fn process(&self) -> &Process {

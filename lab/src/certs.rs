@@ -32,11 +32,16 @@ impl LabRoot {
     /// When a key can't be made.
     pub fn new() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name.push(DnType::CommonName, "certwell lab root");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "certwell lab root");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate()?;
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem })
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        })
     }
 
     /// Its certificate, PEM.
@@ -71,7 +76,10 @@ impl Pair {
     /// When a key can't be made.
     pub fn expired(names: &[String]) -> Result<Self> {
         let mut params = CertificateParams::new(names.to_vec())?;
-        params.distinguished_name.push(DnType::CommonName, names.first().map_or("nobody", String::as_str));
+        params.distinguished_name.push(
+            DnType::CommonName,
+            names.first().map_or("nobody", String::as_str),
+        );
         params.not_before = date_time_ymd(2022, 11, 30);
         params.not_after = date_time_ymd(2023, 2, 28);
         let key = KeyPair::generate()?;

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::{
     ports::{Net, ensure_free, ensure_free_both},
-    process::{Process, Program},
     probe::read_reply,
+    process::{Process, Program},
     wait::wait_for,
 };
 
@@ -36,12 +36,27 @@ impl Dns {
             "dns",
             "pebble-challtestsrv",
             [
-                "-dns01", &net.dns().to_string(), "-management", &net.dns_management().to_string(),
-                "-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv4", "", "-defaultIPv6", "",
+                "-dns01",
+                &net.dns().to_string(),
+                "-management",
+                &net.dns_management().to_string(),
+                "-http01",
+                "",
+                "-https01",
+                "",
+                "-tlsalpn01",
+                "",
+                "-defaultIPv4",
+                "",
+                "-defaultIPv6",
+                "",
             ],
         );
         let process = Process::start(&program, home, &home.join("dns.log"))?;
-        let mut dns = Self { management: net.dns_management(), process };
+        let mut dns = Self {
+            management: net.dns_management(),
+            process,
+        };
         wait_for("the lab's DNS", Duration::from_secs(10), || {
             dns.process.check_running()?;
             dns.post("/set-default-ipv6", &json!({ "ip": "" }))
@@ -62,8 +77,13 @@ impl Dns {
         let body = body.to_string();
         let mut stream = TcpStream::connect(self.management)?;
         stream.set_read_timeout(Some(Duration::from_secs(3)))?;
-        write!(stream, "POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-        read_reply(&mut stream).with_context(|| format!("POST http://{}{path}", self.management))?;
+        write!(
+            stream,
+            "POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        read_reply(&mut stream)
+            .with_context(|| format!("POST http://{}{path}", self.management))?;
         Ok(())
     }
 

@@ -100,7 +100,8 @@ impl Gate {
         let (address, pebble) = (net.gate(), net.ca());
         ensure_free(address, "the gate before Pebble")?;
         let pair = root.server(address.ip())?;
-        let key = PrivateKeyDer::try_from(pair.key_der).map_err(|e| anyhow::anyhow!("the gate's key: {e}"))?;
+        let key = PrivateKeyDer::try_from(pair.key_der)
+            .map_err(|e| anyhow::anyhow!("the gate's key: {e}"))?;
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -123,7 +124,11 @@ impl Gate {
                 thread::spawn(move || shared.pass(socket, config, pebble));
             }
         });
-        Ok(Self { address, shared, thread: Some(thread) })
+        Ok(Self {
+            address,
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// The next request of this stage will be held.
@@ -143,7 +148,11 @@ impl Gate {
             .wait_timeout_while(state, within, |state| *state != State::Held)
             .unwrap_or_else(PoisonError::into_inner);
         if *state != State::Held {
-            bail!("no such request came within {} s ({state:?}); seen: {:?}", within.as_secs(), self.seen());
+            bail!(
+                "no such request came within {} s ({state:?}); seen: {:?}",
+                within.as_secs(),
+                self.seen()
+            );
         }
         Ok(())
     }
@@ -177,7 +186,11 @@ impl Shared {
         socket.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut client = StreamOwned::new(ServerConnection::new(config)?, socket);
         let request = read_request(&mut client)?;
-        let path = String::from_utf8_lossy(&request).split(' ').nth(1).unwrap_or_default().to_owned();
+        let path = String::from_utf8_lossy(&request)
+            .split(' ')
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
         lock(&self.seen).push(path.clone());
         if self.holds(&path, Side::Request) {
             return Ok(());
@@ -206,7 +219,10 @@ impl Shared {
         *state = State::Held;
         self.changed.notify_all();
         while *state == State::Held {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         true
     }
@@ -226,7 +242,8 @@ fn read_request(client: &mut impl Read) -> Result<Vec<u8>> {
         }
         request.extend_from_slice(buffer.get(..count).unwrap_or_default());
     };
-    let text = String::from_utf8_lossy(&request[..head]).replacen(" HTTP/1.1\r\n", " HTTP/1.0\r\n", 1);
+    let text =
+        String::from_utf8_lossy(&request[..head]).replacen(" HTTP/1.1\r\n", " HTTP/1.0\r\n", 1);
     let length: usize = text
         .lines()
         .filter_map(|line| line.split_once(':'))

@@ -40,7 +40,14 @@ impl Host {
     ///
     /// # Errors
     /// When a file can't be written.
-    pub fn lay_out(net: &Net, world: &Path, index: u8, name: &str, sites: &[Site], log_filter: &str) -> Result<Self> {
+    pub fn lay_out(
+        net: &Net,
+        world: &Path,
+        index: u8,
+        name: &str,
+        sites: &[Site],
+        log_filter: &str,
+    ) -> Result<Self> {
         let (http, https) = (net.http(index), net.https(index));
         let host = Self {
             name: name.to_owned(),
@@ -113,7 +120,8 @@ impl Host {
     /// # Errors
     /// When the command can't be run.
     pub fn enroll(&self, token: &str) -> Result<Output> {
-        self.agent_program(&["enroll", "-"])?.run(&self.world, token, COMMAND)
+        self.agent_program(&["enroll", "-"])?
+            .run(&self.world, token, COMMAND)
     }
 
     /// Starts the agent.
@@ -136,7 +144,10 @@ impl Host {
     /// # Errors
     /// When it isn't running.
     pub fn kill9_agent(&mut self) -> Result<()> {
-        self.agent.take().with_context(|| format!("the agent of {} isn't running", self.name))?.kill9()
+        self.agent
+            .take()
+            .with_context(|| format!("the agent of {} isn't running", self.name))?
+            .kill9()
     }
 
     /// The agent's process.
@@ -144,7 +155,9 @@ impl Host {
     /// # Errors
     /// When it isn't running.
     pub fn agent(&mut self) -> Result<&mut Process> {
-        self.agent.as_mut().with_context(|| format!("the agent of {} isn't running", self.name))
+        self.agent
+            .as_mut()
+            .with_context(|| format!("the agent of {} isn't running", self.name))
     }
 
     /// Runs the agent's binary with a verb that ends by itself.
@@ -161,10 +174,16 @@ impl Host {
     /// When it isn't built.
     pub fn agent_program(&self, args: &[&str]) -> Result<Program> {
         let config = self.agent_config().display().to_string();
-        let all = ["--config", &config].into_iter().chain(args.iter().copied());
-        Ok(Program::new(&format!("agent of {}", self.name), paths::binary("certwell-agent")?, all)
-            .env("CERTWELL_LOG", &self.log_filter)
-            .env("RUST_BACKTRACE", "1"))
+        let all = ["--config", &config]
+            .into_iter()
+            .chain(args.iter().copied());
+        Ok(Program::new(
+            &format!("agent of {}", self.name),
+            paths::binary("certwell-agent")?,
+            all,
+        )
+        .env("CERTWELL_LOG", &self.log_filter)
+        .env("RUST_BACKTRACE", "1"))
     }
 
     /// What it serves for this name, by the lab's own handshake.

@@ -49,8 +49,19 @@ impl Issuer {
         let socket = issuer.socket().display().to_string();
         let printed = issuer
             .daemon(&[
-                "init", "--fleet", "lab", "--endpoint", &address, "--listen", &address, "--state-directory", &state,
-                "--key-file", &key, "--admin-socket", &socket,
+                "init",
+                "--fleet",
+                "lab",
+                "--endpoint",
+                &address,
+                "--listen",
+                &address,
+                "--state-directory",
+                &state,
+                "--key-file",
+                &key,
+                "--admin-socket",
+                &socket,
             ])?
             .run(world, "", COMMAND)?
             .success("certwell-issuer init")?;
@@ -106,7 +117,9 @@ impl Issuer {
         wait_for("the issuer", Duration::from_secs(20), || {
             process.check_running()?;
             TcpStream::connect_timeout(&self.address, Duration::from_secs(1))?;
-            self.certwell(&["hosts", "list"])?.success("certwell hosts list").map(drop)
+            self.certwell(&["hosts", "list"])?
+                .success("certwell hosts list")
+                .map(drop)
         })?;
         self.process = Some(process);
         Ok(())
@@ -131,7 +144,11 @@ impl Issuer {
     /// # Errors
     /// When it isn't running.
     pub fn pid(&self) -> Result<u32> {
-        Ok(self.process.as_ref().context("the issuer isn't running")?.id())
+        Ok(self
+            .process
+            .as_ref()
+            .context("the issuer isn't running")?
+            .id())
     }
 
     /// The daemon's binary with `args`, not started yet.
@@ -140,10 +157,14 @@ impl Issuer {
     /// When it isn't built.
     pub fn daemon(&self, args: &[&str]) -> Result<Program> {
         let config = self.config().display().to_string();
-        let all = ["--config", &config].into_iter().chain(args.iter().copied());
-        Ok(Program::new("issuer", paths::binary("certwell-issuer")?, all)
-            .env("CERTWELL_LOG", &self.log_filter)
-            .env("RUST_BACKTRACE", "1"))
+        let all = ["--config", &config]
+            .into_iter()
+            .chain(args.iter().copied());
+        Ok(
+            Program::new("issuer", paths::binary("certwell-issuer")?, all)
+                .env("CERTWELL_LOG", &self.log_filter)
+                .env("RUST_BACKTRACE", "1"),
+        )
     }
 
     /// Runs the `certwell` command on its socket.
@@ -160,7 +181,9 @@ impl Issuer {
     /// When it can't be run, or doesn't end within the time.
     pub fn certwell_within(&self, args: &[&str], within: Duration) -> Result<Output> {
         let socket = self.socket().display().to_string();
-        let all = ["--socket", &socket].into_iter().chain(args.iter().copied());
+        let all = ["--socket", &socket]
+            .into_iter()
+            .chain(args.iter().copied());
         Program::new("certwell", paths::binary("certwell")?, all).run(&self.world, "", within)
     }
 
@@ -174,7 +197,8 @@ impl Issuer {
         if output.code != 0 && output.code != 3 {
             bail!("certwell status exited {}: {}", output.code, output.stderr);
         }
-        serde_json::from_str(&output.stdout).with_context(|| format!("certwell status --json: {}", output.stdout))
+        serde_json::from_str(&output.stdout)
+            .with_context(|| format!("certwell status --json: {}", output.stdout))
     }
 
     /// A join token for one host.
@@ -182,8 +206,26 @@ impl Issuer {
     /// # Errors
     /// When the issuer refuses.
     pub fn token(&self, host: &str) -> Result<String> {
-        let output = self.certwell(&["token", "create", "--host", host])?.success("certwell token create")?;
+        let output = self
+            .certwell(&["token", "create", "--host", host])?
+            .success("certwell token create")?;
         find_token(&output.stdout)
+    }
+
+    /// `certwell events --follow --json`, its lines going to `log`.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn follow_events(&self, log: &Path) -> Result<Process> {
+        let socket = self.socket().display().to_string();
+        let args = [
+            "--socket", &socket, "events", "--follow", "--last", "1", "--json",
+        ];
+        Process::start(
+            &Program::new("events", paths::binary("certwell")?, args),
+            &self.world,
+            log,
+        )
     }
 
     pub(crate) fn process(&self) -> Option<&Process> {

@@ -14,8 +14,8 @@ use crate::{
     certs::Pair,
     paths,
     ports::ensure_free,
-    process::{Output, Process, Program},
     probe,
+    process::{Output, Process, Program},
     wait::wait_for,
 };
 
@@ -57,7 +57,13 @@ impl Nginx {
     ///
     /// # Errors
     /// When a file can't be written.
-    pub(crate) fn lay_out(host: &str, world: &Path, http: SocketAddr, https: SocketAddr, sites: &[Site]) -> Result<Self> {
+    pub(crate) fn lay_out(
+        host: &str,
+        world: &Path,
+        http: SocketAddr,
+        https: SocketAddr,
+        sites: &[Site],
+    ) -> Result<Self> {
         let directory = world.join(host);
         let nginx = Self {
             host: host.to_owned(),
@@ -141,14 +147,20 @@ impl Nginx {
         ensure_free(self.http, &format!("nginx of {}", self.host))?;
         ensure_free(self.https, &format!("nginx of {}", self.host))?;
         let mut program = self.program("nginx", &[]);
-        program.args.extend(["-g".to_owned(), "daemon off;".to_owned()]);
+        program
+            .args
+            .extend(["-g".to_owned(), "daemon off;".to_owned()]);
         let log = self.world.join(format!("{}.nginx.log", self.host));
         let mut process = Process::start(&program, &self.world, &log)?;
-        wait_for(&format!("nginx of {}", self.host), Duration::from_secs(10), || {
-            process.check_running()?;
-            anyhow::ensure!(self.pid_file().exists(), "no pid file yet");
-            probe::http_get(self.http, "nobody.invalid", "/").map(drop)
-        })?;
+        wait_for(
+            &format!("nginx of {}", self.host),
+            Duration::from_secs(10),
+            || {
+                process.check_running()?;
+                anyhow::ensure!(self.pid_file().exists(), "no pid file yet");
+                probe::http_get(self.http, "nobody.invalid", "/").map(drop)
+            },
+        )?;
         self.process = Some(process);
         Ok(())
     }
@@ -179,7 +191,8 @@ impl Nginx {
     /// # Errors
     /// When nginx can't be run at all.
     pub fn test(&self) -> Result<Output> {
-        self.program("nginx -t", &["-t"]).run(&self.world, "", Duration::from_secs(20))
+        self.program("nginx -t", &["-t"])
+            .run(&self.world, "", Duration::from_secs(20))
     }
 
     /// Lines of the error log.
@@ -192,7 +205,9 @@ impl Nginx {
     }
 
     fn running(&self) -> Result<&Process> {
-        self.process.as_ref().with_context(|| format!("nginx of {} isn't running", self.host))
+        self.process
+            .as_ref()
+            .with_context(|| format!("nginx of {} isn't running", self.host))
     }
 
     fn program(&self, name: &str, args: &[&str]) -> Program {
@@ -220,7 +235,11 @@ impl Nginx {
 
     fn servers(&self, site: &Site) -> String {
         let names = site.names.join(" ");
-        let include = if self.include { "        include snippets/certwell-acme.conf;\n" } else { "" };
+        let include = if self.include {
+            "        include snippets/certwell-acme.conf;\n"
+        } else {
+            ""
+        };
         let files = self.live.join(&site.certificate);
         let files = files.display();
         format!(

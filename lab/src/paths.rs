@@ -1,11 +1,17 @@
-//! Where the built binaries, the shipped files and the lab's own directories are.
+//! Where the built binaries and the shipped files are, and the lab's own directories.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::process::end_leftovers;
+
+const LOCK: &str = "lock";
+const LONGEST: usize = 80;
 
 /// The workspace.
 pub fn workspace() -> PathBuf {
@@ -18,20 +24,69 @@ pub fn packaging() -> PathBuf {
     workspace().join("packaging")
 }
 
-/// A fresh directory of one test, beside the binaries that it runs.
-///
-/// # Errors
-/// When it can't be made.
-pub fn fresh(kind: &str, name: &str) -> Result<PathBuf> {
-    let target = binaries()?;
-    let target = target.parent().context("the binaries' directory has no parent")?;
-    let directory = target.join(kind).join(name);
-    if directory.exists() {
-        crate::process::end_leftovers(&directory)?;
-        fs::remove_dir_all(&directory).with_context(|| format!("{} can't be removed", directory.display()))?;
+/// A directory that belongs to this process alone while it lives.
+#[derive(Debug)]
+pub struct Home {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    /// Takes `relative` under the build's target directory. Whatever a killed run left there is ended and removed.
+    ///
+    /// # Errors
+    /// When another run is using it now, or it can't be made.
+    pub fn take(relative: &str) -> Result<Self> {
+        let built = binaries()?;
+        let path = built
+            .parent()
+            .context("the binaries' directory has no parent")?
+            .join(relative);
+        fs::create_dir_all(&path).with_context(|| format!("{} can't be made", path.display()))?;
+        let path = fs::canonicalize(path)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path.join(LOCK))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("another run is using {}; end it first", path.display())
+            }
+            Err(TryLockError::Error(error)) => return Err(error).context("lock"),
+        }
+        end_leftovers(&path)?;
+        for entry in fs::read_dir(&path)?
+            .flatten()
+            .filter(|entry| entry.file_name() != LOCK)
+        {
+            let old = entry.path();
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(&old)
+            } else {
+                fs::remove_file(&old)
+            }
+            .with_context(|| format!("{} of an earlier run can't be removed", old.display()))?;
+        }
+        // The longest socket path in it must fit the system's 107 bytes.
+        if path.as_os_str().len() > LONGEST {
+            bail!(
+                "{} is too long for the sockets in it; build in a directory with a shorter path",
+                path.display()
+            );
+        }
+        Ok(Self { path, _lock: lock })
     }
-    fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
-    Ok(fs::canonicalize(directory)?)
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it with all that is in it.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
 }
 
 /// Where this build's binaries are: beside the running one, for a test one directory up.
@@ -41,7 +96,11 @@ pub fn fresh(kind: &str, name: &str) -> Result<PathBuf> {
 pub fn binaries() -> Result<PathBuf> {
     let here = env::current_exe()?;
     let directory = here.parent().context("a binary has a directory")?;
-    let up = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+    let up = if directory.ends_with("deps") {
+        directory.parent().unwrap_or(directory)
+    } else {
+        directory
+    };
     Ok(up.to_owned())
 }
 
@@ -52,7 +111,10 @@ pub fn binaries() -> Result<PathBuf> {
 pub fn binary(name: &str) -> Result<PathBuf> {
     let path = binaries()?.join(name);
     if !path.exists() {
-        bail!("{} isn't built; run `cargo build --bins` first, or `make test`", path.display());
+        bail!(
+            "{} isn't built; run `cargo build --bins` first, or `make test`",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -60,5 +122,9 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 /// nginx; `/usr/sbin` isn't in everybody's `PATH`.
 pub fn nginx() -> &'static str {
     let usual = "/usr/sbin/nginx";
-    if Path::new(usual).exists() { usual } else { "nginx" }
+    if Path::new(usual).exists() {
+        usual
+    } else {
+        "nginx"
+    }
 }

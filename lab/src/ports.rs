@@ -26,7 +26,12 @@ pub struct Net {
 impl Net {
     /// The fixed addresses of the demo: 127.0.0.0/24, nginx on 8080 and 8443.
     pub fn demo() -> Self {
-        Self { prefix: [127, 0, 0], http: 8080, https: 8443, _lock: None }
+        Self {
+            prefix: [127, 0, 0],
+            http: 8080,
+            https: 8443,
+            _lock: None,
+        }
     }
 
     /// A 127.x.y.0/24 of which no other world on this machine has the lock.
@@ -44,25 +49,46 @@ impl Net {
             let number = 512 + (start + step) % 60_000;
             let [_, _, x, y] = number.to_be_bytes();
             let path = directory.join(format!("127.{x}.{y}.lock"));
-            let Ok(file) = OpenOptions::new().create(true).append(true).open(&path) else { continue };
+            let Ok(file) = OpenOptions::new().create(true).append(true).open(&path) else {
+                continue;
+            };
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| path.display().to_string());
+                }
             }
             let prefix = [127, x, y];
             for (http, https) in [(8080, 8443), (18080, 18443), (28080, 28443)] {
-                let net = Self { prefix, http, https, _lock: None };
-                if net.all_hosts(8).iter().all(|address| TcpListener::bind(address).is_ok()) {
-                    return Ok(Self { _lock: Some(file), ..net });
+                let net = Self {
+                    prefix,
+                    http,
+                    https,
+                    _lock: None,
+                };
+                if net
+                    .all_hosts(8)
+                    .iter()
+                    .all(|address| TcpListener::bind(address).is_ok())
+                {
+                    return Ok(Self {
+                        _lock: Some(file),
+                        ..net
+                    });
                 }
             }
         }
-        bail!("no free 127.x.y.0/24 network: are the locks in {} stale?", directory.display())
+        bail!(
+            "no free 127.x.y.0/24 network: are the locks in {} stale?",
+            directory.display()
+        )
     }
 
     fn all_hosts(&self, count: u8) -> Vec<SocketAddr> {
-        (0..count).flat_map(|host| [self.http(host), self.https(host)]).collect()
+        (0..count)
+            .flat_map(|host| [self.http(host), self.https(host)])
+            .collect()
     }
 
     /// Address number `last` of the network.
@@ -125,7 +151,9 @@ impl Net {
 /// # Errors
 /// When something listens at `address` already; says who, where the system tells.
 pub fn ensure_free(address: SocketAddr, what: &str) -> Result<()> {
-    let Err(error) = TcpListener::bind(address) else { return Ok(()) };
+    let Err(error) = TcpListener::bind(address) else {
+        return Ok(());
+    };
     if error.kind() == io::ErrorKind::AddrInUse {
         let by = owner(address).unwrap_or_else(|| "another program".to_owned());
         bail!("{address}, needed by {what}, is in use by {by}; stop it and try again");
@@ -139,9 +167,9 @@ pub fn ensure_free(address: SocketAddr, what: &str) -> Result<()> {
 /// When something listens there already.
 pub fn ensure_free_both(address: SocketAddr, what: &str) -> Result<()> {
     ensure_free(address, what)?;
-    UdpSocket::bind(address)
-        .map(drop)
-        .with_context(|| format!("{address} (UDP), needed by {what}, can't be used; stop what listens there"))
+    UdpSocket::bind(address).map(drop).with_context(|| {
+        format!("{address} (UDP), needed by {what}, can't be used; stop what listens there")
+    })
 }
 
 /// The program that listens on TCP at `address`: name and pid.
@@ -153,7 +181,9 @@ fn owner(address: SocketAddr) -> Option<String> {
         let ip = Ipv4Addr::from(u32::from_str_radix(ip, 16).ok()?.to_le_bytes());
         let port = u16::from_str_radix(port, 16).ok()?;
         // 0A: LISTEN
-        let here = fields.get(3) == Some(&"0A") && port == address.port() && (ip.is_unspecified() || IpAddr::V4(ip) == address.ip());
+        let here = fields.get(3) == Some(&"0A")
+            && port == address.port()
+            && (ip.is_unspecified() || IpAddr::V4(ip) == address.ip());
         here.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
     })?;
     let wanted = format!("socket:[{inode}]");
@@ -161,7 +191,9 @@ fn owner(address: SocketAddr) -> Option<String> {
         let holds = fs::read_dir(format!("/proc/{pid}/fd"))
             .ok()?
             .flatten()
-            .any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()));
+            .any(|fd| {
+                fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
+            });
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         holds.then(|| format!("{} (process {pid})", name.trim()))
     })
@@ -182,8 +214,16 @@ mod tests {
         let net = Net::allocate().unwrap();
         assert!(ensure_free(net.issuer(), "the issuer").is_ok());
         let _held = TcpListener::bind(net.issuer()).unwrap();
-        let text = ensure_free(net.issuer(), "the issuer").unwrap_err().to_string();
-        assert!(text.contains(&net.issuer().to_string()) && text.contains("the issuer"), "{text}");
-        assert!(text.contains(&format!("process {}", process::id())), "{text}");
+        let text = ensure_free(net.issuer(), "the issuer")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains(&net.issuer().to_string()) && text.contains("the issuer"),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("process {}", process::id())),
+            "{text}"
+        );
     }
 }

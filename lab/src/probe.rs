@@ -41,11 +41,21 @@ impl Served {
 pub fn handshake(address: SocketAddr, name: &str) -> Result<Served> {
     let mut stream = connect(address, name)?;
     while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).with_context(|| format!("TLS handshake with {address} for {name}"))?;
+        stream
+            .conn
+            .complete_io(&mut stream.sock)
+            .with_context(|| format!("TLS handshake with {address} for {name}"))?;
     }
-    let chain: Vec<Vec<u8>> =
-        stream.conn.peer_certificates().unwrap_or_default().iter().map(|der| der.to_vec()).collect();
-    let Some(leaf) = chain.first() else { bail!("{address} presents no certificate for {name}") };
+    let chain: Vec<Vec<u8>> = stream
+        .conn
+        .peer_certificates()
+        .unwrap_or_default()
+        .iter()
+        .map(|der| der.to_vec())
+        .collect();
+    let Some(leaf) = chain.first() else {
+        bail!("{address} presents no certificate for {name}")
+    };
     let leaf = Leaf::read(leaf)?;
     stream.conn.send_close_notify();
     let _ = stream.conn.complete_io(&mut stream.sock);
@@ -89,16 +99,27 @@ fn read_any_reply(stream: &mut impl io::Read) -> Result<(u16, Vec<u8>)> {
     {
         return Err(error.into());
     }
-    let end = reply.windows(4).position(|w| w == b"\r\n\r\n").context("the answer has no end of headers")?;
+    let end = reply
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .context("the answer has no end of headers")?;
     let head = String::from_utf8_lossy(&reply[..end]);
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("the answer has no status")?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .context("the answer has no status")?;
     Ok((status, reply[end + 4..].to_vec()))
 }
 
 /// A TLS connection that takes any certificate.
-pub(crate) fn connect(address: SocketAddr, name: &str) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+pub(crate) fn connect(
+    address: SocketAddr,
+    name: &str,
+) -> Result<StreamOwned<ClientConnection, TcpStream>> {
     let name = ServerName::try_from(name.to_owned())?;
-    let socket = TcpStream::connect_timeout(&address, TIMEOUT).with_context(|| format!("connection to {address}"))?;
+    let socket = TcpStream::connect_timeout(&address, TIMEOUT)
+        .with_context(|| format!("connection to {address}"))?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.set_write_timeout(Some(TIMEOUT))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -107,7 +128,10 @@ pub(crate) fn connect(address: SocketAddr, name: &str) -> Result<StreamOwned<Cli
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
-    Ok(StreamOwned::new(ClientConnection::new(Arc::new(config), name)?, socket))
+    Ok(StreamOwned::new(
+        ClientConnection::new(Arc::new(config), name)?,
+        socket,
+    ))
 }
 
 /// Takes any certificate, but checks that the server holds its key.
@@ -132,7 +156,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -141,7 +170,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

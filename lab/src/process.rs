@@ -41,7 +41,11 @@ pub struct Program {
 
 impl Program {
     /// `file` with `args`.
-    pub fn new<A: Into<String>>(name: &str, file: impl Into<PathBuf>, args: impl IntoIterator<Item = A>) -> Self {
+    pub fn new<A: Into<String>>(
+        name: &str,
+        file: impl Into<PathBuf>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             file: file.into(),
@@ -78,7 +82,12 @@ impl Output {
         if self.code == 0 {
             return Ok(self);
         }
-        bail!("{what} exited {}:\n{}{}", self.code, self.stdout, self.stderr)
+        bail!(
+            "{what} exited {}:\n{}{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        )
     }
 }
 
@@ -107,7 +116,11 @@ impl Program {
         thread::spawn(move || sender.send(child.wait_with_output()));
         let Ok(output) = ended.recv_timeout(within) else {
             let _ = killpg(group, Signal::SIGKILL);
-            let said = ended.recv().ok().and_then(Result::ok).map(|o| [o.stdout, o.stderr].concat());
+            let said = ended
+                .recv()
+                .ok()
+                .and_then(Result::ok)
+                .map(|o| [o.stdout, o.stderr].concat());
             bail!(
                 "{} {} didn't end within {} s; it said:\n{}",
                 self.name,
@@ -157,10 +170,20 @@ impl Process {
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
-            .with_context(|| format!("{}: {} can't be started", program.name, program.file.display()))?;
+            .with_context(|| {
+                format!(
+                    "{}: {} can't be started",
+                    program.name,
+                    program.file.display()
+                )
+            })?;
         let mut pids = append(&home.join("pids"))?;
         writeln!(pids, "{} {}", child.id(), program.name)?;
-        Ok(Self { name: program.name.clone(), child, log: log.to_owned() })
+        Ok(Self {
+            name: program.name.clone(),
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// Its process id, also that of its group.
@@ -186,7 +209,12 @@ impl Process {
     pub fn check_running(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
-            Some(status) => bail!("{} ended ({status}); the end of {}:\n{}", self.name, self.log.display(), tail(&self.log, 8)),
+            Some(status) => bail!(
+                "{} ended ({status}); the end of {}:\n{}",
+                self.name,
+                self.log.display(),
+                tail(&self.log, 8)
+            ),
         }
     }
 
@@ -196,10 +224,12 @@ impl Process {
     /// When it doesn't end in time.
     pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
         let name = self.name.clone();
-        wait_for(&format!("the end of {name}"), within, || match self.child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            Ok(None) => Err("it runs".to_owned()),
-            Err(error) => Err(error.to_string()),
+        wait_for(&format!("the end of {name}"), within, || {
+            match self.child.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                Ok(None) => Err("it runs".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
         })
     }
 
@@ -254,14 +284,20 @@ impl Drop for Process {
 /// # Errors
 /// When one of them can't be ended.
 pub fn end_leftovers(home: &Path) -> Result<usize> {
-    let Ok(list) = fs::read_to_string(home.join("pids")) else { return Ok(0) };
+    let Ok(list) = fs::read_to_string(home.join("pids")) else {
+        return Ok(0);
+    };
     let home = fs::canonicalize(home)?;
-    let groups: Vec<i32> =
-        list.lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
+    let groups: Vec<i32> = list
+        .lines()
+        .filter_map(|line| line.split(' ').next()?.parse().ok())
+        .collect();
     let left = || -> Vec<i32> {
         all_processes()
             .filter(|pid| group_of(*pid).is_some_and(|group| groups.contains(&group)))
-            .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&home)))
+            .filter(|pid| {
+                fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&home))
+            })
             .collect()
     };
     let found = left();
@@ -271,18 +307,27 @@ pub fn end_leftovers(home: &Path) -> Result<usize> {
         }
         let gone = wait_for("the end of leftovers", patience, || {
             let rest = left();
-            if rest.is_empty() { Ok(()) } else { Err(format!("{rest:?} run")) }
+            if rest.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{rest:?} run"))
+            }
         });
         if gone.is_ok() {
             return Ok(found.len());
         }
     }
-    bail!("processes {:?} of an earlier run can't be ended; end them and try again", left())
+    bail!(
+        "processes {:?} of an earlier run can't be ended; end them and try again",
+        left()
+    )
 }
 
 /// The last `lines` of a text file.
 pub fn tail(path: &Path, lines: usize) -> String {
-    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
@@ -312,7 +357,10 @@ fn append(path: &Path) -> Result<File> {
 }
 
 fn setpriv() -> Option<&'static Path> {
-    ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().map(Path::new).find(|path| path.exists())
+    ["/usr/bin/setpriv", "/bin/setpriv"]
+        .into_iter()
+        .map(Path::new)
+        .find(|path| path.exists())
 }
 
 fn pid(number: u32) -> Pid {
@@ -333,10 +381,28 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let process = sleeper(home.path());
         let group = i32::try_from(process.id()).unwrap();
-        let members = || all_processes().filter(|pid| group_of(*pid) == Some(group)).count();
-        wait_for("three processes", PATIENCE, || if members() == 3 { Ok(()) } else { Err(members()) }).unwrap();
+        let members = || {
+            all_processes()
+                .filter(|pid| group_of(*pid) == Some(group))
+                .count()
+        };
+        wait_for("three processes", PATIENCE, || {
+            if members() == 3 {
+                Ok(())
+            } else {
+                Err(members())
+            }
+        })
+        .unwrap();
         drop(process);
-        wait_for("no process", PATIENCE, || if members() == 0 { Ok(()) } else { Err(members()) }).unwrap();
+        wait_for("no process", PATIENCE, || {
+            if members() == 0 {
+                Ok(())
+            } else {
+                Err(members())
+            }
+        })
+        .unwrap();
     }
 
     #[test]
@@ -358,6 +424,9 @@ mod tests {
     }
 
     fn end_candidates(home: &Path) -> usize {
-        fs::read_to_string(home.join("pids")).unwrap().lines().count()
+        fs::read_to_string(home.join("pids"))
+            .unwrap()
+            .lines()
+            .count()
     }
 }

@@ -96,7 +96,9 @@ pub struct ListenerStatus {
 impl Status {
     /// The certificate of this name.
     pub fn certificate(&self, name: &str) -> Option<&CertificateStatus> {
-        self.certificates.iter().find(|certificate| certificate.name == name)
+        self.certificates
+            .iter()
+            .find(|certificate| certificate.name == name)
     }
 }
 
@@ -111,7 +113,14 @@ impl CertificateStatus {
         let each: Vec<String> = self
             .hosts
             .iter()
-            .map(|host| format!("{}: {} {}", host.host, host.state, host.problem.as_deref().unwrap_or_default()))
+            .map(|host| {
+                format!(
+                    "{}: {} {}",
+                    host.host,
+                    host.state,
+                    host.problem.as_deref().unwrap_or_default()
+                )
+            })
             .collect();
         format!("generation {}; {}", self.generation, each.join("; "))
     }

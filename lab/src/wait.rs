@@ -21,7 +21,10 @@ pub fn wait_for<T, E: fmt::Display>(
         match look() {
             Ok(found) => return Ok(found),
             Err(seen) if start.elapsed() >= within => {
-                bail!("waited {} s for {what}; last seen: {seen:#}", within.as_secs_f32())
+                bail!(
+                    "waited {} s for {what}; last seen: {seen:#}",
+                    within.as_secs_f32()
+                )
             }
             Err(_) => thread::sleep(Duration::from_millis(50)),
         }
@@ -40,7 +43,10 @@ pub fn holds_for<E: fmt::Display>(
     let start = Instant::now();
     while start.elapsed() < period {
         if let Err(seen) = look() {
-            bail!("{what} held for {:.1} s only; then: {seen:#}", start.elapsed().as_secs_f32());
+            bail!(
+                "{what} held for {:.1} s only; then: {seen:#}",
+                start.elapsed().as_secs_f32()
+            );
         }
         thread::sleep(Duration::from_millis(100));
     }
@@ -59,7 +65,10 @@ mod tests {
             Err(format!("sun {calls}"))
         });
         let text = outcome.unwrap_err().to_string();
-        assert!(text.contains("for rain") && text.contains(&format!("sun {calls}")), "{text}");
+        assert!(
+            text.contains("for rain") && text.contains(&format!("sun {calls}")),
+            "{text}"
+        );
         assert!(calls >= 2);
     }
 }

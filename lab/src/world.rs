@@ -19,7 +19,7 @@ use crate::{
     host::Host,
     issuer::Issuer,
     nginx::Site,
-    paths,
+    paths::Home,
     ports::Net,
     probe::Served,
     process::{self, tail},
@@ -27,8 +27,12 @@ use crate::{
 };
 
 /// The four hosts of the demo and of most tests, with their labels.
-pub const FLEET: [(&str, &[&str]); 4] =
-    [("cdn-frankfurt-1", &["cdn"]), ("cdn-fremont-1", &["cdn"]), ("sally", &[]), ("esme", &[])];
+pub const FLEET: [(&str, &[&str]); 4] = [
+    ("cdn-frankfurt-1", &["cdn"]),
+    ("cdn-fremont-1", &["cdn"]),
+    ("sally", &[]),
+    ("esme", &[]),
+];
 
 /// The name that all of them serve.
 pub const MEDIA: &str = "media.hachyderm.io";
@@ -57,7 +61,12 @@ impl Default for Settings {
         Self {
             hosts: FLEET
                 .iter()
-                .map(|(name, labels)| ((*name).to_owned(), labels.iter().map(|l| (*l).to_owned()).collect()))
+                .map(|(name, labels)| {
+                    (
+                        (*name).to_owned(),
+                        labels.iter().map(|l| (*l).to_owned()).collect(),
+                    )
+                })
                 .collect(),
             sites: vec![Site::new(MEDIA, &[MEDIA])],
             validity: None,
@@ -71,7 +80,8 @@ impl Settings {
     /// Only these hosts of [`FLEET`].
     #[must_use]
     pub fn only(mut self, names: &[&str]) -> Self {
-        self.hosts.retain(|(name, _)| names.contains(&name.as_str()));
+        self.hosts
+            .retain(|(name, _)| names.contains(&name.as_str()));
         self
     }
 }
@@ -91,7 +101,7 @@ pub struct World {
     pub dns: Dns,
     /// Addresses.
     pub net: Net,
-    directory: PathBuf,
+    home: Home,
     keep: bool,
 }
 
@@ -102,27 +112,69 @@ impl World {
     /// # Errors
     /// When a part doesn't come up.
     pub fn start(name: &str, settings: &Settings) -> Result<Self> {
-        let directory = paths::fresh("lab", name)?;
-        Self::start_in(directory, Net::allocate()?, settings)
+        Self::start_in(
+            Home::take(&format!("lab/{name}"))?,
+            Net::allocate()?,
+            settings,
+            &|_| (),
+        )
     }
 
-    /// The same in a given directory and at given addresses.
+    /// The same in a given directory and at given addresses; `tell` hears what comes up.
     ///
     /// # Errors
     /// When a part doesn't come up.
-    pub fn start_in(directory: PathBuf, net: Net, settings: &Settings) -> Result<Self> {
+    pub fn start_in(
+        home: Home,
+        net: Net,
+        settings: &Settings,
+        tell: &dyn Fn(&str),
+    ) -> Result<Self> {
+        let directory = home.path().to_owned();
+        tell(&format!("DNS (pebble-challtestsrv) on {}", net.dns()));
         let dns = Dns::start(&net, &directory)?;
+        tell(&format!("ACME CA (Pebble) on {}", net.ca()));
         let root = LabRoot::new()?;
         let ca = Ca::start(&net, &directory, &root, settings.validity)?;
-        let gate = if settings.gated { Some(Gate::start(&net, &root)?) } else { None };
+        let gate = if settings.gated {
+            Some(Gate::start(&net, &root)?)
+        } else {
+            None
+        };
+        tell(&format!(
+            "issuer: certwell-issuer init, then serve on {}",
+            net.issuer()
+        ));
         let issuer = Issuer::init(&net, &directory, &settings.log_filter)?;
-        let mut world = Self { hosts: Vec::new(), issuer, gate, ca, dns, net, directory, keep: true };
+        let mut world = Self {
+            hosts: Vec::new(),
+            issuer,
+            gate,
+            ca,
+            dns,
+            net,
+            home,
+            keep: true,
+        };
         world.issuer.declare("00-authority", &world.authority())?;
-        world.issuer.declare("10-hosts", &declared(&settings.hosts))?;
+        world
+            .issuer
+            .declare("10-hosts", &declared(&settings.hosts))?;
         for (index, (name, _)) in settings.hosts.iter().enumerate() {
             let index = u8::try_from(index)?;
-            let mut host =
-                Host::lay_out(&world.net, &world.directory, index, name, &settings.sites, &settings.log_filter)?;
+            let mut host = Host::lay_out(
+                &world.net,
+                &directory,
+                index,
+                name,
+                &settings.sites,
+                &settings.log_filter,
+            )?;
+            tell(&format!(
+                "host {name}: nginx on {} and {}",
+                host.http(),
+                host.https().port()
+            ));
             host.nginx.start()?;
             world.hosts.push(host);
         }
@@ -137,8 +189,11 @@ impl World {
 
     /// The declaration of this world's CA.
     pub fn authority(&self) -> String {
-        let directory =
-            if self.gate.is_some() { directory_at(self.net.gate()) } else { self.ca.directory() };
+        let directory = if self.gate.is_some() {
+            directory_at(self.net.gate())
+        } else {
+            self.ca.directory()
+        };
         format!(
             "[authority.pebble]\ndirectory = {directory:?}\ncontact = [\"mailto:ops@hachyderm.io\"]\nroots = {:?}\n\
              http-01-port = {}\n",
@@ -163,7 +218,10 @@ impl World {
     /// # Errors
     /// When it can't.
     pub fn join(&mut self, index: usize) -> Result<()> {
-        let host = self.hosts.get_mut(index).with_context(|| format!("no host {index}"))?;
+        let host = self
+            .hosts
+            .get_mut(index)
+            .with_context(|| format!("no host {index}"))?;
         let token = self.issuer.token(&host.name)?;
         host.enroll(&token)?.success("certwell-agent enroll")?;
         host.start_agent()
@@ -174,12 +232,19 @@ impl World {
     /// # Errors
     /// When there is none.
     pub fn host(&mut self, name: &str) -> Result<&mut Host> {
-        self.hosts.iter_mut().find(|host| host.name == name).with_context(|| format!("no host {name}"))
+        self.hosts
+            .iter_mut()
+            .find(|host| host.name == name)
+            .with_context(|| format!("no host {name}"))
     }
 
     /// Addresses of the hosts that `wanted` picks.
     pub fn addresses(&self, wanted: impl Fn(&Host) -> bool) -> Vec<IpAddr> {
-        self.hosts.iter().filter(|host| wanted(host)).map(|host| host.https().ip()).collect()
+        self.hosts
+            .iter()
+            .filter(|host| wanted(host))
+            .map(|host| host.https().ip())
+            .collect()
     }
 
     /// Waits until every host that `wanted` picks serves one and the same leaf for `name`, issued by this world's
@@ -194,19 +259,32 @@ impl World {
         within: Duration,
         wanted: impl Fn(&Host) -> bool,
     ) -> Result<Served> {
-        wait_for(&format!("a new leaf of {name} on each host"), within, || {
-            let mut found: Option<Served> = None;
-            for host in self.hosts.iter().filter(|host| wanted(host)) {
-                let served = host.served(name)?;
-                self.check_issued(name, &served).with_context(|| host.name.clone())?;
-                ensure!(Some(served.fingerprint()) != before, "{} serves the old one", host.name);
-                if let Some(other) = &found {
-                    ensure!(*other == served, "{} serves another one than the hosts before it", host.name);
+        wait_for(
+            &format!("a new leaf of {name} on each host"),
+            within,
+            || {
+                let mut found: Option<Served> = None;
+                for host in self.hosts.iter().filter(|host| wanted(host)) {
+                    let served = host.served(name)?;
+                    self.check_issued(name, &served)
+                        .with_context(|| host.name.clone())?;
+                    ensure!(
+                        Some(served.fingerprint()) != before,
+                        "{} serves the old one",
+                        host.name
+                    );
+                    if let Some(other) = &found {
+                        ensure!(
+                            *other == served,
+                            "{} serves another one than the hosts before it",
+                            host.name
+                        );
+                    }
+                    found = Some(served);
                 }
-                found = Some(served);
-            }
-            found.context("no host was picked")
-        })
+                found.context("no host was picked")
+            },
+        )
     }
 
     /// Checks that this world's CA issued what is served, for this name, and that it is valid now.
@@ -216,8 +294,11 @@ impl World {
     pub fn check_issued(&self, name: &str, served: &Served) -> Result<()> {
         let roots = [self.ca.issuing_root().to_vec()];
         let identifiers = [name.parse()?];
-        let expected =
-            certwell_proto::bundle::Expected { identifiers: &identifiers, roots: &roots, now: crate::clock::now() };
+        let expected = certwell_proto::bundle::Expected {
+            identifiers: &identifiers,
+            roots: &roots,
+            now: crate::clock::now(),
+        };
         certwell_proto::bundle::verify_chain(&served.chain, &expected)?;
         Ok(())
     }
@@ -227,22 +308,30 @@ impl World {
     /// # Errors
     /// When it doesn't happen in time.
     pub fn converged(&self, certificate: &str, generation: u64, within: Duration) -> Result<()> {
-        wait_for(&format!("{certificate} converged at generation {generation}"), within, || {
-            let status = self.issuer.status()?;
-            let found = status.certificate(certificate).context("not in status")?;
-            let done = found.generation == generation
-                && found.hosts.iter().all(|host| {
-                    host.state == "converged"
-                        && host.facts.served.as_ref().is_some_and(|s| s.generation == Some(generation))
-                });
-            ensure!(done, "{}", found.states());
-            Ok(())
-        })
+        wait_for(
+            &format!("{certificate} converged at generation {generation}"),
+            within,
+            || {
+                let status = self.issuer.status()?;
+                let found = status.certificate(certificate).context("not in status")?;
+                let done = found.generation == generation
+                    && found.hosts.iter().all(|host| {
+                        host.state == "converged"
+                            && host
+                                .facts
+                                .served
+                                .as_ref()
+                                .is_some_and(|s| s.generation == Some(generation))
+                    });
+                ensure!(done, "{}", found.states());
+                Ok(())
+            },
+        )
     }
 
     /// Where everything of it lives.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.home.path()
     }
 
     /// Its files are no longer needed when it ends.
@@ -256,7 +345,11 @@ impl World {
 ///
 /// # Errors
 /// Those of the story.
-pub fn story(name: &str, settings: &Settings, story: impl FnOnce(&mut World) -> Result<()>) -> Result<()> {
+pub fn story(
+    name: &str,
+    settings: &Settings,
+    story: impl FnOnce(&mut World) -> Result<()>,
+) -> Result<()> {
     let mut world = World::start(name, settings)?;
     story(&mut world)?;
     if env::var_os("CERTWELL_LAB_KEEP").is_none() {
@@ -266,7 +359,10 @@ pub fn story(name: &str, settings: &Settings, story: impl FnOnce(&mut World) -> 
 }
 
 fn declared(hosts: &[(String, Vec<String>)]) -> String {
-    hosts.iter().map(|(name, labels)| format!("[host.{name}]\nlabels = {labels:?}\n")).collect()
+    hosts
+        .iter()
+        .map(|(name, labels)| format!("[host.{name}]\nlabels = {labels:?}\n"))
+        .collect()
 }
 
 impl Drop for World {
@@ -285,8 +381,8 @@ impl Drop for World {
         }
         self.issuer.stop();
         if self.keep || thread::panicking() {
-            eprintln!("\nkept for inspection: {}", self.directory.display());
-            let mut logs: Vec<PathBuf> = fs::read_dir(&self.directory)
+            eprintln!("\nkept for inspection: {}", self.directory().display());
+            let mut logs: Vec<PathBuf> = fs::read_dir(self.directory())
                 .into_iter()
                 .flatten()
                 .flatten()
@@ -302,7 +398,7 @@ impl Drop for World {
             }
         } else {
             // Pebble and its DNS still write their logs; the files go with the directory.
-            let _ = fs::remove_dir_all(&self.directory);
+            self.home.remove();
         }
     }
 }

@@ -1,0 +1,308 @@
+//! The main job on real parts, told as it happens.
+//!
+//! One thread plays the acts and owns the world; the main one waits for it, or for Ctrl-C, which ends every process
+//! that the world's `pids` file names.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use certwell_lab::{
+    MEDIA, MEDIA_DECLARED, Settings, World, clock,
+    paths::Home,
+    ports::Net,
+    probe::Served,
+    process::{Process, end_leftovers},
+    wait_for,
+};
+use certwell_proto::Fingerprint;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+use crate::narrator::Narrator;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const INTERRUPTED: u8 = 130;
+
+/// Plays the demo.
+///
+/// # Errors
+/// When a part doesn't come up, or a host doesn't serve what was issued.
+pub(crate) fn run(once: bool) -> Result<ExitCode> {
+    let home = Home::take("demo")?;
+    let directory = home.path().to_owned();
+    let narrator = Narrator::new();
+    let (ended, outcome) = oneshot::channel();
+    let teller = narrator.clone();
+    thread::Builder::new()
+        .name("acts".into())
+        .spawn(move || ended.send(acts(home, &teller, once)))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            outcome = outcome => {
+                narrator.done();
+                outcome.context("the demo broke off")??;
+                Ok(ExitCode::SUCCESS)
+            }
+            _ = interrupt.recv() => stop(&directory, &narrator),
+            _ = terminate.recv() => stop(&directory, &narrator),
+        }
+    })
+}
+
+fn stop(directory: &Path, narrator: &Narrator) -> Result<ExitCode> {
+    narrator.done();
+    let count = end_leftovers(directory)?;
+    println!(
+        "\nstopped, {count} processes ended; logs are in {}",
+        shown(directory)
+    );
+    // Interrupting the last act is its proper end.
+    Ok(if directory.join("played").exists() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(INTERRUPTED)
+    })
+}
+
+fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<()> {
+    let directory = home.path().to_owned();
+    narrator.print(
+        "certwell: four hosts draw a certificate. Real nginx, a real ACME CA, all on this machine.",
+    );
+    narrator.print(&format!("Everything lives under {}.", shown(&directory)));
+
+    narrator.act("The parts");
+    narrator.doing("starting");
+    let mut world = World::start_in(home, Net::demo(), &Settings::default(), &|part| {
+        narrator.tell(part)
+    })?;
+    let addresses: Vec<String> = world
+        .addresses(|_| true)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    narrator.tell(&format!(
+        "DNS answers {MEDIA} with {}, and nothing in it will change",
+        addresses.join(", ")
+    ));
+
+    narrator.act("Before: every host serves a certificate that expired long ago");
+    show_served(&world, narrator)?;
+
+    narrator.act("The hosts join, each with a token that works once");
+    narrator.doing("enrolling");
+    for index in 0..world.hosts.len() {
+        world.join(index)?;
+        let name = world
+            .hosts
+            .get(index)
+            .map(|host| host.name.clone())
+            .unwrap_or_default();
+        narrator.tell(&format!("{name}: enrolled, its agent runs"));
+    }
+
+    narrator.act(&format!(
+        "First act: {MEDIA} is declared in conf.d; the rest happens by itself"
+    ));
+    let _events = Events::follow(&world, narrator)?;
+    world.issuer.declare("20-media", MEDIA_DECLARED)?;
+    let first = arrival(&world, None, narrator)?;
+    world.converged(MEDIA, 1, PATIENCE)?;
+    show_status(&world, narrator)?;
+
+    narrator
+        .act("Second act: a renewal by hand, though nothing is due: certwell certificates renew");
+    world
+        .issuer
+        .certwell(&["certificates", "renew", MEDIA])?
+        .success("certwell certificates renew")?;
+    arrival(&world, Some(first.fingerprint()), narrator)?;
+    world.converged(MEDIA, 2, PATIENCE)?;
+    show_status(&world, narrator)?;
+    narrator.act("After: what the demo's own handshakes find");
+    show_served(&world, narrator)?;
+    narrator.tell(&format!(
+        "{} orders at the CA, {} certificates issued",
+        world.ca.orders(),
+        world.ca.issued()
+    ));
+    narrator.done();
+    fs::write(directory.join("played"), "")?;
+    if once {
+        println!("\nAll {} hosts serve what was issued.", world.hosts.len());
+        return Ok(());
+    }
+    println!("{}", to_try(&world)?);
+    // The main thread ends the process on Ctrl-C.
+    loop {
+        thread::park();
+    }
+}
+
+/// Waits until every host serves one new leaf, and tells of each host as it comes.
+fn arrival(world: &World, before: Option<Fingerprint>, narrator: &Narrator) -> Result<Served> {
+    let mut told = vec![false; world.hosts.len()];
+    wait_for("every host to serve the new leaf", PATIENCE, || {
+        for (host, told) in world
+            .hosts
+            .iter()
+            .zip(&mut told)
+            .filter(|(_, told)| !**told)
+        {
+            let served = host.served(MEDIA)?;
+            if world.check_issued(MEDIA, &served).is_ok() && Some(served.fingerprint()) != before {
+                *told = true;
+                narrator.tell(&format!(">> {} serves {}", host.name, described(&served)));
+            }
+        }
+        let done = told.iter().filter(|told| **told).count();
+        narrator.doing(format!("{done} of {} hosts serve the new leaf", told.len()));
+        ensure!(
+            done == told.len(),
+            "{done} of {} hosts serve it",
+            told.len()
+        );
+        Ok(())
+    })?;
+    world.all_serve_new(MEDIA, before, PATIENCE, |_| true)
+}
+
+fn show_served(world: &World, narrator: &Narrator) -> Result<()> {
+    for host in &world.hosts {
+        let served = host.served(MEDIA)?;
+        narrator.print(&format!(
+            "  {:<16} {:<16} {}",
+            host.name,
+            host.https(),
+            described(&served)
+        ));
+    }
+    Ok(())
+}
+
+fn described(served: &Served) -> String {
+    let leaf = &served.leaf;
+    let day = leaf.not_after.strftime("%Y-%m-%d");
+    let by = if leaf.self_issued {
+        "self-signed".to_owned()
+    } else {
+        format!("by {}", leaf.issuer)
+    };
+    let end = if leaf.is_valid_at(clock::now()) {
+        "until"
+    } else {
+        "EXPIRED on"
+    };
+    format!("{}… {by}, {end} {day}", leaf.fingerprint.short())
+}
+
+fn show_status(world: &World, narrator: &Narrator) -> Result<()> {
+    let output = world
+        .issuer
+        .certwell(&["status"])?
+        .success("certwell status")?;
+    narrator.print(&format!(
+        "\n$ certwell status\n{}",
+        output.stdout.trim_end()
+    ));
+    Ok(())
+}
+
+fn to_try(world: &World) -> Result<String> {
+    let sally = world.hosts.get(2).context("there are four hosts")?;
+    let binaries = certwell_lab::paths::binaries()?;
+    Ok(format!(
+        "\nIt runs on. In another terminal, from here:\n\n  \
+         export PATH=\"{}:$PATH\" CERTWELL_SOCKET={}\n  \
+         certwell status\n  \
+         certwell explain {MEDIA}\n  \
+         certwell events --follow\n  \
+         certwell certificates renew {MEDIA} --wait\n  \
+         certwell-agent --config {} status\n  \
+         curl -kv --resolve {MEDIA}:{}:{} https://{MEDIA}:{}/\n\n\
+         Ctrl-C ends it, with every process that it started.",
+        shown(&binaries),
+        shown(&world.issuer.socket()),
+        shown(&sally.agent_config()),
+        sally.https().port(),
+        sally.https().ip(),
+        sally.https().port(),
+    ))
+}
+
+/// The path as seen from where the demo was started.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here)
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
+/// `certwell events --follow`, told as it comes.
+#[derive(Debug)]
+struct Events {
+    // In this order: the thread ends when its sender is gone.
+    _process: Process,
+    _until: mpsc::Sender<()>,
+}
+
+impl Events {
+    fn follow(world: &World, narrator: &Narrator) -> Result<Self> {
+        let log = world.directory().join("events.log");
+        let process = world.issuer.follow_events(&log)?;
+        let (until, ended) = mpsc::channel::<()>();
+        let narrator = narrator.clone();
+        thread::spawn(move || tell_lines(&log, &ended, &narrator));
+        Ok(Self {
+            _process: process,
+            _until: until,
+        })
+    }
+}
+
+fn tell_lines(log: &PathBuf, ended: &mpsc::Receiver<()>, narrator: &Narrator) {
+    let mut told = 0;
+    while ended.recv_timeout(Duration::from_millis(50)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        for line in text.get(told..whole).unwrap_or_default().lines() {
+            narrator.tell(&event(line));
+        }
+        told = told.max(whole);
+    }
+}
+
+/// One line of `certwell events --json` in words.
+fn event(line: &str) -> String {
+    let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else {
+        return line.to_owned();
+    };
+    let field = |name: &str| {
+        event
+            .get(name)
+            .and_then(|v| v.as_str())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (kind, host, text) = (field("kind"), field("host"), field("text"));
+    if host.is_empty() || text.contains(&host) {
+        format!("{kind}: {text}")
+    } else {
+        format!("{kind}: {host}: {text}")
+    }
+}
