@@ -1,5 +1,141 @@
 //! The declared state: `issuer.toml` and `conf.d/*.toml` beside it.
+//!
+//! ```text
+//! model      the validated configuration
+//! mistake    mistakes with path, line, column and caret; all of them at once
+//! section    one table: keys by type, unknown ones refused
+//! declared   what the files say, each value checked by itself
+//! resolve    names that point elsewhere, limits over the whole
+//! duration   30s, 15m, 6h, 7d
+//! watch      reload on change; a bad edit keeps the last good
+//! ```
 
+mod declared;
+pub mod duration;
+mod mistake;
 mod model;
+mod resolve;
+mod section;
+mod watch;
 
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use toml::de::DeTable;
+
+pub use declared::check_endpoint;
+pub use mistake::{ConfigErrors, Excerpt, Mistake};
 pub use model::{Authority, Certificate, Config, Host, Issuer, KeyType, Renewal, Roots};
+pub use watch::{Current, watch};
+
+use self::{
+    declared::Declared,
+    mistake::{Mistakes, Place, Source},
+};
+
+/// Directory of further files, beside `issuer.toml`.
+pub const DIRECTORY: &str = "conf.d";
+
+impl Config {
+    /// Reads `issuer.toml` at `path` and `conf.d/*.toml` beside it.
+    ///
+    /// # Errors
+    /// Every mistake in every file.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let mut unreadable = Vec::new();
+        let mut sources = Vec::new();
+        let files = match source_files(path) {
+            Ok(files) => files,
+            Err(error) => {
+                unreadable.push((path.with_file_name(DIRECTORY), error));
+                vec![path.to_owned()]
+            }
+        };
+        for file in files {
+            match fs::read_to_string(&file) {
+                Ok(text) => sources.push(Source { path: file, text }),
+                Err(error) => unreadable.push((file, error)),
+            }
+        }
+        let mut mistakes = Mistakes::new(&sources);
+        for (file, error) in unreadable {
+            let advice = (error.kind() == io::ErrorKind::NotFound).then(|| {
+                "`certwell-issuer init` makes one; --config names another place".to_owned()
+            });
+            mistakes.of_file(file, format!("can't be read: {error}"), advice);
+        }
+        let config = read(path, &mut mistakes);
+        match (mistakes.into_errors(), config) {
+            (None, Some(config)) => Ok(config),
+            (Some(errors), _) => Err(errors),
+            // Not reached: where there is no configuration there is a mistake.
+            (None, None) => Err(ConfigErrors {
+                mistakes: Vec::new(),
+            }),
+        }
+    }
+}
+
+/// `issuer.toml` itself, then the files of `conf.d` by their names.
+///
+/// # Errors
+/// When `conf.d` exists and can't be listed.
+pub fn source_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut more = Vec::new();
+    match fs::read_dir(path.with_file_name(DIRECTORY)) {
+        Ok(entries) => {
+            for entry in entries {
+                let file = entry?.path();
+                let hidden = file
+                    .file_name()
+                    .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+                if !hidden
+                    && file
+                        .extension()
+                        .is_some_and(|extension| extension == "toml")
+                {
+                    more.push(file);
+                }
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    more.sort();
+    Ok(std::iter::once(path.to_owned()).chain(more).collect())
+}
+
+fn read(path: &Path, mistakes: &mut Mistakes<'_>) -> Option<Config> {
+    let sources = mistakes.sources;
+    // Relative paths inside the files are relative to the directory of issuer.toml.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let directory = absolute.parent().unwrap_or(Path::new("/"));
+    let mut whole = mistakes.is_empty();
+    let mut declared = Declared::default();
+    for (file, source) in sources.iter().enumerate() {
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        for error in &errors {
+            let place = Place::new(file, error.span().unwrap_or(0..0));
+            mistakes.add(place, error.message().trim().replace('\n', ", "));
+        }
+        if errors.is_empty() {
+            declared.read(file, table.get_ref(), directory, mistakes);
+        } else {
+            whole = false;
+        }
+    }
+    if !whole {
+        // What an unreadable file would have declared is unknown: references can't be judged.
+        return None;
+    }
+    if !declared.has_issuer {
+        mistakes.of_file(
+            path.to_owned(),
+            "the table [issuer] is missing",
+            Some("add [issuer] with fleet and endpoints".to_owned()),
+        );
+    }
+    resolve::resolve(declared, mistakes)
+}
