@@ -1,0 +1,154 @@
+//! What the files declare, each value checked by itself; names that point elsewhere are resolved later.
+
+mod authority;
+mod certificate;
+mod issuer;
+
+use std::{collections::BTreeMap, path::Path};
+
+use certwell_proto::{CertificateName, HostName};
+use toml::de::DeTable;
+
+pub(super) use self::certificate::DeclaredCertificate;
+pub use self::issuer::check_endpoint;
+use self::{
+    authority::{authority, authority_name},
+    certificate::certificate,
+    issuer::{issuer, renewal},
+};
+use super::{
+    Authority, Host, Issuer, Renewal,
+    mistake::{At, Mistakes},
+    section::{Section, parse},
+};
+
+/// Everything in all files.
+#[derive(Debug, Default)]
+pub(in crate::config) struct Declared {
+    /// Whether there is an `[issuer]`, right or wrong.
+    pub(in crate::config) has_issuer: bool,
+    pub(in crate::config) issuer: Option<Issuer>,
+    pub(in crate::config) renewal: Option<Renewal>,
+    pub(in crate::config) authorities: BTreeMap<String, At<Authority>>,
+    pub(in crate::config) hosts: BTreeMap<HostName, At<Host>>,
+    pub(in crate::config) certificates: BTreeMap<CertificateName, At<DeclaredCertificate>>,
+}
+
+impl Declared {
+    /// Adds what one file declares. Only the first file, `issuer.toml`, may hold `[issuer]` and `[renewal]`.
+    pub(in crate::config) fn read(
+        &mut self,
+        file: usize,
+        table: &DeTable<'_>,
+        directory: &Path,
+        mistakes: &mut Mistakes<'_>,
+    ) {
+        let mut root = Section::new(table, file, 0..0, "");
+        let main = file == 0;
+        for key in ["issuer", "renewal"] {
+            let Some(section) = root.table(key, mistakes) else {
+                continue;
+            };
+            if !main {
+                let advice = format!("move it to {}", mistakes.sources[0].path.display());
+                mistakes.advise(
+                    section.place,
+                    format!("[{key}] is not allowed in conf.d"),
+                    advice,
+                );
+            } else if key == "issuer" {
+                self.has_issuer = true;
+                self.issuer = issuer(section, directory, mistakes);
+            } else {
+                self.renewal = Some(renewal(section, mistakes));
+            }
+        }
+        for (name, section) in root.tables("authority", mistakes) {
+            let place = name.place;
+            let name = authority_name(name, mistakes);
+            let authority = authority(section, directory, mistakes);
+            if let (Some(name), Some(value)) = (name, authority) {
+                insert(
+                    &mut self.authorities,
+                    "authorities",
+                    name,
+                    At { value, place },
+                    mistakes,
+                );
+            }
+        }
+        for (name, section) in root.tables("host", mistakes) {
+            let (value, name) = (host(section, mistakes), parse::<HostName>(&name, mistakes));
+            if let Some(At { value: name, place }) = name {
+                insert(
+                    &mut self.hosts,
+                    "hosts",
+                    name,
+                    At { value, place },
+                    mistakes,
+                );
+            }
+        }
+        for (name, section) in root.tables("certificate", mistakes) {
+            let name = parse::<CertificateName>(&name, mistakes);
+            let value = certificate(section, name.as_ref(), mistakes);
+            if let Some(At { value: name, place }) = name {
+                insert(
+                    &mut self.certificates,
+                    "certificates",
+                    name,
+                    At { value, place },
+                    mistakes,
+                );
+            }
+        }
+        root.finish(mistakes);
+    }
+}
+
+fn insert<N: Ord + AsRef<str>, T>(
+    into: &mut BTreeMap<N, At<T>>,
+    what: &str,
+    name: N,
+    value: At<T>,
+    mistakes: &mut Mistakes<'_>,
+) {
+    if let Some(first) = into.get(&name) {
+        let advice = format!(
+            "the first is at {}; rename or remove one",
+            mistakes.describe(first.place)
+        );
+        mistakes.advise(
+            value.place,
+            format!("two {what} of one name, {:?}", name.as_ref()),
+            advice,
+        );
+    } else {
+        into.insert(name, value);
+    }
+}
+
+fn is_plain_name(text: &str) -> bool {
+    text.parse::<HostName>().is_ok()
+}
+
+fn host(mut section: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Host {
+    let labels = section
+        .strings("labels", mistakes)
+        .map(|at| at.value)
+        .unwrap_or_default();
+    section.finish(mistakes);
+    for At { value, place } in &labels {
+        if !is_plain_name(value) {
+            let problem = format!("{value:?} is no label");
+            mistakes.advise(
+                *place,
+                problem,
+                "use up to 63 of a-z 0-9 -, beginning with a letter or digit",
+            );
+        }
+    }
+    Host {
+        labels: labels.into_iter().map(|at| at.value).collect(),
+    }
+}
