@@ -1,2 +1,22 @@
+//! The agent of one nginx host: draws its certificates from the issuer, installs them safely, proves what is served
+//! and reports.
+//!
+//! ```text
+//! cli      the verbs, and how each ends
+//! app      wires the tasks of `run`
+//! tasks    what runs: connection, installer, preflight, reporter, identity
+//! plan     every decision, pure
+//! issuer   the issuer as this host sees it
+//! disk     identity of bytes: staged generations, the live links, the ledger
+//! nginx    the running master, its configuration, tests, reloads, handshakes
+//! config   agent.toml
+//! clock, jitter    the only places that read the clock and make random numbers
+//! ```
+
 pub mod clock;
+pub mod config;
+pub mod disk;
+pub mod issuer;
+pub mod jitter;
 pub mod nginx;
+pub mod plan;

@@ -1,0 +1,95 @@
+//! The configuration as the rest of the agent uses it: every default is here, so that an empty file works.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::nginx::{Reload, Settings};
+
+/// Where the agent's configuration is, unless `--config` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/certwell/agent.toml";
+
+/// All that `agent.toml` says. Paths are absolute, or relative to the working directory when the file's own is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Identity, ledger and staged generations.
+    pub state_directory: PathBuf,
+    /// The links that nginx's configuration names.
+    pub live_directory: PathBuf,
+    /// Group that may read staged keys; root alone when absent.
+    pub file_group: Option<String>,
+    /// The `[nginx]` table: which one is ours.
+    pub nginx: Settings,
+    /// Longest wait for an operator's edit in progress (`edit-hold` in `[nginx]`).
+    pub edit_hold: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_directory: "/var/lib/certwell-agent".into(),
+            live_directory: "/etc/certwell/live".into(),
+            file_group: None,
+            nginx: Settings {
+                pid_file: "/run/nginx.pid".into(),
+                binary: "/usr/sbin/nginx".into(),
+                config: "/etc/nginx/nginx.conf".into(),
+                prefix: None,
+                challenge_map: "/etc/nginx/conf.d/certwell-acme.conf".into(),
+                reload: Reload::Signal,
+            },
+            edit_hold: Duration::from_secs(3_600),
+        }
+    }
+}
+
+impl Config {
+    /// Where identity and bound key are kept.
+    pub fn identity_directory(&self) -> PathBuf {
+        self.state_directory.join("identity")
+    }
+
+    /// Where generations are staged.
+    pub fn store_directory(&self) -> PathBuf {
+        self.state_directory.join("store")
+    }
+
+    /// What the agent knows it put on disk.
+    pub fn ledger_file(&self) -> PathBuf {
+        self.state_directory.join("ledger.json")
+    }
+
+    /// What `status` reads.
+    pub fn state_file(&self) -> PathBuf {
+        self.state_directory.join("state.json")
+    }
+
+    /// The last desired state, for a start without the issuer. It holds no secret.
+    pub fn desired_file(&self) -> PathBuf {
+        self.state_directory.join("desired.bin")
+    }
+
+    /// Held while a daemon or an enrollment works in the state directory.
+    pub fn lock_file(&self) -> PathBuf {
+        self.state_directory.join("lock")
+    }
+
+    /// Makes relative paths relative to `base`, the directory of the file that they were read from.
+    pub(super) fn resolve(&mut self, base: &Path) {
+        let nginx = &mut self.nginx;
+        for path in [
+            &mut self.state_directory,
+            &mut self.live_directory,
+            &mut nginx.pid_file,
+            &mut nginx.binary,
+            &mut nginx.config,
+            &mut nginx.challenge_map,
+        ]
+        .into_iter()
+        .chain(&mut nginx.prefix)
+        {
+            *path = base.join(&*path);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! From TOML to the model. Every mistake is gathered, so that one look mends them all.
+
+use std::{ops::Range, path::{Path, PathBuf}, time::Duration};
+
+use toml::{Spanned, de::{DeTable, DeValue}};
+
+use super::{Config, ConfigError, Mistake};
+use crate::nginx::Reload;
+
+const KEYS: &[&str] = &["state-directory", "live-directory", "file-group", "nginx"];
+const NGINX_KEYS: &[&str] =
+    &["pid-file", "binary", "config", "prefix", "challenge-map", "reload", "edit-hold"];
+
+/// Reads `path`; relative paths in it become relative to its directory.
+///
+/// # Errors
+/// When it can't be read, or holds mistakes: all of them, each with its place.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let mut config = parse(&text)
+        .map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })?;
+    config.resolve(path.parent().unwrap_or(Path::new("")));
+    Ok(config)
+}
+
+/// Reads a text; its paths stay as they are written.
+///
+/// # Errors
+/// All mistakes, in the order of their lines.
+pub fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { text, mistakes: Vec::new() };
+    for error in errors {
+        reader.mistake(error.span().unwrap_or(0..0), error.message().trim_end().replace('\n', ", "));
+    }
+    let mut config = Config::default();
+    // A text that is no TOML gives keys that nobody wrote: its syntax is mended first.
+    if reader.mistakes.is_empty() {
+        reader.root(root.get_ref(), &mut config);
+    }
+    if reader.mistakes.is_empty() {
+        return Ok(config);
+    }
+    reader.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    Err(reader.mistakes)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    mistakes: Vec<Mistake>,
+}
+
+type Value<'a> = Spanned<DeValue<'a>>;
+
+impl Reader<'_> {
+    fn mistake(&mut self, span: Range<usize>, problem: impl Into<String>) {
+        self.mistakes.push(Mistake::at(self.text, span, problem));
+    }
+
+    fn root(&mut self, table: &DeTable<'_>, config: &mut Config) {
+        self.refuse_unknown(table, KEYS, "");
+        self.path(table, "state-directory", &mut config.state_directory);
+        self.path(table, "live-directory", &mut config.live_directory);
+        if let Some(value) = table.get("file-group") {
+            config.file_group = self.text_of(value, "the name of a group, such as \"ssl-cert\"");
+        }
+        let Some(value) = table.get("nginx") else { return };
+        let Some(nginx) = value.get_ref().as_table() else {
+            self.mistake(value.span(), "nginx is a table: write [nginx] and its keys below it");
+            return;
+        };
+        self.refuse_unknown(nginx, NGINX_KEYS, "nginx.");
+        let into = &mut config.nginx;
+        self.path(nginx, "pid-file", &mut into.pid_file);
+        self.path(nginx, "binary", &mut into.binary);
+        self.path(nginx, "config", &mut into.config);
+        self.path(nginx, "challenge-map", &mut into.challenge_map);
+        if nginx.contains_key("prefix") {
+            let mut prefix = PathBuf::new();
+            self.path(nginx, "prefix", &mut prefix);
+            into.prefix = Some(prefix);
+        }
+        if let Some(value) = nginx.get("reload")
+            && let Some(text) = self.text_of(value, "\"signal\" or a command")
+        {
+            into.reload = match text.as_str() {
+                "signal" => Reload::Signal,
+                command => Reload::Command(command.to_owned()),
+            };
+        }
+        if let Some(value) = nginx.get("edit-hold") {
+            self.duration(value, &mut config.edit_hold);
+        }
+    }
+
+    fn refuse_unknown(&mut self, table: &DeTable<'_>, known: &[&str], prefix: &str) {
+        for key in table.keys() {
+            let name = key.get_ref();
+            if !known.contains(&name.as_ref()) {
+                let hint = nearest(name, known)
+                    .map_or_else(|| format!("known are {}", known.join(", ")), |near| format!("did you mean {near}?"));
+                self.mistake(key.span(), format!("unknown key {prefix}{name}; {hint}"));
+            }
+        }
+    }
+
+    fn text_of(&mut self, value: &Value<'_>, wanted: &str) -> Option<String> {
+        match value.get_ref().as_str() {
+            Some(text) if !text.trim().is_empty() => Some(text.to_owned()),
+            Some(_) => {
+                self.mistake(value.span(), format!("is empty; {wanted} is needed"));
+                None
+            }
+            None => {
+                let found = value.get_ref().type_str();
+                self.mistake(value.span(), format!("is of type {found}; {wanted} is needed"));
+                None
+            }
+        }
+    }
+
+    fn path(&mut self, table: &DeTable<'_>, key: &str, into: &mut PathBuf) {
+        let Some(value) = table.get(key) else { return };
+        let Some(text) = self.text_of(value, "a path in quotes") else { return };
+        if text.contains('\0') {
+            self.mistake(value.span(), "a path can't hold a zero byte");
+        } else {
+            *into = text.into();
+        }
+    }
+
+    fn duration(&mut self, value: &Value<'_>, into: &mut Duration) {
+        const WANTED: &str = "a duration such as \"90s\", \"30m\" or \"1h\"";
+        let Some(text) = self.text_of(value, WANTED) else { return };
+        match text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()) {
+            Some(duration) => *into = duration,
+            None => self.mistake(value.span(), format!("{text:?} is not {WANTED}")),
+        }
+    }
+}
+
+/// A known key that differs by little, for a mistyped one.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|candidate| (distance(name, candidate), *candidate))
+        .min()
+        .filter(|(distance, _)| *distance <= 3)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_key_is_taken() {
+        let config = parse(
+            r#"
+            state-directory = "s"
+            live-directory = "/l"
+            file-group = "ssl-cert"
+            [nginx]
+            pid-file = "p"
+            binary = "/b"
+            config = "c"
+            prefix = "x"
+            challenge-map = "m"
+            reload = "systemctl reload nginx"
+            edit-hold = "90s"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.file_group.as_deref(), Some("ssl-cert"));
+        assert_eq!(config.nginx.prefix, Some("x".into()));
+        assert_eq!(config.nginx.reload, Reload::Command("systemctl reload nginx".into()));
+        assert_eq!(config.edit_hold, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_files_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.toml");
+        std::fs::write(&path, "state-directory = \"state\"\n[nginx]\npid-file = \"/run/x.pid\"").unwrap();
+        let config = load(&path).unwrap();
+        assert_eq!(config.state_directory, directory.path().join("state"));
+        assert_eq!(config.nginx.pid_file, Path::new("/run/x.pid"));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        let table: &[(&str, usize, usize, &str)] = &[
+            ("state-dir = \"x\"", 1, 1, "unknown key state-dir"),
+            ("live-directroy = \"x\"", 1, 1, "did you mean live-directory?"),
+            ("\nstate-directory = 5", 2, 19, "is of type integer; a path in quotes is needed"),
+            ("live-directory = \"\"", 1, 18, "is empty"),
+            ("live-directory = \"a\\u0000b\"", 1, 18, "zero byte"),
+            ("nginx = 1", 1, 9, "nginx is a table"),
+            ("[nginx]\npidfile = \"x\"", 2, 1, "did you mean pid-file?"),
+            ("[nginx]\nedit-hold = \"soon\"", 2, 13, "is not a duration"),
+            ("[nginx]\nedit-hold = \"-1h\"", 2, 13, "is not a duration"),
+            ("[nginx]\nedit-hold = 3", 2, 13, "is of type integer"),
+            ("[nginx]\nreload = true", 2, 10, "\"signal\" or a command is needed"),
+            ("[nginx]\nreload = \" \"", 2, 10, "is empty"),
+            ("file-group = []", 1, 14, "is of type array"),
+            ("a = ", 1, 5, ""),
+            ("[nginx\n", 1, 7, ""),
+            ("state-directory = \"a\"\nstate-directory = \"b\"", 2, 1, "duplicate"),
+        ];
+        for (text, line, column, problem) in table {
+            let mistakes = parse(text).expect_err(text);
+            assert_eq!((mistakes[0].line, mistakes[0].column), (*line, *column), "{text}: {mistakes:?}");
+            assert!(mistakes[0].problem.contains(problem), "{text}: {}", mistakes[0].problem);
+        }
+    }
+
+    #[test]
+    fn all_mistakes_come_at_once() {
+        let mistakes = parse("x = 1\nstate-directory = 2\n[nginx]\ny = 3\nedit-hold = \"?\"").unwrap_err();
+        assert_eq!(mistakes.iter().map(|m| m.line).collect::<Vec<_>>(), [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn the_shipped_configuration_is_the_defaults() {
+        let text = include_str!("../../../packaging/config/agent.toml");
+        assert_eq!(parse(text), Ok(Config::default()));
+        // Each key is named in it, set or as a comment.
+        for key in KEYS.iter().chain(NGINX_KEYS) {
+            assert!(text.contains(key), "{key} is not mentioned");
+        }
+        // What stands there as a comment is right as well.
+        let uncommented: String = text
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if rest.contains(" = ") && !rest.starts_with(' ') => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        parse(&uncommented).unwrap();
+    }
+}

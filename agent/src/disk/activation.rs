@@ -1,0 +1,217 @@
+//! `live/NAME`: one link, replaced by one rename, so that key and chain switch together.
+
+use std::{
+    fs::Metadata,
+    io,
+    path::{Path, PathBuf},
+};
+
+use certwell_proto::{CertificateName, Generation};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+};
+
+use super::{
+    Store,
+    durable::{DiskError, remove_if_there, sync_directory},
+    permissions::make_public_directory,
+};
+
+/// The directory whose entries nginx's configuration names.
+#[derive(Debug, Clone)]
+pub struct LiveDirectory {
+    root: PathBuf,
+}
+
+/// What lies at `live/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Live {
+    /// Nothing.
+    Absent,
+    /// A link to one of our generations, which may be gone or damaged.
+    Ours(Generation),
+    /// A link to somewhere else.
+    ForeignLink(PathBuf),
+    /// A plain directory, of an operator or of another ACME client.
+    Directory,
+    /// Neither link nor directory.
+    Other,
+}
+
+/// What an activation replaced: the way back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Before {
+    /// There was nothing.
+    Nothing,
+    /// A link, to here.
+    Link(PathBuf),
+    /// A plain directory, kept here.
+    Directory(PathBuf),
+}
+
+/// Why a generation wasn't activated, or not rolled back.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivationError {
+    /// Something that no certificate lives in.
+    #[error("{path} is neither a directory nor a link; move it away, and the certificate is put there", path = .0.display())]
+    InTheWay(PathBuf),
+    /// The file system can't exchange it.
+    #[error(
+        "{path} can't be exchanged for a link in one step ({errno}: it lies on another file system, or on an overlay's lower layer); move it away by hand",
+        path = .path.display()
+    )]
+    Exchange {
+        /// The directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// A step failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl LiveDirectory {
+    /// The live directory at `root`, which is made if need be.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn open(root: PathBuf) -> Result<Self, DiskError> {
+        make_public_directory(&root)?;
+        Ok(Self { root })
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where nginx finds this certificate.
+    pub fn path(&self, name: &CertificateName) -> PathBuf {
+        self.root.join(name.as_str())
+    }
+
+    /// Looks, without following a link.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    pub fn look(&self, name: &CertificateName, store: &Store) -> Result<Live, DiskError> {
+        let path = self.path(name);
+        let Some(meta) = metadata(&path)? else { return Ok(Live::Absent) };
+        if meta.is_dir() {
+            return Ok(Live::Directory);
+        }
+        if !meta.is_symlink() {
+            return Ok(Live::Other);
+        }
+        let target = std::fs::read_link(&path).map_err(DiskError::about("reading the link", &path))?;
+        Ok(match store.generation_at(name, &target) {
+            Some(generation) => Live::Ours(generation),
+            None => Live::ForeignLink(target),
+        })
+    }
+
+    /// Points `live/NAME` at a staged generation in one step, and forces that to disk.
+    ///
+    /// # Errors
+    /// When it can't be done; `live/NAME` is then as it was.
+    pub fn activate(
+        &self,
+        name: &CertificateName,
+        generation: Generation,
+        store: &Store,
+    ) -> Result<Before, ActivationError> {
+        let path = self.path(name);
+        let before = match metadata(&path)? {
+            None => Before::Nothing,
+            Some(meta) if meta.is_symlink() => {
+                Before::Link(std::fs::read_link(&path).map_err(DiskError::about("reading the link", &path))?)
+            }
+            Some(meta) if meta.is_dir() => Before::Directory(self.free_place_aside(name)),
+            Some(_) => return Err(ActivationError::InTheWay(path)),
+        };
+        let link = self.make_link(name, &store.path(name, generation))?;
+        if let Before::Directory(kept) = &before {
+            exchange(&link, &path)?;
+            // What was the link's place now holds the directory.
+            std::fs::rename(&link, kept).map_err(DiskError::about("keeping aside", kept))?;
+        } else {
+            std::fs::rename(&link, &path).map_err(DiskError::about("replacing", &path))?;
+        }
+        sync_directory(&self.root)?;
+        Ok(before)
+    }
+
+    /// Puts back what an activation replaced.
+    ///
+    /// # Errors
+    /// When it can't be done; `live/NAME` is then as it was.
+    pub fn roll_back(&self, name: &CertificateName, before: &Before) -> Result<(), ActivationError> {
+        let path = self.path(name);
+        match before {
+            Before::Nothing => remove_if_there(&path)?,
+            Before::Link(target) => {
+                let link = self.make_link(name, target)?;
+                std::fs::rename(&link, &path).map_err(DiskError::about("replacing", &path))?;
+            }
+            Before::Directory(kept) => {
+                exchange(kept, &path)?;
+                remove_if_there(kept)?;
+            }
+        }
+        sync_directory(&self.root)?;
+        Ok(())
+    }
+
+    /// Ends what a crash in the middle of an activation left: a link under its first name is removed, a directory
+    /// that had just been exchanged is put in its place aside.
+    ///
+    /// # Errors
+    /// When it can't be moved.
+    pub fn finish(&self, name: &CertificateName) -> Result<(), DiskError> {
+        let link = self.link_place(name);
+        match metadata(&link)? {
+            Some(meta) if meta.is_dir() => {
+                let kept = self.free_place_aside(name);
+                std::fs::rename(&link, &kept).map_err(DiskError::about("keeping aside", &kept))?;
+                sync_directory(&self.root)
+            }
+            Some(_) => remove_if_there(&link),
+            None => Ok(()),
+        }
+    }
+
+    fn link_place(&self, name: &CertificateName) -> PathBuf {
+        self.root.join(format!(".{name}.new"))
+    }
+
+    fn make_link(&self, name: &CertificateName, target: &Path) -> Result<PathBuf, DiskError> {
+        let link = self.link_place(name);
+        self.finish(name)?;
+        std::os::unix::fs::symlink(target, &link).map_err(DiskError::about("making", &link))?;
+        Ok(link)
+    }
+
+    /// `.NAME.before-certwell`, or with a number where that is taken: nothing of an operator's is overwritten.
+    fn free_place_aside(&self, name: &CertificateName) -> PathBuf {
+        let first = self.root.join(format!(".{name}.before-certwell"));
+        std::iter::once(first.clone())
+            .chain((2..1_000).map(|n| self.root.join(format!(".{name}.before-certwell-{n}"))))
+            .find(|place| std::fs::symlink_metadata(place).is_err())
+            .unwrap_or(first)
+    }
+}
+
+fn metadata(path: &Path) -> Result<Option<Metadata>, DiskError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DiskError { what: "looking at", path: path.to_owned(), source }),
+    }
+}
+
+fn exchange(a: &Path, b: &Path) -> Result<(), ActivationError> {
+    renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE)
+        .map_err(|errno| ActivationError::Exchange { path: b.to_owned(), errno })
+}

@@ -1,0 +1,111 @@
+//! Files that are whole and on disk, or aren't there.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// A step on disk that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {path} failed: {source}", path = .path.display())]
+pub struct DiskError {
+    /// Such as "writing".
+    pub what: &'static str,
+    /// What it was about.
+    pub path: PathBuf,
+    /// The system's words.
+    pub source: io::Error,
+}
+
+impl DiskError {
+    /// For `map_err`.
+    pub fn about<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self { what, path: path.to_owned(), source }
+    }
+
+    /// Whether the disk is full, or its quota used up.
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// Creates a file that isn't there yet, with exactly this mode whatever the umask, without forcing it to disk.
+///
+/// # Errors
+/// When it exists, or can't be written.
+pub fn create(path: &Path, content: &[u8], mode: u32) -> Result<File, DiskError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(DiskError::about("creating", path))?;
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
+        .map_err(DiskError::about("setting the mode of", path))?;
+    file.write_all(content).map_err(DiskError::about("writing", path))?;
+    Ok(file)
+}
+
+/// Replaces `path` by a file with this content: written beside it, forced to disk, renamed over it.
+///
+/// # Errors
+/// When any step fails; `path` is then as it was.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), DiskError> {
+    let parent = parent(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = parent.join(format!(".{name}.new"));
+    remove_if_there(&temporary)?;
+    let written = create(&temporary, content, mode)
+        .and_then(|file| file.sync_all().map_err(DiskError::about("writing", &temporary)))
+        .and_then(|()| std::fs::rename(&temporary, path).map_err(DiskError::about("replacing", path)));
+    if written.is_err() {
+        // The first error is the one to tell; the leftover is removed at the next attempt at the latest.
+        let _ = std::fs::remove_file(&temporary);
+        return written;
+    }
+    sync_directory(parent)
+}
+
+/// Forces a directory's entries to disk.
+///
+/// # Errors
+/// When it can't be opened or forced.
+pub fn sync_directory(path: &Path) -> Result<(), DiskError> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(DiskError::about("forcing to disk", path))
+}
+
+/// Removes a file or link, if there is one.
+///
+/// # Errors
+/// When it is there and stays.
+pub fn remove_if_there(path: &Path) -> Result<(), DiskError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DiskError { what: "removing", path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory with all it holds, if there is one.
+///
+/// # Errors
+/// When it is there and stays.
+pub fn remove_directory_if_there(path: &Path) -> Result<(), DiskError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DiskError { what: "removing", path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The directory that holds `path`.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

@@ -1,0 +1,267 @@
+//! `ledger.json`: what the agent knows it put on disk, and the lineage that it believes in.
+//!
+//! The link `live/NAME` says what is active; the ledger says what should be there, byte for byte, and what came of
+//! it. It is replaced whole: a crash leaves the old or the new one.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use certwell_proto::{CertificateName, Fingerprint, Generation, Lineage};
+use serde::{Deserialize, Serialize};
+
+use super::durable::{DiskError, replace};
+
+const VERSION: u32 = 1;
+
+/// Everything in `ledger.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    version: u32,
+    /// The newest lineage that an issuer has shown.
+    pub lineage: Option<LineageRecord>,
+    /// By name; a certificate that is no longer assigned stays, since its files do.
+    pub certificates: BTreeMap<String, LedgerEntry>,
+}
+
+/// A lineage as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineageRecord {
+    id: String,
+    started_ms: i64,
+}
+
+/// One certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LedgerEntry {
+    /// What `live/NAME` was last made to point at; 0 is the placeholder.
+    pub active: Option<u64>,
+    /// Whether an issued generation was ever active.
+    pub ever_real: bool,
+    /// Each generation on disk, by number.
+    pub staged: BTreeMap<u64, StagedRecord>,
+    /// The highest generation ever staged, with its leaves: nothing lower is taken, nor other bytes at it.
+    pub highest: Option<Highest>,
+    /// Generations that are not taken again, with the reason.
+    pub rejected: BTreeMap<u64, String>,
+    /// How often this generation regressed.
+    pub regressed: Option<Regressed>,
+    /// The facts that were reported last.
+    pub facts: Facts,
+}
+
+/// The files of a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedRecord {
+    /// SHA-256 of each, in hex.
+    pub files: BTreeMap<String, String>,
+    /// Of the leaves, in the bundle's order, in hex.
+    pub fingerprints: Vec<String>,
+}
+
+/// See [`LedgerEntry::highest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Highest {
+    /// Its number.
+    pub generation: u64,
+    /// Of its leaves, in hex.
+    pub fingerprints: Vec<String>,
+}
+
+/// See [`LedgerEntry::regressed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Regressed {
+    /// Which one.
+    pub generation: u64,
+    /// How often.
+    pub times: u32,
+}
+
+/// The latest of each fact about one certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// Its bundle came over the wire.
+    pub fetched: Option<Fact>,
+    /// It is active on disk.
+    pub installed: Option<Fact>,
+    /// nginx took the configuration with it.
+    pub tested: Option<Fact>,
+    /// nginx was told.
+    pub reloaded: Option<Fact>,
+}
+
+/// A generation, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Which one.
+    pub generation: u64,
+    /// The host's clock, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+}
+
+/// A ledger that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It can't be read.
+    #[error("{path} can't be read: {source}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It is no ledger.
+    #[error(
+        "{path} is damaged ({problem}); move it aside to begin a new one: the certificates on disk stay, and are drawn again",
+        path = .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        problem: String,
+    },
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { version: VERSION, lineage: None, certificates: BTreeMap::new() }
+    }
+}
+
+impl Ledger {
+    /// Reads it; a new one when there is no file.
+    ///
+    /// # Errors
+    /// When it can't be read, is damaged, or a newer agent wrote it.
+    pub fn load(path: &Path) -> Result<Self, LedgerError> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(LedgerError::Read { path: path.to_owned(), source }),
+        };
+        let damaged = |problem: String| LedgerError::Damaged { path: path.to_owned(), problem };
+        let ledger: Self = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        if ledger.version > VERSION {
+            return Err(damaged(format!("a newer certwell-agent wrote version {} of it", ledger.version)));
+        }
+        Ok(ledger)
+    }
+
+    /// Replaces the file and forces it to disk.
+    ///
+    /// # Errors
+    /// When it can't be written; the file is then as it was.
+    pub fn save(&self, path: &Path) -> Result<(), DiskError> {
+        let text = serde_json::to_vec(self)
+            .map_err(|e| DiskError { what: "writing", path: path.to_owned(), source: io::Error::other(e) })?;
+        replace(path, &text, 0o600)
+    }
+
+    /// The lineage that it believes in.
+    pub fn lineage(&self) -> Option<Lineage> {
+        let record = self.lineage.as_ref()?;
+        Some(Lineage { id: record.id.parse().ok()?, started_ms: record.started_ms })
+    }
+
+    /// Believes in this lineage from now on.
+    pub fn set_lineage(&mut self, lineage: Lineage) {
+        self.lineage = Some(LineageRecord { id: lineage.id.to_string(), started_ms: lineage.started_ms });
+    }
+
+    /// What is known of a certificate.
+    pub fn entry(&self, name: &CertificateName) -> Option<&LedgerEntry> {
+        self.certificates.get(name.as_str())
+    }
+
+    /// The same, to be changed; begun when there is none.
+    pub fn entry_mut(&mut self, name: &CertificateName) -> &mut LedgerEntry {
+        self.certificates.entry(name.as_str().to_owned()).or_default()
+    }
+}
+
+impl LedgerEntry {
+    /// The active generation.
+    pub fn active(&self) -> Option<Generation> {
+        self.active.map(Generation)
+    }
+
+    /// Which of our generations, among those on disk, this leaf belongs to.
+    pub fn generation_of(&self, leaf: &Fingerprint) -> Option<Generation> {
+        let text = leaf.to_string();
+        self.staged
+            .iter()
+            .find(|(_, record)| record.fingerprints.contains(&text))
+            .map(|(number, _)| Generation(*number))
+    }
+
+    /// The leaves of a generation on disk.
+    pub fn fingerprints(&self, generation: Generation) -> Vec<Fingerprint> {
+        self.staged
+            .get(&generation.0)
+            .map(|record| record.fingerprints.iter().filter_map(|text| text.parse().ok()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Takes note of a staged generation.
+    pub fn record_staged(&mut self, generation: Generation, record: StagedRecord) {
+        if generation.0 > 0 && self.highest.as_ref().is_none_or(|highest| highest.generation <= generation.0) {
+            self.highest =
+                Some(Highest { generation: generation.0, fingerprints: record.fingerprints.clone() });
+        }
+        self.staged.insert(generation.0, record);
+    }
+
+    /// How often this generation regressed so far.
+    pub fn regressions(&self, generation: Generation) -> u32 {
+        self.regressed.filter(|r| r.generation == generation.0).map_or(0, |r| r.times)
+    }
+
+    /// Counts one more.
+    pub fn count_regression(&mut self, generation: Generation) -> u32 {
+        let times = self.regressions(generation) + 1;
+        self.regressed = Some(Regressed { generation: generation.0, times });
+        times
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_reads_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.json");
+        let mut ledger = Ledger::load(&path).unwrap();
+        ledger.set_lineage(Lineage { id: uuid::Uuid::from_u128(7), started_ms: 9 });
+        let name: CertificateName = "media.example.org".parse().unwrap();
+        let leaf = Fingerprint::of(b"leaf");
+        ledger.entry_mut(&name).record_staged(
+            Generation(3),
+            StagedRecord { files: BTreeMap::new(), fingerprints: vec![leaf.to_string()] },
+        );
+        ledger.save(&path).unwrap();
+        let read = Ledger::load(&path).unwrap();
+        assert_eq!(read, ledger);
+        assert_eq!(read.lineage().unwrap().id, uuid::Uuid::from_u128(7));
+        assert_eq!(read.entry(&name).unwrap().generation_of(&leaf), Some(Generation(3)));
+        assert_eq!(read.entry(&name).unwrap().highest.as_ref().unwrap().generation, 3);
+    }
+
+    #[test]
+    fn a_damaged_ledger_is_refused_with_a_remedy_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.json");
+        for text in ["{", "{\"version\":2,\"lineage\":null,\"certificates\":{}}"] {
+            std::fs::write(&path, text).unwrap();
+            let error = Ledger::load(&path).unwrap_err().to_string();
+            assert!(error.contains("move it aside"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Who may read keys, and whether the directories around them can be trusted.
+
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{Gid, Group, Uid};
+
+use super::durable::DiskError;
+
+/// Owner and group of what is staged: ours, and readable by the group of the setting, if there is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Permissions {
+    group: Option<Gid>,
+}
+
+/// Directories or groups that keys can't be trusted to.
+#[derive(Debug, thiserror::Error)]
+pub enum PermissionError {
+    /// `file-group` is unknown.
+    #[error("file-group {0:?} is no group of this machine; make it (groupadd --system {0}) or leave the setting out")]
+    UnknownGroup(String),
+    /// Somebody else could exchange what lies in it.
+    #[error("{path} {problem}, so another user could exchange keys in it; {remedy}", path = .path.display())]
+    Untrusted {
+        /// The directory.
+        path: PathBuf,
+        /// Such as "can be written by everybody".
+        problem: String,
+        /// A command.
+        remedy: String,
+    },
+    /// It can't be made or looked at.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The system's list of groups can't be read.
+    #[error("the group {0:?} can't be looked up: {1}")]
+    Lookup(String, nix::Error),
+}
+
+impl Permissions {
+    /// By the setting `file-group`.
+    ///
+    /// # Errors
+    /// When there is no such group.
+    pub fn new(file_group: Option<&str>) -> Result<Self, PermissionError> {
+        let Some(name) = file_group else { return Ok(Self::default()) };
+        match Group::from_name(name) {
+            Ok(Some(group)) => Ok(Self { group: Some(group.gid) }),
+            Ok(None) => Err(PermissionError::UnknownGroup(name.to_owned())),
+            Err(error) => Err(PermissionError::Lookup(name.to_owned(), error)),
+        }
+    }
+
+    /// Of a directory that leads to keys.
+    pub fn directory_mode(self) -> u32 {
+        if self.group.is_some() { 0o750 } else { 0o700 }
+    }
+
+    /// Of a file that holds a key.
+    pub fn file_mode(self) -> u32 {
+        if self.group.is_some() { 0o640 } else { 0o600 }
+    }
+
+    /// Makes a directory with this mode and group, and its parents; one that is there already gets them.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn make_directory(self, path: &Path) -> Result<(), DiskError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(self.directory_mode())
+            .create(path)
+            .map_err(DiskError::about("making", path))?;
+        let wanted = std::fs::Permissions::from_mode(self.directory_mode());
+        let meta = std::fs::metadata(path).map_err(DiskError::about("looking at", path))?;
+        if meta.mode() & 0o7777 != self.directory_mode() {
+            std::fs::set_permissions(path, wanted).map_err(DiskError::about("setting the mode of", path))?;
+        }
+        self.own(path, meta.gid())
+    }
+
+    /// Gives a file or directory to the group of the setting.
+    ///
+    /// # Errors
+    /// When that isn't allowed.
+    pub fn own(self, path: &Path, present: u32) -> Result<(), DiskError> {
+        match self.group {
+            Some(group) if group.as_raw() != present => {
+                std::os::unix::fs::chown(path, None, Some(group.as_raw()))
+                    .map_err(DiskError::about("giving to its group", path))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes a directory that everybody may look into, as `/etc` directories are.
+///
+/// # Errors
+/// When it can't be made.
+pub fn make_public_directory(path: &Path) -> Result<(), DiskError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(DiskError::about("making", path))
+}
+
+/// Refuses a directory whose entries somebody other than root and ourselves could exchange.
+///
+/// # Errors
+/// When it belongs to another user, or others may write in it.
+pub fn check_directory(path: &Path) -> Result<(), PermissionError> {
+    let meta = std::fs::metadata(path).map_err(DiskError::about("looking at", path))?;
+    let us = Uid::effective().as_raw();
+    let shown = path.display();
+    let untrusted = |problem: String, remedy: String| PermissionError::Untrusted {
+        path: path.to_owned(),
+        problem,
+        remedy,
+    };
+    if meta.uid() != us && meta.uid() != 0 {
+        return Err(untrusted(format!("belongs to user {}", meta.uid()), format!("chown root {shown}")));
+    }
+    if meta.mode() & 0o002 != 0 {
+        return Err(untrusted("can be written by everybody".into(), format!("chmod o-w {shown}")));
+    }
+    // A user's own group is as good as the user, which is how many systems set their umask.
+    let own_group = meta.gid() == 0 || meta.gid() == Gid::effective().as_raw();
+    if meta.mode() & 0o020 != 0 && !own_group {
+        return Err(untrusted(format!("can be written by group {}", meta.gid()), format!("chmod g-w {shown}")));
+    }
+    Ok(())
+}
+
+/// Refuses a file with a key that others than its owner can read or write.
+///
+/// # Errors
+/// When its mode or its owner is wrong, or its directory can't be trusted.
+pub fn check_key_file(path: &Path) -> Result<(), PermissionError> {
+    let meta = std::fs::metadata(path).map_err(DiskError::about("looking at", path))?;
+    let us = Uid::effective().as_raw();
+    let shown = path.display();
+    if meta.uid() != us && meta.uid() != 0 {
+        return Err(PermissionError::Untrusted {
+            path: path.to_owned(),
+            problem: format!("belongs to user {}", meta.uid()),
+            remedy: format!("chown root {shown}"),
+        });
+    }
+    if meta.mode() & 0o077 != 0 {
+        return Err(PermissionError::Untrusted {
+            path: path.to_owned(),
+            problem: format!("has mode {:04o}", meta.mode() & 0o7777),
+            remedy: format!("chmod 0600 {shown}"),
+        });
+    }
+    check_directory(super::durable::parent(path))
+}

@@ -1,0 +1,23 @@
+//! When the agent raises its own alarm: it has lost the issuer, and what it serves gets old.
+
+use jiff::Timestamp;
+
+/// Whether less than a quarter of the life of a leaf is left.
+pub fn is_old(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
+    let life = not_after.duration_since(not_before).as_secs_f64();
+    let left = not_after.duration_since(now).as_secs_f64();
+    left < life / 4.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_quarter_is_old() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert!(!is_old(at(0), at(100), at(75)));
+        assert!(is_old(at(0), at(100), at(76)));
+        assert!(is_old(at(0), at(100), at(200)));
+    }
+}

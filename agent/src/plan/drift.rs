@@ -1,0 +1,163 @@
+//! What to put back on disk: only what is missing, older, expired, broken, or ours altered. A valid certificate of
+//! another hand that ends later stays, and is reported.
+
+use certwell_proto::Generation;
+use jiff::Timestamp;
+
+/// What lies at `live/NAME`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A link to one of our generations.
+    Ours {
+        /// Which.
+        generation: Generation,
+        /// Whether every file is as it was written.
+        whole: bool,
+    },
+    /// Of another hand: a directory, or a link to one.
+    Foreign {
+        /// When its leaf ends; absent when it can't be read, or doesn't cover the names.
+        valid_until: Option<Timestamp>,
+    },
+}
+
+/// The facts of one certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// What lies there.
+    pub found: Found,
+    /// What the issuer wants here; 0 when nothing is issued.
+    pub desired: Generation,
+    /// When the desired generation ends; absent when nothing is issued.
+    pub desired_until: Option<Timestamp>,
+    /// Our newest generation that is whole on disk.
+    pub staged: Option<Generation>,
+    /// Whether the desired one was given up on.
+    pub rejected: bool,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is as it should be.
+    Nothing,
+    /// Nothing real is there, nor to be had: the placeholder goes there.
+    Placeholder,
+    /// This generation, which is whole on disk, is to be active.
+    Relink(Generation),
+    /// The desired generation has to be drawn.
+    Draw,
+    /// Another hand's certificate stays.
+    KeepForeign,
+}
+
+/// What to do.
+pub fn action(facts: &Facts, now: Timestamp) -> Action {
+    let desired = facts.desired;
+    // What the host could have now, best first.
+    let best = || {
+        if desired.is_none() || facts.rejected {
+            facts.staged.map_or(Action::Nothing, Action::Relink)
+        } else if facts.staged == Some(desired) {
+            Action::Relink(desired)
+        } else {
+            Action::Draw
+        }
+    };
+    match facts.found {
+        Found::Nothing => match best() {
+            Action::Nothing => Action::Placeholder,
+            action => action,
+        },
+        Found::Ours { generation, whole: true } if generation > Generation::NONE && generation >= desired => Action::Nothing,
+        Found::Ours { generation, whole: true } => match best() {
+            // Never to something older than what is there.
+            Action::Relink(staged) if staged <= generation => Action::Nothing,
+            action => action,
+        },
+        Found::Ours { generation, whole: false } => match best() {
+            // The damaged one itself can't be what is whole on disk.
+            Action::Nothing if generation.is_none() => Action::Placeholder,
+            Action::Nothing => Action::Draw,
+            action => action,
+        },
+        Found::Foreign { valid_until } => {
+            let keeps = match (valid_until, facts.desired_until) {
+                (Some(theirs), Some(ours)) => theirs > now && theirs > ours,
+                // Nothing of ours to put there: any of theirs is better than the placeholder, and isn't touched.
+                (_, None) => true,
+                (None, Some(_)) => false,
+            };
+            if keeps { Action::KeepForeign } else { best() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn facts(found: Found, desired: u64, staged: Option<u64>) -> Facts {
+        Facts {
+            found,
+            desired: Generation(desired),
+            desired_until: (desired > 0).then(|| at(1_000)),
+            staged: staged.map(Generation),
+            rejected: false,
+        }
+    }
+
+    fn ours(generation: u64, whole: bool) -> Found {
+        Found::Ours { generation: Generation(generation), whole }
+    }
+
+    #[test]
+    fn what_is_put_back() {
+        let relink = |n| Action::Relink(Generation(n));
+        let table = [
+            (facts(Found::Nothing, 0, None), Action::Placeholder),
+            (facts(Found::Nothing, 3, None), Action::Draw),
+            (facts(Found::Nothing, 3, Some(3)), relink(3)),
+            (facts(Found::Nothing, 0, Some(2)), relink(2)),
+            (facts(ours(3, true), 3, Some(3)), Action::Nothing),
+            (facts(ours(2, true), 3, Some(2)), Action::Draw),
+            (facts(ours(2, true), 3, Some(3)), relink(3)),
+            (facts(ours(3, false), 3, None), Action::Draw),
+            (facts(ours(4, true), 3, Some(4)), Action::Nothing),
+            (facts(ours(0, true), 0, None), Action::Nothing),
+            (facts(ours(0, true), 1, None), Action::Draw),
+            (facts(ours(0, false), 0, None), Action::Placeholder),
+            (facts(Found::Foreign { valid_until: None }, 3, None), Action::Draw),
+            (facts(Found::Foreign { valid_until: Some(at(900)) }, 3, Some(3)), relink(3)),
+            (facts(Found::Foreign { valid_until: Some(at(2_000)) }, 3, Some(3)), Action::KeepForeign),
+            (facts(Found::Foreign { valid_until: Some(at(50)) }, 3, None), Action::Draw),
+            (facts(Found::Foreign { valid_until: None }, 0, None), Action::KeepForeign),
+        ];
+        for (facts, wanted) in table {
+            assert_eq!(action(&facts, at(100)), wanted, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_rejected_generation_is_not_drawn_again() {
+        let facts = Facts { rejected: true, ..facts(ours(2, true), 3, Some(2)) };
+        assert_eq!(action(&facts, at(100)), Action::Nothing);
+    }
+
+    proptest! {
+        #[test]
+        fn a_whole_generation_is_never_left_for_an_older_one(active in 1_u64..9, desired in 0_u64..9, staged in proptest::option::of(0_u64..9), rejected: bool) {
+            let facts = Facts { rejected, ..facts(ours(active, true), desired, staged) };
+            if let Action::Relink(generation) = action(&facts, at(100)) {
+                prop_assert!(generation > Generation(active));
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Every decision of the agent, pure: facts, `now` and jitter in, what to do out.
+//!
+//! ```text
+//! admit     whether an offered generation may be taken
+//! install   the next step of a round of installs
+//! outcome   how an install ended
+//! confirm   whether what was activated is really served
+//! served    what the handshakes add up to
+//! drift     what to put back on disk
+//! edit      whether an operator's edit in progress makes us wait
+//! connect   when to dial the issuer
+//! identity  when to renew the identity
+//! age       when the agent raises its own alarm
+//! retry     when a failed install is tried again
+//! ```
+
+pub mod admit;
+pub mod age;
+pub mod confirm;
+pub mod connect;
+pub mod drift;
+pub mod edit;
+pub mod identity;
+pub mod install;
+pub mod outcome;
+pub mod retry;
+pub mod served;
