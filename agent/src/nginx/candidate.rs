@@ -2,12 +2,24 @@
 //! would refuse, before anything that nginx serves is touched.
 
 use std::{
-    io,
+    fmt::Write as _,
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use super::run::{Invocation, RunError, Tested};
+use super::run::{self, Invocation, RunError, Tested};
+
+/// Directories that some builds create at start; each is of a module that a build may lack.
+const TEMP_PATHS: [&str; 5] = [
+    "client_body_temp_path",
+    "proxy_temp_path",
+    "fastcgi_temp_path",
+    "uwsgi_temp_path",
+    "scgi_temp_path",
+];
 
 /// A candidate that couldn't be tested.
 #[derive(Debug, thiserror::Error)]
@@ -15,8 +27,8 @@ pub enum CandidateError {
     /// nginx couldn't be run.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Its directory can't be made.
-    #[error("no directory for the candidate test at {path}: {source}")]
+    /// Its directory can't be made or filled.
+    #[error("the candidate test can't be prepared at {path}: {source}")]
     Directory {
         /// Where.
         path: PathBuf,
@@ -25,7 +37,8 @@ pub enum CandidateError {
     },
 }
 
-/// Has nginx read these pairs of certificate and key files; `scratch` is a directory for a private one inside.
+/// Has nginx read these pairs of certificate and key files. `scratch` is a directory in which a private one is made,
+/// and removed again; `nginx` only lends its binary.
 ///
 /// # Errors
 /// When nothing was learnt about the pairs.
@@ -35,6 +48,172 @@ pub async fn test(
     scratch: &Path,
     limit: Duration,
 ) -> Result<Tested, CandidateError> {
-    let _ = (pairs, scratch);
-    Ok(super::run::test(nginx, limit).await?)
+    let private = Private::new(scratch)?;
+    let config = private.0.join("nginx.conf");
+    let invocation = Invocation {
+        prefix: Some(private.0.clone()),
+        config: Some(config.clone()),
+        // The socket's path is relative, since it may have no more than 107 bytes.
+        directory: Some(private.0.clone()),
+        ..Invocation::plain(&nginx.binary)
+    };
+    let mut known = TEMP_PATHS.to_vec();
+    loop {
+        fs::write(&config, text(pairs, &known)).map_err(|source| CandidateError::Directory {
+            path: config.clone(),
+            source,
+        })?;
+        let tested = run::test(&invocation, limit).await?;
+        let lacking = match &tested {
+            Tested::Refused { words } => known
+                .iter()
+                .position(|path| words.contains(&format!("unknown directive \"{path}\""))),
+            Tested::Passed { .. } => None,
+        };
+        match lacking {
+            Some(at) => drop(known.swap_remove(at)),
+            None => return Ok(tested),
+        }
+    }
+}
+
+/// Nothing outside the private directory is opened but the pairs.
+fn text(pairs: &[(PathBuf, PathBuf)], temp_paths: &[&str]) -> String {
+    let mut text = String::from(
+        "daemon off;\nmaster_process off;\npid nginx.pid;\nlock_file nginx.lock;\nerror_log stderr;\n",
+    );
+    if nix::unistd::geteuid().is_root() {
+        // The one that was built in need not exist.
+        text.push_str("user root root;\n");
+    }
+    text.push_str("events {}\nhttp {\n  access_log off;\n");
+    for path in temp_paths {
+        let _ = writeln!(text, "  {path} temp;");
+    }
+    text.push_str("  server {\n    listen unix:s ssl;\n");
+    for (certificate, key) in pairs {
+        let _ = writeln!(
+            text,
+            "    ssl_certificate {};\n    ssl_certificate_key {};",
+            quoted(certificate),
+            quoted(key)
+        );
+    }
+    text.push_str("  }\n}\n");
+    text
+}
+
+fn quoted(path: &Path) -> String {
+    let path = path
+        .to_string_lossy()
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"");
+    format!("\"{path}\"")
+}
+
+/// A directory of our own that goes when it is dropped.
+struct Private(PathBuf);
+
+impl Private {
+    fn new(parent: &Path) -> Result<Self, CandidateError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!(".candidate-{}-{number}", std::process::id()));
+        let failed = |source| CandidateError::Directory {
+            path: path.clone(),
+            source,
+        };
+        // A leftover of a killed agent that had the same process id.
+        match fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+            _ => {}
+        }
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(failed)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), "the directory of a candidate test stays behind: {e}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn staged(
+        directory: &Path,
+        name: &str,
+        key: &rcgen::KeyPair,
+        certified: &rcgen::KeyPair,
+    ) -> (PathBuf, PathBuf) {
+        let certificate = rcgen::CertificateParams::new(vec!["media.example.org".to_owned()])
+            .unwrap()
+            .self_signed(certified)
+            .unwrap();
+        let files = (
+            directory.join(format!("{name} cert.pem")),
+            directory.join(format!("{name}.key")),
+        );
+        fs::write(&files.0, certificate.pem()).unwrap();
+        fs::write(&files.1, key.serialize_pem()).unwrap();
+        files
+    }
+
+    #[tokio::test]
+    async fn a_fitting_pair_passes_a_mismatched_one_is_refused_and_nothing_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let scratch = directory.path().join("scratch");
+        fs::create_dir(&scratch).unwrap();
+        let (one, other) = (
+            rcgen::KeyPair::generate().unwrap(),
+            rcgen::KeyPair::generate().unwrap(),
+        );
+        let good = staged(directory.path(), "good", &one, &one);
+        let bad = staged(directory.path(), "bad", &one, &other);
+        let nginx = Invocation::plain("/usr/sbin/nginx");
+        let limit = Duration::from_secs(10);
+
+        let tested = test(&nginx, std::slice::from_ref(&good), &scratch, limit)
+            .await
+            .unwrap();
+        assert!(matches!(tested, Tested::Passed { .. }), "{tested:?}");
+        let Tested::Refused { words } = test(&nginx, &[good.clone(), bad], &scratch, limit)
+            .await
+            .unwrap()
+        else {
+            panic!("a mismatched pair passed");
+        };
+        assert!(
+            words.contains("[emerg]") && words.contains("key values mismatch"),
+            "{words}"
+        );
+        let missing = (good.0, directory.path().join("none.key"));
+        let Tested::Refused { words } = test(&nginx, &[missing], &scratch, limit).await.unwrap()
+        else {
+            panic!("a missing key passed");
+        };
+        assert!(words.contains("none.key"), "{words}");
+        assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_absent_binary_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let nginx = Invocation::plain("/nonexistent/nginx");
+        let failed = test(&nginx, &[], directory.path(), Duration::from_secs(1))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&failed, CandidateError::Run(RunError::Absent(path)) if path.ends_with("nginx")),
+            "{failed}"
+        );
+    }
 }

@@ -33,6 +33,8 @@ pub struct Nginx {
 pub struct Master {
     /// Its process id.
     pub pid: i32,
+    /// Start in clock ticks since boot: with the pid it identifies a process.
+    pub ticks: u64,
     /// When it started.
     pub started: Timestamp,
     /// Its binary was replaced on disk since: an upgrade without a restart.
@@ -175,6 +177,7 @@ fn running(
         .filter(|path| path.is_dir());
     let master = Master {
         pid,
+        ticks: stat.ticks,
         started: date(boot, stat.ticks),
         replaced,
         workers: workers(pid, boot),

@@ -7,8 +7,10 @@
 //! candidate      a tiny configuration of its own around staged files, tested and thrown away
 //! dump           `nginx -T`, parsed in a short-lived child of the agent's binary
 //!   syntax         pure: dump text to a tree of directives, includes resolved in context
-//!   servers        pure: the tree to server blocks
-//! targets        pure: which handshakes prove a certificate, which server block answers a name
+//!   blocks         pure: the tree to server blocks
+//! servers        server blocks, as the rest sees them
+//! sites          pure: which server block answers a name on an address
+//! targets        pure: which handshakes prove a certificate
 //! addresses      the addresses of this host
 //! probe          those handshakes
 //! reload         signal or command, and waiting for new workers
@@ -20,10 +22,13 @@
 //! Nothing here decides what to do next: plans do, from what these files find.
 
 pub mod addresses;
+mod blocks;
 pub mod candidate;
 pub mod challenge_map;
 pub mod dump;
 pub mod edits;
+mod glob;
+mod lua;
 pub mod master;
 pub mod preflight;
 pub mod probe;
@@ -31,9 +36,11 @@ pub mod reload;
 pub mod run;
 pub mod servers;
 pub mod settings;
-pub mod syntax;
+pub mod sites;
+mod syntax;
 pub mod targets;
 
+pub use blocks::parse;
 pub use challenge_map::Challenge;
 pub use master::{Master, Nginx, Worker};
 pub use preflight::{Ask, Verdict};
@@ -41,4 +48,5 @@ pub use probe::Probed;
 pub use run::{Invocation, Tested};
 pub use servers::{Listen, ListenAddress, Parsed, Server, ServerName};
 pub use settings::{Reload, Settings};
+pub use sites::Sites;
 pub use targets::{Endpoint, KeyAlgorithm, Managed, ProbeTarget, Way};

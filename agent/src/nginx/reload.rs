@@ -2,15 +2,22 @@
 //!
 //! A reload's exit code proves nothing, and a signal even less: new workers do, and then handshakes.
 
-use std::{io, time::Duration};
+use std::{io, process::Stdio, time::Duration};
 
-use jiff::Timestamp;
-use tokio::time::Instant;
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use tokio::{process::Command, time::Instant};
 
 use super::{
-    master::{Master, MasterError},
-    settings::Settings,
+    master::{Master, MasterError, Nginx},
+    run::refusal,
+    settings::{Reload, Settings},
 };
+
+/// Between two looks at the workers.
+const POLL: Duration = Duration::from_millis(10);
 
 /// A reload that couldn't be asked for.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +78,46 @@ pub async fn reload(
     master: &Master,
     limit: Duration,
 ) -> Result<(), ReloadError> {
-    let _ = (settings, master);
-    tokio::time::sleep(limit).await;
-    Ok(())
+    match &settings.reload {
+        Reload::Signal => {
+            signal::kill(Pid::from_raw(master.pid), Signal::SIGHUP).map_err(|source| {
+                ReloadError::Signal {
+                    pid: master.pid,
+                    source,
+                }
+            })
+        }
+        Reload::Command(command) => by_command(command, limit).await,
+    }
+}
+
+async fn by_command(command: &str, limit: Duration) -> Result<(), ReloadError> {
+    let running = Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(limit, running)
+        .await
+        .map_err(|_| ReloadError::TimedOut {
+            command: command.to_owned(),
+            limit,
+        })?
+        .map_err(|source| ReloadError::Start {
+            command: command.to_owned(),
+            source,
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stderr, output.stdout].concat();
+    Err(ReloadError::Failed {
+        command: command.to_owned(),
+        status: output.status.to_string(),
+        words: refusal(&String::from_utf8_lossy(&said)),
+    })
 }
 
 /// Waits until the master has workers that weren't there before.
@@ -84,9 +128,23 @@ pub async fn wait_for_new_workers(
     settings: &Settings,
     before: &Master,
     deadline: Instant,
-    clock: fn() -> Timestamp,
 ) -> Result<Waited, MasterError> {
-    let _ = (settings, before, clock);
-    tokio::time::sleep_until(deadline).await;
-    Ok(Waited::Old)
+    loop {
+        let found = Nginx::find(settings, crate::clock::now())?.master;
+        let Some(master) = found.filter(|master| is_same(master, before)) else {
+            return Ok(Waited::Gone);
+        };
+        if master.has_new_workers(before) {
+            return Ok(Waited::New(master));
+        }
+        if Instant::now() >= deadline {
+            return Ok(Waited::Old);
+        }
+        tokio::time::sleep_until(deadline.min(Instant::now() + POLL)).await;
+    }
+}
+
+/// A process id is given again to another process; start times differ then.
+fn is_same(one: &Master, other: &Master) -> bool {
+    (one.pid, one.ticks) == (other.pid, other.ticks)
 }

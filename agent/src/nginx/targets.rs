@@ -1,14 +1,19 @@
-//! Pure: which handshakes prove that a managed certificate is served, and which server block answers a name.
+//! Pure: which handshakes prove that a managed certificate is served.
 
 use std::{
+    collections::{HashMap, HashSet},
     fmt,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use certwell_proto::{CertificateName, Identifier};
 
-use super::servers::{Place, Protocol, Server};
+use super::{
+    servers::{CertificateSource, Listen, ListenAddress, Place, Protocol, Server, ServerName},
+    sites::{Answers, Sites},
+};
 
 /// What the planner of probes knows of a managed certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +88,9 @@ pub enum Way {
     Unprobed(String),
 }
 
+/// A label that nobody has, to stand for any.
+const MADE_UP: &str = "certwell-probe";
+
 /// Every handshake that is needed to prove the managed certificates, in the order of the configuration.
 ///
 /// `local` are the addresses of this host's interfaces; all of 127.0.0.0/8 counts as local besides.
@@ -92,23 +100,436 @@ pub fn probes(
     live: &Path,
     managed: &[Managed],
 ) -> Vec<ProbeTarget> {
-    let _ = (servers, local, live, managed);
-    Vec::new()
+    let mut plan = Plan {
+        sites: Sites::new(servers, local),
+        answers: HashMap::new(),
+        targets: Vec::new(),
+        seen: HashSet::new(),
+    };
+    for (index, server) in servers.iter().enumerate() {
+        let twins = server.certificates.len() > 1;
+        for managed in managed
+            .iter()
+            .filter(|managed| names(server, live, managed))
+        {
+            let keys: Vec<Option<KeyAlgorithm>> = match managed.keys.as_slice() {
+                keys if twins && !keys.is_empty() => keys.iter().copied().map(Some).collect(),
+                _ => vec![None],
+            };
+            for key in keys {
+                plan.add_server(index, server, managed, key);
+            }
+        }
+    }
+    plan.targets
 }
 
-/// The concrete addresses on which plain HTTP listens at `port`.
-pub fn plain_http(servers: &[Server], local: &[IpAddr], port: u16) -> Vec<SocketAddr> {
-    let _ = (servers, local, port);
-    Vec::new()
+/// Whether a server block names files of this certificate.
+fn names(server: &Server, live: &Path, managed: &Managed) -> bool {
+    let directory = live.join(managed.name.as_str());
+    server.certificates.iter().any(|files| {
+        matches!(&files.certificate, CertificateSource::File(path) if path.starts_with(&directory))
+    })
 }
 
-/// The server block that answers `name` at `address`, by nginx's rules; regex names are passed over.
-pub fn answering<'a>(
-    servers: &'a [Server],
-    protocol: Protocol,
-    address: SocketAddr,
-    name: &str,
-) -> Option<&'a Server> {
-    let _ = (protocol, address, name);
-    servers.first()
+struct Plan<'a> {
+    sites: Sites<'a>,
+    answers: HashMap<(Protocol, Endpoint), Rc<Answers<'a>>>,
+    targets: Vec<ProbeTarget>,
+    seen: HashSet<(
+        CertificateName,
+        Endpoint,
+        Option<String>,
+        Option<KeyAlgorithm>,
+    )>,
+}
+
+impl Plan<'_> {
+    fn add_server(
+        &mut self,
+        index: usize,
+        server: &Server,
+        managed: &Managed,
+        key: Option<KeyAlgorithm>,
+    ) {
+        let mut only_quic = true;
+        for listen in server
+            .listens
+            .iter()
+            .filter(|listen| listen.tls && !listen.quic)
+        {
+            only_quic = false;
+            self.add_listen(index, server, listen, managed, key);
+        }
+        if let Some(listen) = server
+            .listens
+            .iter()
+            .find(|listen| listen.quic && only_quic)
+        {
+            let endpoint = Endpoint::Written(listen.address.to_string());
+            self.push(
+                server,
+                listen,
+                managed,
+                key,
+                endpoint,
+                None,
+                Way::Unprobed("it listens by QUIC only".into()),
+            );
+        }
+    }
+
+    fn add_listen(
+        &mut self,
+        index: usize,
+        server: &Server,
+        listen: &Listen,
+        managed: &Managed,
+        key: Option<KeyAlgorithm>,
+    ) {
+        let written = Endpoint::Written(listen.address.to_string());
+        match &listen.address {
+            ListenAddress::Named(..) => {
+                let why = Way::Unprobed("nginx resolves this name when it starts".into());
+                self.push(server, listen, managed, key, written, None, why);
+            }
+            ListenAddress::Ip(address) if !self.sites.is_local(address.ip()) => {
+                self.push(
+                    server,
+                    listen,
+                    managed,
+                    key,
+                    Endpoint::Tcp(*address),
+                    None,
+                    Way::Elsewhere,
+                );
+            }
+            _ => {
+                let endpoints = self.sites.endpoints(server.protocol, &listen.address);
+                for endpoint in endpoints {
+                    self.add_endpoint(index, server, listen, managed, key, &endpoint);
+                }
+            }
+        }
+    }
+
+    /// The names of one server block on one address.
+    fn add_endpoint(
+        &mut self,
+        index: usize,
+        server: &Server,
+        listen: &Listen,
+        managed: &Managed,
+        key: Option<KeyAlgorithm>,
+        endpoint: &Endpoint,
+    ) {
+        let answers = Rc::clone(
+            self.answers
+                .entry((server.protocol, endpoint.clone()))
+                .or_insert_with(|| Rc::new(self.sites.at(server.protocol, endpoint))),
+        );
+        let before = self.targets.len();
+        for name in &server.names {
+            for (sent, way) in name_ways(name) {
+                let way = match (way, sent.as_deref().map(|sent| answers.to(sent))) {
+                    // nginx warns of a conflicting name and ignores it.
+                    (Way::Handshake, Some(Some(other))) if other != index => {
+                        Way::Unprobed(format!(
+                            "the server block at {} answers this name",
+                            self.sites.place(other)
+                        ))
+                    }
+                    (way, _) => way,
+                };
+                self.push(server, listen, managed, key, endpoint.clone(), sent, way);
+            }
+        }
+        if self.targets.len() > before {
+            return;
+        }
+        // Without a name of its own it is reached only as the default server.
+        if answers.default_server() == Some(index) {
+            let name = nameless(&answers, index, managed);
+            self.push(
+                server,
+                listen,
+                managed,
+                key,
+                endpoint.clone(),
+                name,
+                Way::Handshake,
+            );
+        } else {
+            let why = "it has no name, and is not the default server of this address".into();
+            self.push(
+                server,
+                listen,
+                managed,
+                key,
+                endpoint.clone(),
+                None,
+                Way::Unprobed(why),
+            );
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a target's parts, gathered in one place"
+    )]
+    fn push(
+        &mut self,
+        server: &Server,
+        listen: &Listen,
+        managed: &Managed,
+        key: Option<KeyAlgorithm>,
+        endpoint: Endpoint,
+        server_name: Option<String>,
+        way: Way,
+    ) {
+        let identity = (
+            managed.name.clone(),
+            endpoint.clone(),
+            server_name.clone(),
+            key,
+        );
+        if way == Way::Handshake && !self.seen.insert(identity) {
+            return;
+        }
+        let first = way == Way::Handshake
+            && !self
+                .targets
+                .iter()
+                .rev()
+                .take_while(|other| other.at == server.at)
+                .any(|other| {
+                    other.first
+                        && other.endpoint == endpoint
+                        && other.key == key
+                        && other.certificate == managed.name
+                });
+        self.targets.push(ProbeTarget {
+            certificate: managed.name.clone(),
+            endpoint,
+            server_name,
+            key,
+            proxy_protocol: listen.proxy_protocol,
+            way,
+            first,
+            at: server.at.clone(),
+        });
+    }
+}
+
+/// What to send for a configured name. Nothing for one that can't be sent as SNI (`_`, an address).
+fn name_ways(name: &ServerName) -> Vec<(Option<String>, Way)> {
+    let handshake = |name: String| (Some(name), Way::Handshake);
+    match name {
+        ServerName::Exact(name) if can_be_sent(name) => vec![handshake(name.clone())],
+        ServerName::Exact(_) => Vec::new(),
+        ServerName::Leading(base) => vec![handshake(format!("{MADE_UP}.{base}"))],
+        ServerName::Dotted(base) => vec![
+            handshake(base.clone()),
+            handshake(format!("{MADE_UP}.{base}")),
+        ],
+        ServerName::Trailing(base) => vec![handshake(format!("{base}.{MADE_UP}"))],
+        ServerName::Regex(regex) => {
+            vec![(
+                Some(format!("~{regex}")),
+                Way::Unprobed("its name is a regular expression".into()),
+            )]
+        }
+    }
+}
+
+/// A name that the certificate covers and the default server answers; none: a handshake without SNI.
+fn nameless(answers: &Answers<'_>, index: usize, managed: &Managed) -> Option<String> {
+    managed
+        .identifiers
+        .iter()
+        .filter_map(|identifier| match identifier {
+            Identifier::Dns(name) => Some(
+                name.strip_prefix("*.")
+                    .map_or_else(|| name.clone(), |base| format!("{MADE_UP}.{base}")),
+            ),
+            Identifier::Ip(_) => None,
+        })
+        .find(|name| answers.to(name) == Some(index))
+}
+
+/// Whether a name can be sent in SNI (RFC 6066 3: a DNS host name, no address).
+fn can_be_sent(name: &str) -> bool {
+    !name.starts_with('_')
+        && name.parse::<IpAddr>().is_err()
+        && rustls_pki_types::DnsName::try_from(name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::blocks::parse;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn servers(body: &str) -> Vec<Server> {
+        parse(&format!(
+            "# configuration file /n.conf:\nhttp {{\n{body}\n}}\n"
+        ))
+        .servers
+    }
+
+    fn managed(name: &str, identifiers: &[&str], keys: &[KeyAlgorithm]) -> Managed {
+        Managed {
+            name: name.parse().unwrap(),
+            identifiers: identifiers
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect(),
+            keys: keys.to_vec(),
+        }
+    }
+
+    fn media() -> Vec<Managed> {
+        vec![managed("media.example.org", &["media.example.org"], &[])]
+    }
+
+    const OURS: &str = "ssl_certificate /live/media.example.org/fullchain.pem; ssl_certificate_key /live/media.example.org/privkey.pem;";
+
+    fn shown(body: &str, local: &[&str], managed: &[Managed]) -> Vec<String> {
+        let local: Vec<IpAddr> = local.iter().map(|ip| ip.parse().unwrap()).collect();
+        probes(&servers(body), &local, Path::new("/live"), managed)
+            .iter()
+            .map(|target| {
+                let name = target.server_name.as_deref().unwrap_or("-");
+                let key = target.key.map_or(String::new(), |key| format!(" {key:?}"));
+                let way = match &target.way {
+                    Way::Handshake if target.first => " first".to_owned(),
+                    Way::Handshake => String::new(),
+                    Way::Elsewhere => " elsewhere".to_owned(),
+                    Way::Unprobed(why) => format!(" unprobed: {why}"),
+                };
+                format!("{} {name}{key}{way}", target.endpoint)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_name_on_every_address_of_the_host() {
+        let body = format!(
+            "server {{ listen 443 ssl; listen [::]:443 ssl; server_name media.example.org *.media.example.org; {OURS} }}"
+        );
+        assert_eq!(
+            shown(
+                &body,
+                &["127.0.0.1", "192.0.2.2", "2001:db8::2", "::1"],
+                &media()
+            ),
+            [
+                "192.0.2.2:443 media.example.org first",
+                "192.0.2.2:443 certwell-probe.media.example.org",
+                "[2001:db8::2]:443 media.example.org first",
+                "[2001:db8::2]:443 certwell-probe.media.example.org",
+            ]
+        );
+    }
+
+    #[test]
+    fn blocks_of_other_certificates_and_plain_listeners_are_left_alone() {
+        let body = format!(
+            "server {{ listen 443 ssl; server_name other; ssl_certificate /live/media.example.org.bak/f; ssl_certificate_key /k; }}\n\
+             server {{ listen 80; server_name media.example.org; {OURS} }}"
+        );
+        assert!(shown(&body, &[], &media()).is_empty());
+    }
+
+    #[test]
+    fn addresses_of_another_host_are_elsewhere_and_unix_sockets_are_dialled() {
+        let body = format!(
+            "server {{ listen 203.0.113.9:443 ssl; listen 127.0.0.11:8443 ssl proxy_protocol; listen unix:/run/s ssl; listen localhost:443 ssl; server_name media.example.org; {OURS} }}"
+        );
+        assert_eq!(
+            shown(&body, &[], &media()),
+            [
+                "203.0.113.9:443 - elsewhere",
+                "127.0.0.11:8443 media.example.org first",
+                "unix:/run/s media.example.org first",
+                "localhost:443 - unprobed: nginx resolves this name when it starts",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_block_without_a_name_is_probed_as_the_default_server() {
+        let body = format!(
+            "server {{ listen 127.0.0.2:443 ssl; server_name _; {OURS} }}\nserver {{ listen 127.0.0.2:443 ssl; {OURS} }}"
+        );
+        assert_eq!(
+            shown(&body, &[], &media()),
+            [
+                "127.0.0.2:443 media.example.org first",
+                "127.0.0.2:443 - unprobed: it has no name, and is not the default server of this address",
+            ]
+        );
+        let taken = format!(
+            "server {{ listen 127.0.0.2:443 ssl; {OURS} }}\nserver {{ listen 127.0.0.2:443 ssl; server_name media.example.org; ssl_certificate /c; ssl_certificate_key /k; }}"
+        );
+        assert_eq!(shown(&taken, &[], &media()), ["127.0.0.2:443 - first"]);
+    }
+
+    #[test]
+    fn twins_are_probed_apart_and_a_single_certificate_is_not_limited() {
+        use KeyAlgorithm::{Ecdsa, Rsa};
+        let both = [managed("media.example.org", &[], &[Ecdsa, Rsa])];
+        let single = format!("server {{ listen 127.0.0.2:443 ssl; server_name a; {OURS} }}");
+        assert_eq!(shown(&single, &[], &both), ["127.0.0.2:443 a first"]);
+        let twins = format!(
+            "server {{ listen 127.0.0.2:443 ssl; server_name a; {OURS} {} }}",
+            OURS.replace("fullchain", "rsa")
+        );
+        assert_eq!(
+            shown(&twins, &[], &both),
+            ["127.0.0.2:443 a Ecdsa first", "127.0.0.2:443 a Rsa first"]
+        );
+        let foreign = format!(
+            "server {{ listen 127.0.0.2:443 ssl; server_name a; {OURS} ssl_certificate /rsa; ssl_certificate_key /k; }}"
+        );
+        let ours = [managed("media.example.org", &[], &[Ecdsa])];
+        assert_eq!(shown(&foreign, &[], &ours), ["127.0.0.2:443 a Ecdsa first"]);
+    }
+
+    #[test]
+    fn names_that_lead_to_another_block_or_to_an_expression_are_unprobed() {
+        let body = format!(
+            "server {{ listen 127.0.0.2:443 ssl; server_name a; ssl_certificate /c; ssl_certificate_key /k; }}\n\
+             server {{ listen 127.0.0.2:443 ssl; server_name a ~^x 192.0.2.1; {OURS} }}"
+        );
+        assert_eq!(
+            shown(&body, &[], &media()),
+            [
+                "127.0.0.2:443 a unprobed: the server block at /n.conf:2 answers this name",
+                "127.0.0.2:443 ~^x unprobed: its name is a regular expression",
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_block_of_ours_has_a_target_and_none_is_doubled(
+            blocks in proptest::collection::vec(("(443|8443|127\\.0\\.0\\.[12]:443|\\[::\\]:443)", "(a|b|\\*\\.c|_|~x|)"), 1..6)
+        ) {
+            let body: String = blocks
+                .iter()
+                .map(|(listen, name)| format!("server {{ listen {listen} ssl; server_name {name:?}; {OURS} }}\n"))
+                .collect();
+            let servers = servers(&body);
+            let local = ["192.0.2.2".parse().unwrap(), "2001:db8::2".parse().unwrap()];
+            let targets = probes(&servers, &local, Path::new("/live"), &media());
+            for server in &servers {
+                prop_assert!(targets.iter().any(|target| target.at == server.at));
+            }
+            let mut seen = HashSet::new();
+            for target in targets.iter().filter(|target| target.way == Way::Handshake) {
+                prop_assert!(seen.insert((target.endpoint.clone(), target.server_name.clone())));
+            }
+        }
+    }
 }

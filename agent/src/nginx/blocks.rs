@@ -1,0 +1,474 @@
+//! Pure: from the tree of directives to server blocks.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use super::{
+    servers::{
+        CertificateFiles, CertificateSource, Listen, ListenAddress, Parsed, Protocol, Server,
+        ServerName,
+    },
+    syntax::{Effective, Tree},
+};
+
+/// The variable of the challenge map: a block that tests it answers HTTP-01.
+const CHALLENGE_TEST: &str = "($certwell_acme_reply)";
+/// A port range wider than this is no listener that anybody probes.
+const MOST_PORTS: u16 = 64;
+
+/// The text of `nginx -T`, as server blocks. Never fails: what isn't understood is said in the warnings.
+pub fn parse(dump: &str) -> Parsed {
+    let mut tree = Tree::parse(dump);
+    let mut parsed = Parsed {
+        servers: Vec::new(),
+        files: tree.paths(),
+        warnings: std::mem::take(&mut tree.warnings),
+    };
+    for outer in tree.top() {
+        let protocol = match outer.directive.name.as_str() {
+            "http" => Protocol::Http,
+            "stream" => Protocol::Stream,
+            _ => continue,
+        };
+        let items = tree.inside(outer);
+        let inherited = Tls::of(&tree, &items);
+        for item in items
+            .iter()
+            .filter(|item| item.directive.name == "server" && item.directive.block.is_some())
+        {
+            parsed.servers.push(server(
+                &tree,
+                protocol,
+                *item,
+                &inherited,
+                &mut parsed.warnings,
+            ));
+        }
+    }
+    share_flags(&mut parsed.servers);
+    parsed.servers.retain(|server| {
+        server.protocol == Protocol::Http || server.listens.iter().any(|listen| listen.tls)
+    });
+    parsed
+}
+
+/// The TLS settings of one level, `None` where that level says nothing.
+#[derive(Default)]
+struct Tls {
+    certificates: Vec<CertificateSource>,
+    keys: Vec<CertificateSource>,
+    rejects: Option<bool>,
+    /// `ssl on`, gone since nginx 1.25.1: every listener of the block.
+    everywhere: Option<bool>,
+}
+
+impl Tls {
+    fn of(tree: &Tree, items: &[Effective<'_>]) -> Self {
+        let mut tls = Self::default();
+        for item in items {
+            let Some(value) = item.directive.args.first() else {
+                continue;
+            };
+            match item.directive.name.as_str() {
+                "ssl_certificate" => tls.certificates.push(source(tree, value)),
+                "ssl_certificate_key" => tls.keys.push(source(tree, value)),
+                "ssl_reject_handshake" => tls.rejects = Some(value == "on"),
+                "ssl" => tls.everywhere = Some(value == "on"),
+                _ => {}
+            }
+        }
+        tls
+    }
+}
+
+fn source(tree: &Tree, value: &str) -> CertificateSource {
+    if value.starts_with("data:") {
+        CertificateSource::Data
+    } else if value.starts_with("engine:") || value.starts_with("store:") {
+        CertificateSource::Store
+    } else if value.contains('$') {
+        CertificateSource::Variable(value.to_owned())
+    } else {
+        CertificateSource::File(tree.absolute(value))
+    }
+}
+
+fn server(
+    tree: &Tree,
+    protocol: Protocol,
+    outer: Effective<'_>,
+    inherited: &Tls,
+    warnings: &mut Vec<String>,
+) -> Server {
+    let items = tree.inside(outer);
+    let own = Tls::of(tree, &items);
+    // Each of the two lists is inherited as a whole, only where the block has none of its own.
+    let certificates = if own.certificates.is_empty() {
+        &inherited.certificates
+    } else {
+        &own.certificates
+    };
+    let keys = if own.keys.is_empty() {
+        &inherited.keys
+    } else {
+        &own.keys
+    };
+    let everywhere = own.everywhere.or(inherited.everywhere).unwrap_or(false);
+
+    let mut read = Server {
+        protocol,
+        listens: Vec::new(),
+        names: Vec::new(),
+        certificates: certificates
+            .iter()
+            .zip(keys)
+            .map(|(certificate, key)| CertificateFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            })
+            .collect(),
+        rejects_handshake: own.rejects.or(inherited.rejects).unwrap_or(false),
+        at: outer.place(),
+        challenge_include: None,
+        redirect_before_include: None,
+    };
+    for item in &items {
+        let directive = item.directive;
+        match directive.name.as_str() {
+            "listen" => match listen(&directive.args) {
+                Some(listens) => read.listens.extend(listens),
+                None => warnings.push(format!(
+                    "{}: this listen directive is not understood and passed over",
+                    item.place()
+                )),
+            },
+            "server_name" => read
+                .names
+                .extend(directive.args.iter().filter_map(|name| server_name(name))),
+            "if" if directive.args.concat() == CHALLENGE_TEST => {
+                read.challenge_include.get_or_insert_with(|| item.entry());
+            }
+            // The rewrite module runs in the order of the file, and the first that answers wins.
+            _ if read.challenge_include.is_none() && answers_early(tree, *item) => {
+                read.redirect_before_include
+                    .get_or_insert_with(|| item.place());
+            }
+            _ => {}
+        }
+    }
+    if read.listens.is_empty() {
+        // nginx's own default, 8000 for those who may not take 80.
+        let port = if nix::unistd::geteuid().is_root() {
+            80
+        } else {
+            8000
+        };
+        read.listens.push(plain(ListenAddress::AnyV4(port)));
+    }
+    for listen in &mut read.listens {
+        listen.tls |= everywhere;
+    }
+    read
+}
+
+/// Whether a directive at server level ends the request, or moves it, before what follows.
+fn answers_early(tree: &Tree, item: Effective<'_>) -> bool {
+    match item.directive.name.as_str() {
+        "return" | "rewrite" => true,
+        "if" => tree
+            .inside(item)
+            .iter()
+            .any(|inner| matches!(inner.directive.name.as_str(), "return" | "rewrite")),
+        _ => false,
+    }
+}
+
+fn server_name(text: &str) -> Option<ServerName> {
+    let lower = text.to_ascii_lowercase();
+    if text.is_empty() {
+        None
+    } else if let Some(regex) = text.strip_prefix('~') {
+        Some(ServerName::Regex(regex.to_owned()))
+    } else if let Some(base) = lower.strip_prefix("*.") {
+        Some(ServerName::Leading(base.to_owned()))
+    } else if let Some(base) = lower.strip_prefix('.') {
+        Some(ServerName::Dotted(base.to_owned()))
+    } else if let Some(base) = lower.strip_suffix(".*") {
+        Some(ServerName::Trailing(base.to_owned()))
+    } else {
+        Some(ServerName::Exact(lower))
+    }
+}
+
+fn plain(address: ListenAddress) -> Listen {
+    Listen {
+        address,
+        tls: false,
+        quic: false,
+        proxy_protocol: false,
+        default_server: false,
+    }
+}
+
+/// One `listen`, several where it names a range of ports.
+fn listen(args: &[String]) -> Option<Vec<Listen>> {
+    let (address, options) = args.split_first()?;
+    let has = |word: &str| options.iter().any(|option| option == word);
+    let addresses = addresses(address, has("ipv6only=off"))?;
+    Some(
+        addresses
+            .into_iter()
+            .map(|address| Listen {
+                address,
+                tls: has("ssl") || has("quic"),
+                quic: has("quic") || has("udp"),
+                proxy_protocol: has("proxy_protocol"),
+                default_server: has("default_server") || has("default"),
+            })
+            .collect(),
+    )
+}
+
+fn addresses(text: &str, both: bool) -> Option<Vec<ListenAddress>> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Some(vec![ListenAddress::Unix(path.into())]);
+    }
+    let (host, ports) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        (host, rest.strip_prefix(':').map_or("80", |ports| ports))
+    } else if let Some((host, ports)) = text.rsplit_once(':') {
+        (host, ports)
+    } else if text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-')
+    {
+        ("*", text)
+    } else {
+        (text, "80")
+    };
+    let bracketed = text.starts_with('[');
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+    if first > last || last - first > MOST_PORTS {
+        return None;
+    }
+    let one = |port: u16| -> Option<ListenAddress> {
+        if bracketed {
+            return Some(match host.parse::<Ipv6Addr>().ok()? {
+                Ipv6Addr::UNSPECIFIED if both => ListenAddress::AnyBoth(port),
+                Ipv6Addr::UNSPECIFIED => ListenAddress::AnyV6(port),
+                ip => ListenAddress::Ip(SocketAddr::new(IpAddr::V6(ip), port)),
+            });
+        }
+        Some(match host.parse::<Ipv4Addr>() {
+            Ok(Ipv4Addr::UNSPECIFIED) => ListenAddress::AnyV4(port),
+            Ok(ip) => ListenAddress::Ip(SocketAddr::new(IpAddr::V4(ip), port)),
+            Err(_) if host == "*" => ListenAddress::AnyV4(port),
+            Err(_) if host.is_empty() => return None,
+            Err(_) => ListenAddress::Named(host.to_ascii_lowercase(), port),
+        })
+    };
+    (first..=last).map(one).collect()
+}
+
+/// `ssl` and `proxy_protocol` belong to the address: one block that says so says it for all on the same one.
+fn share_flags(servers: &mut [Server]) {
+    let mut flags: HashMap<(Protocol, ListenAddress, bool), (bool, bool)> = HashMap::new();
+    for server in &*servers {
+        for listen in &server.listens {
+            let shared = flags
+                .entry((server.protocol, listen.address.clone(), listen.quic))
+                .or_default();
+            shared.0 |= listen.tls;
+            shared.1 |= listen.proxy_protocol;
+        }
+    }
+    for server in servers {
+        for listen in &mut server.listens {
+            let shared = flags.get(&(server.protocol, listen.address.clone(), listen.quic));
+            if let Some((tls, proxy_protocol)) = shared {
+                listen.tls = *tls;
+                listen.proxy_protocol = *proxy_protocol;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn http(body: &str) -> Parsed {
+        parse(&format!(
+            "# configuration file /etc/nginx/nginx.conf:\nhttp {{\n{body}\n}}\n"
+        ))
+    }
+
+    #[test]
+    fn listen_directives_of_every_shape() {
+        let any = ListenAddress::AnyV4;
+        let ip = |text: &str| ListenAddress::Ip(text.parse().unwrap());
+        for (text, expected) in [
+            ("80", vec![any(80)]),
+            ("*:8080", vec![any(8080)]),
+            ("0.0.0.0:443", vec![any(443)]),
+            ("127.0.0.11", vec![ip("127.0.0.11:80")]),
+            ("127.0.0.11:8443", vec![ip("127.0.0.11:8443")]),
+            ("[::]:443", vec![ListenAddress::AnyV6(443)]),
+            ("[::1]", vec![ip("[::1]:80")]),
+            ("[2001:db8::1]:443", vec![ip("[2001:db8::1]:443")]),
+            (
+                "unix:/run/x.sock",
+                vec![ListenAddress::Unix("/run/x.sock".into())],
+            ),
+            (
+                "localhost:81",
+                vec![ListenAddress::Named("localhost".into(), 81)],
+            ),
+            (
+                "LocalHost",
+                vec![ListenAddress::Named("localhost".into(), 80)],
+            ),
+            ("8000-8002", vec![any(8000), any(8001), any(8002)]),
+        ] {
+            let found = listen(&[text.to_owned()]).unwrap();
+            assert_eq!(
+                found.into_iter().map(|l| l.address).collect::<Vec<_>>(),
+                expected,
+                "{text}"
+            );
+        }
+        for text in ["", "99999", "1-99", "[::", "[x]:80", ":80", "a:b", "9-1"] {
+            assert!(listen(&[text.to_owned()]).is_none(), "{text}");
+        }
+        let both = listen(&["[::]:443".into(), "ssl".into(), "ipv6only=off".into()]).unwrap();
+        assert_eq!(both[0].address, ListenAddress::AnyBoth(443));
+    }
+
+    #[test]
+    fn certificates_are_inherited_as_a_whole_and_twins_stay_paired() {
+        let parsed = http(
+            "ssl_certificate a.pem; ssl_certificate_key a.key;\n\
+             server { listen 443 ssl; }\n\
+             server { listen 443 ssl; ssl_certificate /live/m/f.pem; ssl_certificate_key /live/m/k.pem;\n\
+               ssl_certificate /live/r/f.pem; ssl_certificate_key /live/r/k.pem; }\n\
+             server { listen 443; ssl_certificate /c/$ssl_server_name.pem; ssl_certificate_key data:$key; }",
+        );
+        let shown = |n: usize| format!("{:?}", parsed.servers[n].certificates);
+        assert!(shown(0).contains("/etc/nginx/a.pem") && shown(0).contains("/etc/nginx/a.key"));
+        assert_eq!(parsed.servers[1].certificates.len(), 2);
+        assert!(shown(1).contains("/live/r/f.pem") && !shown(1).contains("a.pem"));
+        assert_eq!(
+            parsed.servers[2].certificates[0].certificate,
+            CertificateSource::Variable("/c/$ssl_server_name.pem".into())
+        );
+        assert_eq!(
+            parsed.servers[2].certificates[0].key,
+            CertificateSource::Data
+        );
+        assert!(
+            parsed.servers[2].listens[0].tls,
+            "ssl is a property of the address"
+        );
+    }
+
+    #[test]
+    fn names_of_every_kind() {
+        let parsed =
+            http("server { server_name WWW.a.org *.b.org .c.org d.* ~^x\\.(?<y>.+)$ \"\" _; }");
+        use ServerName::*;
+        assert_eq!(
+            parsed.servers[0].names,
+            [
+                Exact("www.a.org".into()),
+                Leading("b.org".into()),
+                Dotted("c.org".into()),
+                Trailing("d".into()),
+                Regex("^x\\.(?<y>.+)$".into()),
+                Exact("_".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn the_include_is_found_before_or_after_a_redirect() {
+        let challenge = "if ($certwell_acme_reply) { return 200 $certwell_acme_reply; }";
+        let dump = format!(
+            "# configuration file /etc/nginx/nginx.conf:\nhttp {{\n  include sites/*;\n}}\n\n\
+             # configuration file /etc/nginx/sites/a:\nserver {{\n  listen 80;\n  include snippets/certwell-acme.conf;\n  return 301 https://$host$request_uri;\n}}\n\
+             server {{\n  return 301 https://$host$request_uri;\n  include snippets/certwell-acme.conf;\n}}\n\
+             server {{\n  if ($host = a.org) {{ return 301 https://$host$request_uri; }}\n  location / {{ return 404; }}\n}}\n\
+             server {{\n  location / {{ return 404; }}\n}}\n\n\
+             # configuration file /etc/nginx/snippets/certwell-acme.conf:\n{challenge}\n"
+        );
+        let parsed = parse(&dump);
+        let shown: Vec<_> = parsed
+            .servers
+            .iter()
+            .map(|s| {
+                let line = |place: &Option<super::super::servers::Place>| {
+                    place.as_ref().map(|place| place.line)
+                };
+                (
+                    s.at.to_string(),
+                    line(&s.challenge_include),
+                    line(&s.redirect_before_include),
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("/etc/nginx/sites/a:1".to_owned(), Some(3), None),
+                ("/etc/nginx/sites/a:6".to_owned(), Some(8), Some(7)),
+                ("/etc/nginx/sites/a:10".to_owned(), None, Some(11)),
+                ("/etc/nginx/sites/a:14".to_owned(), None, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn stream_servers_count_when_they_speak_tls() {
+        let parsed = parse(
+            "# configuration file /n.conf:\nstream {\n server { listen 993 ssl proxy_protocol; ssl_certificate c; ssl_certificate_key k; proxy_pass x; }\n server { listen 53 udp; }\n}\n",
+        );
+        assert_eq!(parsed.servers.len(), 1);
+        assert!(parsed.servers[0].listens[0].proxy_protocol);
+    }
+
+    #[test]
+    fn what_is_not_understood_stops_nothing() {
+        let parsed = http(
+            "frobnicate on { x; }\n server { listen 99999; listen 127.0.0.1:81; strange \"words\" 'of' $a$b; }",
+        );
+        assert_eq!(parsed.servers[0].listens.len(), 1);
+        assert_eq!(parsed.warnings.len(), 1);
+        assert!(
+            parsed.warnings[0].starts_with("/etc/nginx/nginx.conf:3"),
+            "{:?}",
+            parsed.warnings
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_configuration_makes_it_panic(
+            words in proptest::collection::vec("server|listen|http|stream|ssl_certificate|include|\\{|\\}|;|if|return|[\\[\\]:*~.0-9a-z$/\"'-]{1,12}|\n", 0..80)
+        ) {
+            let _ = http(&words.join(" "));
+        }
+
+        #[test]
+        fn every_address_reads_back(address: [u8; 4], port: u16) {
+            let text = format!("{}:{port}", Ipv4Addr::from(address));
+            let read = listen(std::slice::from_ref(&text)).unwrap();
+            prop_assert_eq!(read[0].address.port(), Some(port));
+            if address != [0; 4] {
+                prop_assert_eq!(read[0].address.to_string(), text);
+            }
+        }
+    }
+}
