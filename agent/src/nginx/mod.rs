@@ -16,6 +16,8 @@
 //! reload         signal or command, and waiting for new workers
 //! challenge_map  the map that makes nginx answer HTTP-01, rendered and written
 //! preflight      asks nginx for a made-up token, as the CA will for a real one
+//!   fetch          one HTTP request
+//! few            many small waits, a few at once
 //! edits          configuration files newer than the workers
 //! ```
 //!
@@ -27,6 +29,8 @@ pub mod candidate;
 pub mod challenge_map;
 pub mod dump;
 pub mod edits;
+mod fetch;
+mod few;
 mod glob;
 mod lua;
 pub mod master;

@@ -1,22 +1,35 @@
 //! Asks this host's nginx for a made-up token, as the CA will for a real one.
+//!
+//! Each name is asked for on each local address where nginx speaks plain HTTP at the port, and redirects are followed
+//! as a CA follows them (RFC 8555 8.3). Where the answer is wrong, nginx's configuration mostly shows why: the sentence
+//! then names the file, the line and what to do.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use certwell_proto::{FieldError, Identifier, v1};
 
-use super::servers::Server;
+use super::{
+    challenge_map::{identifiers, is_base64url, thumbprint},
+    fetch::{Answer, Url, fetch},
+    few,
+    servers::{Protocol, Server},
+    sites::Sites,
+};
+
+/// As many as a CA follows.
+const REDIRECTS: usize = 10;
+/// Problems told in one sentence; the rest are counted.
+const TOLD: usize = 3;
+/// What an operator adds.
+const INCLUDE: &str = "include snippets/certwell-acme.conf;";
 
 /// What is to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
-    /// Made up.
-    pub token: String,
-    /// Of the ACME account that will order.
-    pub thumbprint: String,
-    /// Each is asked for on each address.
-    pub names: Vec<Identifier>,
-    /// On which the CA validates.
-    pub port: u16,
+    token: String,
+    thumbprint: String,
+    names: Vec<Identifier>,
+    port: u16,
 }
 
 impl Ask {
@@ -25,16 +38,24 @@ impl Ask {
     /// # Errors
     /// When a field isn't what it should be; the error names it.
     pub fn from_wire(wire: &v1::PreflightRequest) -> Result<Self, FieldError> {
+        let token = &wire.token;
+        if !(16..=128).contains(&token.len()) || !token.bytes().all(is_base64url) {
+            return Err(FieldError::new(
+                "token",
+                "16 to 128 characters of base64url are needed",
+            ));
+        }
+        let port = u16::try_from(wire.port).ok().filter(|port| *port > 0);
         Ok(Self {
-            token: wire.token.clone(),
-            thumbprint: wire.thumbprint.clone(),
-            names: wire
-                .names
-                .iter()
-                .map(|name| Identifier::from_wire("names", name))
-                .collect::<Result<_, _>>()?,
-            port: u16::try_from(wire.port).map_err(|e| FieldError::new("port", e))?,
+            token: token.clone(),
+            thumbprint: thumbprint(&wire.thumbprint)?,
+            names: identifiers(&wire.names)?,
+            port: port.ok_or_else(|| FieldError::new("port", "1 to 65535 is needed"))?,
         })
+    }
+
+    fn expected(&self) -> String {
+        format!("{}.{}", self.token, self.thumbprint)
     }
 }
 
@@ -49,7 +70,158 @@ pub enum Verdict {
 
 /// Asks for each name on each address where nginx listens at the port.
 pub async fn preflight(ask: &Ask, servers: &[Server], local: &[IpAddr]) -> Verdict {
-    let _ = (ask, servers, local);
-    tokio::task::yield_now().await;
-    Verdict::Pass
+    let sites = Sites::new(servers, local);
+    let addresses = sites.plain_http(ask.port);
+    if addresses.is_empty() {
+        return Verdict::Wrong(format!(
+            "nginx speaks plain HTTP at port {} on no address of this host: enable the ready server block \
+             certwell-port80.conf, or add a server block with `listen {};` and `{INCLUDE}`",
+            ask.port, ask.port
+        ));
+    }
+    let names: Vec<&Identifier> = ask
+        .names
+        .iter()
+        .filter(|name| !name.is_wildcard())
+        .collect();
+    if names.is_empty() {
+        return Verdict::Wrong(
+            "there is no name that HTTP-01 can validate: wildcards need DNS-01".to_owned(),
+        );
+    }
+    let pairs: Vec<(String, SocketAddr)> = names
+        .into_iter()
+        .flat_map(|name| addresses.iter().map(move |address| (host(name), *address)))
+        .collect();
+    let asked = pairs.iter().cloned().map(|(name, address)| {
+        let ask = ask.clone();
+        async move { follow(&ask, &name, address).await }
+    });
+    let wrong: Vec<String> = few::at_once(asked)
+        .await
+        .into_iter()
+        .zip(&pairs)
+        .filter_map(|(result, (name, address))| {
+            let came = result.err()?;
+            Some(format!(
+                "{name} at {address}: {came}{}",
+                advice(&sites, *address, name)
+            ))
+        })
+        .collect();
+    match wrong.len() {
+        0 => Verdict::Pass,
+        n if n <= TOLD => Verdict::Wrong(wrong.join("; ")),
+        n => Verdict::Wrong(format!(
+            "{}; and {} more",
+            wrong[..TOLD].join("; "),
+            n - TOLD
+        )),
+    }
+}
+
+/// As it stands in a URL and in the Host header.
+fn host(name: &Identifier) -> String {
+    match name {
+        Identifier::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
+        other => other.to_string(),
+    }
+}
+
+/// What the configuration tells about a wrong answer.
+fn advice(sites: &Sites<'_>, address: SocketAddr, name: &str) -> String {
+    let Some(server) = sites.server(Protocol::Http, address, name) else {
+        return format!(
+            "; add \"{INCLUDE}\" as the first line of the server block that answers it"
+        );
+    };
+    let block = &server.at;
+    match (&server.challenge_include, &server.redirect_before_include) {
+        (None, _) => {
+            format!("; add \"{INCLUDE}\" as the first line of the server block at {block}")
+        }
+        (Some(include), Some(redirect)) => format!(
+            "; \"{INCLUDE}\" at {include} comes after the redirect at {redirect} and loses: \
+             make it the first line of the server block at {block}"
+        ),
+        (Some(include), None) => format!(
+            "; the server block at {block} has the include ({include}): nginx may not have loaded the challenge map \
+             yet, or what comes before nginx answers"
+        ),
+    }
+}
+
+/// One name on one address, redirects followed; the error says what came back.
+async fn follow(ask: &Ask, name: &str, address: SocketAddr) -> Result<(), String> {
+    let path = format!("/.well-known/acme-challenge/{}", ask.token);
+    let mut url = Url {
+        https: false,
+        host: name.to_owned(),
+        port: ask.port,
+        path,
+    };
+    let mut way = String::new();
+    for _ in 0..=REDIRECTS {
+        let to = dial(ask, &url, address)
+            .await
+            .map_err(|e| format!("{way}{e}"))?;
+        let answer = fetch(&url, to).await.map_err(|e| format!("{way}{e}"))?;
+        match answer {
+            Answer::Body(body) if body.trim_ascii_end() == ask.expected().as_bytes() => {
+                return Ok(());
+            }
+            Answer::Body(body) => return Err(format!("{way}200 with {} came back", shown(&body))),
+            Answer::Other { status, body } => {
+                return Err(format!("{way}{status} with {} came back", shown(&body)));
+            }
+            Answer::Redirect { status, location } => {
+                way = format!(
+                    "{status} to {} came back, and from there ",
+                    shown(location.as_bytes())
+                );
+                let next = url
+                    .join(&location)
+                    .filter(|next| [80, 443, ask.port].contains(&next.port));
+                url = next.ok_or_else(|| {
+                    format!(
+                        "{status} to {} came back, where no CA follows",
+                        shown(location.as_bytes())
+                    )
+                })?;
+            }
+        }
+    }
+    Err(format!("{way}yet another of over {REDIRECTS} redirects"))
+}
+
+/// Where a URL leads: one of the names in question is on this very address, others are where DNS says.
+async fn dial(ask: &Ask, url: &Url, address: SocketAddr) -> Result<SocketAddr, String> {
+    if ask.names.iter().any(|name| host(name) == url.host) {
+        return Ok(SocketAddr::new(address.ip(), url.port));
+    }
+    let bare = url.host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, url.port));
+    }
+    let unknown = |why: String| format!("{} can't be resolved ({why})", url.host);
+    let found = tokio::net::lookup_host((bare, url.port))
+        .await
+        .map_err(|e| unknown(e.to_string()))?;
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| unknown("no address".to_owned()))
+}
+
+/// The first 60 characters, on one line.
+fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim();
+    let cut: String = text.chars().take(60).collect();
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    if text.is_empty() {
+        "nothing".to_owned()
+    } else {
+        format!("\"{}{more}\"", cut.escape_debug())
+    }
 }

@@ -23,16 +23,14 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UnixStream},
-    task::JoinSet,
 };
 use tokio_rustls::TlsConnector;
 
+use super::few;
 use super::targets::{Endpoint, KeyAlgorithm, ProbeTarget, Way};
 
 /// For one handshake: it doesn't leave the host.
 const LIMIT: Duration = Duration::from_secs(2);
-/// At once, so that a probe of many names doesn't look like an attack.
-const AT_ONCE: usize = 4;
 
 /// What a listener answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,25 +71,11 @@ pub async fn probe(target: &ProbeTarget) -> Probed {
 
 /// All of them, at most four at once, in the order given.
 pub async fn probe_all(targets: Vec<ProbeTarget>) -> Vec<(ProbeTarget, Probed)> {
-    let mut results: Vec<(usize, ProbeTarget, Probed)> = Vec::with_capacity(targets.len());
-    let mut running = JoinSet::new();
-    for (index, target) in targets.into_iter().enumerate() {
-        if running.len() >= AT_ONCE {
-            results.extend(running.join_next().await.and_then(Result::ok));
-        }
-        running.spawn(async move {
-            let probed = probe(&target).await;
-            (index, target, probed)
-        });
-    }
-    while let Some(joined) = running.join_next().await {
-        results.extend(joined.ok());
-    }
-    results.sort_unstable_by_key(|(index, ..)| *index);
-    results
-        .into_iter()
-        .map(|(_, target, probed)| (target, probed))
-        .collect()
+    few::at_once(targets.into_iter().map(|target| async move {
+        let probed = probe(&target).await;
+        (target, probed)
+    }))
+    .await
 }
 
 /// A handshake with this address without SNI or with it; for checks outside the list of targets.

@@ -74,8 +74,6 @@ pub enum RunError {
 pub(crate) struct Ran {
     /// Exit code 0.
     pub(crate) succeeded: bool,
-    /// Standard output.
-    pub(crate) stdout: Vec<u8>,
     /// Standard error.
     pub(crate) stderr: String,
     /// From start to end.
@@ -142,7 +140,6 @@ impl Invocation {
             .map_err(|source| start_error(&self.binary, source))?;
         Ok(Ran {
             succeeded: output.status.success(),
-            stdout: output.stdout,
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             took: begun.elapsed(),
         })

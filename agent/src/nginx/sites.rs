@@ -194,21 +194,22 @@ impl<'a> Sites<'a> {
 }
 
 impl<'a> Answers<'a> {
+    /// The first block that has a name keeps it.
     fn add(&mut self, name: &'a ServerName, index: usize) {
+        let take = |names: &mut HashMap<&'a str, usize>, name: &'a str| {
+            names.entry(name).or_insert(index);
+        };
         match name {
-            ServerName::Exact(name) => self.exact.entry(name).or_insert(index),
-            ServerName::Leading(base) => self.leading.entry(base).or_insert(index),
+            ServerName::Exact(name) => take(&mut self.exact, name),
+            ServerName::Leading(base) => take(&mut self.leading, base),
             ServerName::Dotted(base) => {
                 // An exact name elsewhere wins over the bare half of `.example.org`, in whatever order.
-                self.bare.entry(base).or_insert(index);
-                self.leading.entry(base).or_insert(index)
+                take(&mut self.bare, base);
+                take(&mut self.leading, base);
             }
-            ServerName::Trailing(base) => self.trailing.entry(base).or_insert(index),
-            ServerName::Regex(_) => {
-                self.has_regex = true;
-                return;
-            }
-        };
+            ServerName::Trailing(base) => take(&mut self.trailing, base),
+            ServerName::Regex(_) => self.has_regex = true,
+        }
     }
 
     /// The block that takes what no name takes.
