@@ -1,7 +1,26 @@
-//! The certwell issuer.
+//! The certwell issuer: obtains certificates by ACME and offers them to the agents of a fleet.
+//!
+//! ```text
+//! app      wires the tasks
+//! config   what should exist: files, mistakes, reload
+//! plan     every decision, pure
+//! store    what happened: trait, SQLite, sealing
+//! acme     accounts, orders, one issuance task a certificate
+//! fleet    registry, listener, identities, services for agents
+//! admin    the service behind `certwell`
+//! cli      `certwell` itself
+//! clock    the only place that reads the clock
+//! ```
 
+pub mod acme;
+pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod fleet;
 pub mod plan;
 pub mod store;
+pub mod daemon_cli;
+pub mod init;
+pub mod logging;

@@ -36,8 +36,10 @@ pub struct FleetFacts {
 pub struct CertificateFacts {
     /// `certwell pause NAME`.
     pub paused: bool,
-    /// The newest issued generation, and when its being current began.
+    /// The newest issued generation.
     pub issued: Option<Issued>,
+    /// The generation that hosts may draw: the newest, unless a pause came before it.
+    pub offered: Option<Issued>,
     /// Where its next issuance stands.
     pub order: OrderFacts,
     /// The latest from each host, declared for it or not.

@@ -12,7 +12,10 @@ use super::{
     facts::{CertificateFacts, FleetFacts, HostFacts},
     words,
 };
-use crate::store::{HostRecord, Observation};
+use crate::{
+    fleet::ca::issued_at,
+    store::{HostRecord, Observation},
+};
 use v1::{HostState, ListenerState, Outcome};
 
 /// How long a host may be out of touch, or behind, before it is said; shorter as what it serves ages.
@@ -157,10 +160,14 @@ fn silence_after(
     })
 }
 
-/// Whether the identity on record was issued before the host's revocation: one made later is good again.
+/// Whether the identity on record was issued before the host's revocation: one made later is good again. By its
+/// serial number, as every call is judged: its not-before is set back.
 fn is_revoked(record: &HostRecord) -> bool {
     record.revoked.is_some_and(|revoked| {
-        Leaf::read(&record.identity).map_or(true, |identity| identity.not_before < revoked)
+        let identity = Leaf::read(&record.identity).ok();
+        identity
+            .and_then(|leaf| issued_at(&leaf.serial))
+            .is_none_or(|issued| issued <= revoked)
     })
 }
 

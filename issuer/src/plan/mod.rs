@@ -5,6 +5,7 @@
 //! renew       when a certificate is ordered, and again after a failure
 //! preflight   whether an order may be placed
 //! order       the next step of an order
+//! observe     what a report changes in what is known
 //! offer       what each host is offered
 //! judge       how a host stands with a certificate
 //! status, headline, explain   what people are told
@@ -15,6 +16,7 @@ pub mod explain;
 pub mod facts;
 pub mod headline;
 pub mod judge;
+pub mod observe;
 pub mod offer;
 pub mod order;
 pub mod preflight;

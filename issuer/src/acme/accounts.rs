@@ -1,0 +1,184 @@
+//! One ACME account for each authority.
+//!
+//! A task owns the accounts. The key of a new one is committed, sealed, before `newAccount`: after a crash the
+//! same key finds the same account (RFC 8555 7.3.1), so none is ever orphaned.
+
+use std::{collections::HashMap, sync::Arc};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use certwell_proto::{Secret, fingerprint::sha256};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    client::{Acme, AcmeAccount, AcmeError, wrap},
+    http::Https,
+};
+use crate::{
+    config::Authority,
+    store::{Account, Store},
+};
+
+/// An account that is ready for orders.
+#[derive(Clone)]
+pub struct Ready {
+    /// The CA, as this account sees it.
+    pub acme: Arc<dyn Acme>,
+    /// JWK thumbprint of its key.
+    pub thumbprint: String,
+}
+
+struct Request {
+    authority: Authority,
+    reply: oneshot::Sender<Result<Ready, AcmeError>>,
+}
+
+/// Handle of the accounts task.
+#[derive(Clone)]
+pub struct Accounts(mpsc::Sender<Request>);
+
+impl Accounts {
+    /// Starts the task; it ends with the last handle.
+    pub fn start(store: Arc<dyn Store>) -> Self {
+        let (sender, mut requests) = mpsc::channel::<Request>(16);
+        tokio::spawn(async move {
+            let mut open: HashMap<String, (Authority, Ready)> = HashMap::new();
+            while let Some(Request { authority, reply }) = requests.recv().await {
+                let known = open
+                    .get(&authority.directory)
+                    .filter(|(with, _)| *with == authority);
+                let result = match known {
+                    Some((_, ready)) => Ok(ready.clone()),
+                    None => ensure(store.as_ref(), &authority).await,
+                };
+                if let Ok(ready) = &result {
+                    open.insert(authority.directory.clone(), (authority, ready.clone()));
+                }
+                let _ = reply.send(result);
+            }
+        });
+        Self(sender)
+    }
+
+    /// The account at this authority, made if need be.
+    ///
+    /// # Errors
+    /// When the CA or the store refuses.
+    pub async fn at(&self, authority: &Authority) -> Result<Ready, AcmeError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            authority: authority.clone(),
+            reply,
+        };
+        let stopped = |_| plain("the issuer is stopping");
+        self.0
+            .send(request)
+            .await
+            .map_err(|_| plain("the issuer is stopping"))?;
+        answer.await.map_err(stopped)?
+    }
+}
+
+async fn ensure(store: &dyn Store, authority: &Authority) -> Result<Ready, AcmeError> {
+    let stored = store
+        .account(&authority.directory)
+        .await
+        .map_err(|e| plain(&describe(&e)))?;
+    let mut record = match stored {
+        Some(record) => record,
+        None => {
+            let record = new_account(&authority.directory)?;
+            store
+                .put_account(&record)
+                .await
+                .map_err(|e| plain(&describe(&e)))?;
+            record
+        }
+    };
+    let (https, notes) = Https::new(&authority.roots).map_err(|e| plain(&e.to_string()))?;
+    let builder = instant_acme::Account::builder_with_http(Box::new(https));
+    let directory = authority.directory.clone();
+    let account = if let Some(url) = &record.url {
+        let key = PrivatePkcs8KeyDer::from(record.key.expose());
+        builder
+            .from_parts(url.clone(), key, directory)
+            .await
+            .map_err(|e| wrap(&e, &notes))?
+    } else {
+        let pkcs8 = PrivatePkcs8KeyDer::from(record.key.expose().to_vec());
+        let key =
+            instant_acme::Key::from_pkcs8_der(pkcs8.clone_key()).map_err(|e| wrap(&e, &notes))?;
+        let (account, _credentials) = builder
+            .create_from_key((key, PrivateKeyDer::Pkcs8(pkcs8)), directory)
+            .await
+            .map_err(|e| wrap(&e, &notes))?;
+        if !authority.contact.is_empty() {
+            let contact: Vec<&str> = authority.contact.iter().map(String::as_str).collect();
+            account
+                .update_contacts(&contact)
+                .await
+                .map_err(|e| wrap(&e, &notes))?;
+        }
+        record.url = Some(account.id().to_owned());
+        store
+            .put_account(&record)
+            .await
+            .map_err(|e| plain(&describe(&e)))?;
+        account
+    };
+    Ok(Ready {
+        acme: AcmeAccount::new(account, notes),
+        thumbprint: record.thumbprint,
+    })
+}
+
+fn new_account(directory: &str) -> Result<Account, AcmeError> {
+    let broken = |_| plain("no account key can be made: the random generator failed");
+    let pkcs8 =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+            .map_err(broken)?;
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())
+        .map_err(|_| plain("the new account key can't be read"))?;
+    Ok(Account {
+        directory: directory.to_owned(),
+        thumbprint: thumbprint(key.public_key().as_ref()),
+        key: Secret::new(pkcs8.as_ref().to_vec()),
+        url: None,
+    })
+}
+
+/// RFC 7638 thumbprint of a P-256 key, given as an uncompressed point.
+fn thumbprint(point: &[u8]) -> String {
+    let coordinate = |range: std::ops::Range<usize>| {
+        URL_SAFE_NO_PAD.encode(point.get(range).unwrap_or_default())
+    };
+    let jwk = format!(
+        r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
+        coordinate(1..33),
+        coordinate(33..65)
+    );
+    URL_SAFE_NO_PAD.encode(sha256(jwk.as_bytes()))
+}
+
+fn plain(problem: &str) -> AcmeError {
+    AcmeError {
+        problem: problem.to_owned(),
+        kind: String::new(),
+        retry_at: None,
+    }
+}
+
+/// An error with its causes, for one sentence.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,481 @@
+//! The issuance of one certificate: waits until it is due, asks its challenge hosts, orders, and again.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use certwell_proto::{CertificateName, Generation, v1::EventKind};
+use jiff::Timestamp;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    accounts::{Accounts, describe},
+    http::root_certificates,
+    order::{Driver, Ended, Then},
+};
+use crate::{
+    clock,
+    config::{Authority, Certificate},
+    fleet::Control,
+    plan::{
+        facts::{OrderFacts, OrderStage},
+        offer::PreflightQuestion,
+        preflight::{Judgement, PreflightFacts, join, judge},
+        renew::{RenewFacts, authority_index, is_pressing, order_at, remaining, stable_jitter},
+    },
+    store::{Intent, Issued, OrderFailure, PendingOrder},
+};
+
+/// A sleep is never longer: the machine's clock may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// One certificate's issuance task.
+pub struct Issuance {
+    /// Its name.
+    pub name: CertificateName,
+    /// The newest issued generation.
+    pub issued: Option<Issued>,
+    /// The unfinished order.
+    pub pending: Option<PendingOrder>,
+    /// Failures since the last success.
+    pub failures: Vec<OrderFailure>,
+    /// Accounts at the authorities.
+    pub accounts: Accounts,
+    /// What drives orders.
+    pub driver: Driver,
+    /// What the registry says: configuration, pauses, forced renewals.
+    pub control: watch::Receiver<Arc<Control>>,
+}
+
+/// What came of waiting for the preflight.
+enum Preflight {
+    /// Place the order.
+    Go,
+    /// The configuration or a pause changed: look again.
+    Changed,
+}
+
+impl Issuance {
+    /// Runs until the certificate is no longer declared, or the registry is gone.
+    pub async fn run(mut self) {
+        loop {
+            let control = self.control.borrow_and_update().clone();
+            let Some(declared) = control.config.certificates.get(&self.name).cloned() else {
+                return;
+            };
+            if control.is_paused(&self.name) {
+                self.tell(OrderFacts::default()).await;
+            } else {
+                let now = clock::now();
+                let at = self.order_at(&control, &declared, now);
+                if at <= now {
+                    self.attempt(&control, &declared).await;
+                    continue;
+                }
+                self.tell_waiting(at).await;
+                let pause = Duration::try_from(at.duration_since(now)).unwrap_or(LONGEST_SLEEP);
+                let sleep = tokio::time::sleep(pause.min(LONGEST_SLEEP));
+                // Both arms may be dropped half-way: a sleep holds nothing, `changed` marks nothing until it returns.
+                tokio::select! {
+                    () = sleep => {}
+                    changed = self.control.changed() => if changed.is_err() { return },
+                }
+                continue;
+            }
+            if self.control.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn order_at(&self, control: &Control, declared: &Certificate, now: Timestamp) -> Timestamp {
+        let forced = control.forced.get(&self.name);
+        let generation = self
+            .issued
+            .as_ref()
+            .map_or(Generation::NONE, |issued| issued.generation);
+        // A renewal asked for by a person tries at once, whatever failed before he asked.
+        let since = forced.map_or(0, |forced| {
+            self.failures
+                .iter()
+                .filter(|failure| failure.at < forced.at)
+                .count()
+        });
+        order_at(
+            &RenewFacts {
+                issued: self.issued.as_ref(),
+                changed: self
+                    .issued
+                    .as_ref()
+                    .is_some_and(|issued| !covers(issued, declared)),
+                forced: forced.is_some_and(|forced| forced.generation > generation),
+                pending: self.pending.is_some(),
+                failures: &self.failures[since..],
+                window: None,
+                jitter: stable_jitter(self.name.as_str(), generation.0),
+            },
+            &control.config.renewal,
+            now,
+        )
+    }
+
+    async fn attempt(&mut self, control: &Control, declared: &Certificate) {
+        let index = authority_index(self.failures.len(), declared.authorities.len());
+        let Some((authority_name, authority)) = declared.authorities.get(index).and_then(|name| {
+            control
+                .config
+                .authorities
+                .get(name)
+                .map(|authority| (name, authority))
+        }) else {
+            return self
+                .failed(internal("no authority is configured for it"))
+                .await;
+        };
+        if let Err(failure) = self.intend(declared, authority_name, authority).await {
+            return self.failed(failure).await;
+        }
+        let ready = match self.accounts.at(authority).await {
+            Ok(ready) => ready,
+            Err(e) => {
+                return self
+                    .failed(OrderFailure {
+                        retry_at: e.retry_at,
+                        ..internal(&e.problem)
+                    })
+                    .await;
+            }
+        };
+        self.driver
+            .registry
+            .thumbprint(authority_name, &ready.thumbprint)
+            .await;
+        // An order that was placed has its preflight behind it.
+        let placed = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.url.is_some());
+        if !placed {
+            let question = match self.question(declared, authority, &ready.thumbprint) {
+                Ok(question) => question,
+                Err(failure) => return self.failed(failure).await,
+            };
+            match self.preflight(control, declared, question).await {
+                Preflight::Go => {}
+                Preflight::Changed => return,
+            }
+        }
+        let roots = match root_certificates(&authority.roots) {
+            Ok(roots) => roots,
+            Err(e) => return self.failed(internal(&e.to_string())).await,
+        };
+        let Some(pending) = self.pending.as_mut() else {
+            return;
+        };
+        match self
+            .driver
+            .drive(ready.acme.as_ref(), pending, &roots)
+            .await
+        {
+            Ok(issued) => self.succeeded(issued).await,
+            Err(Ended { failure, then }) => self.order_ended(failure, then).await,
+        }
+    }
+
+    /// Sees to it that the committed intent is the one that the configuration asks for.
+    async fn intend(
+        &mut self,
+        declared: &Certificate,
+        authority_name: &str,
+        authority: &Authority,
+    ) -> Result<(), OrderFailure> {
+        if let Some(pending) = &self.pending {
+            let intent = &pending.intent;
+            if same_set(&intent.identifiers, &declared.identifiers)
+                && intent.directory == authority.directory
+            {
+                return Ok(());
+            }
+            self.abandon().await?;
+        }
+        let generation = self
+            .issued
+            .as_ref()
+            .map_or(Generation::NONE, |issued| issued.generation)
+            .next();
+        let (private_key, csr) = super::csr::make(declared.key_type, &declared.identifiers)
+            .map_err(|e| internal(&format!("no key or CSR can be made: {e}")))?;
+        let intent = Intent {
+            certificate: self.name.clone(),
+            generation,
+            identifiers: declared.identifiers.clone(),
+            authority: authority_name.to_owned(),
+            directory: authority.directory.clone(),
+            private_key,
+            csr,
+            replaces: self
+                .issued
+                .as_ref()
+                .and_then(|issued| issued.fullchain.first().cloned()),
+            at: clock::now(),
+        };
+        self.driver
+            .store
+            .begin_order(&intent)
+            .await
+            .map_err(|e| internal(&describe(&e)))?;
+        self.pending = Some(PendingOrder {
+            intent,
+            url: None,
+            failures: vec![],
+        });
+        Ok(())
+    }
+
+    async fn abandon(&mut self) -> Result<(), OrderFailure> {
+        let Some(pending) = self.pending.take() else {
+            return Ok(());
+        };
+        let generation = pending.intent.generation;
+        self.driver
+            .store
+            .abandon_order(&self.name, generation)
+            .await
+            .map_err(|e| internal(&describe(&e)))
+    }
+
+    fn question(
+        &self,
+        declared: &Certificate,
+        authority: &Authority,
+        thumbprint: &str,
+    ) -> Result<PreflightQuestion, OrderFailure> {
+        let mut random = [0_u8; 24];
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| internal("the random generator failed"))?;
+        let token = URL_SAFE_NO_PAD.encode(random);
+        Ok(PreflightQuestion {
+            id: token[..12].to_owned(),
+            token,
+            thumbprint: thumbprint.to_owned(),
+            names: declared
+                .identifiers
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            port: authority.http_01_port,
+        })
+    }
+
+    async fn preflight(
+        &mut self,
+        control: &Control,
+        declared: &Certificate,
+        question: PreflightQuestion,
+    ) -> Preflight {
+        let generation = self
+            .pending
+            .as_ref()
+            .map_or(Generation::NONE, |p| p.intent.generation);
+        let hosts = &declared.challenge_hosts;
+        self.driver
+            .events
+            .certificate(
+                EventKind::Preflight,
+                &self.name,
+                generation,
+                format!(
+                    "asking {} whether their nginx would answer the CA",
+                    join(hosts)
+                ),
+            )
+            .await;
+        self.tell(OrderFacts {
+            stage: OrderStage::Preflight,
+            ..OrderFacts::default()
+        })
+        .await;
+        let mut verdicts = self.driver.registry.preflight(&self.name, question).await;
+        let began = Instant::now();
+        let mut told: Option<String> = None;
+        let outcome = loop {
+            let now = clock::now();
+            let life = self.issued.as_ref().map(|issued| remaining(issued, now));
+            let patience = certwell_proto::pace::pace(control.config.renewal.preflight_wait, life);
+            let seen = verdicts
+                .as_mut()
+                .map_or_else(BTreeMap::new, |v| v.borrow_and_update().clone());
+            let judgement = judge(&PreflightFacts {
+                hosts,
+                verdicts: &seen,
+                waited: began.elapsed(),
+                patience,
+                pressing: is_pressing(self.issued.as_ref(), now),
+            });
+            match judgement {
+                Judgement::Go { silent } => {
+                    let text = if silent.is_empty() {
+                        "passed on every challenge host".to_owned()
+                    } else {
+                        format!("going on without {}", join(&silent))
+                    };
+                    self.driver
+                        .events
+                        .certificate(EventKind::Preflight, &self.name, generation, text)
+                        .await;
+                    break Preflight::Go;
+                }
+                Judgement::Wait { problem } => {
+                    if problem != told {
+                        if let Some(text) = &problem {
+                            let text = text.clone();
+                            self.driver
+                                .events
+                                .certificate(EventKind::Preflight, &self.name, generation, text)
+                                .await;
+                        }
+                        let stage = OrderStage::Preflight;
+                        self.tell(OrderFacts {
+                            stage,
+                            problem: problem.clone(),
+                            ..OrderFacts::default()
+                        })
+                        .await;
+                        told = problem;
+                    }
+                }
+            }
+            let rest = patience.saturating_sub(began.elapsed());
+            let nap = if rest.is_zero() {
+                patience.max(Duration::from_secs(1))
+            } else {
+                rest
+            };
+            let news = async {
+                match verdicts.as_mut() {
+                    Some(verdicts) => verdicts.changed().await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            // Cancel-safe: sleeps hold nothing, `changed` marks nothing until it returns.
+            tokio::select! {
+                () = tokio::time::sleep(nap) => {}
+                alive = news => if !alive { break Preflight::Changed },
+                changed = self.control.changed() => {
+                    let fresh = self.control.borrow().clone();
+                    let same = fresh.config.certificates.get(&self.name) == Some(declared)
+                        && fresh.config.renewal == control.config.renewal
+                        && !fresh.is_paused(&self.name);
+                    if changed.is_err() || !same {
+                        break Preflight::Changed;
+                    }
+                }
+            }
+        };
+        self.driver.registry.preflight_over(&self.name).await;
+        outcome
+    }
+
+    async fn succeeded(&mut self, issued: Issued) {
+        self.pending = None;
+        self.failures.clear();
+        // First of all the hosts: everything else can wait.
+        self.driver.registry.issued(issued.clone()).await;
+        let text = format!(
+            "issued by {}, valid until {}",
+            issued.authority, issued.not_after
+        );
+        self.driver
+            .events
+            .certificate(EventKind::Issued, &self.name, issued.generation, text)
+            .await;
+        self.issued = Some(issued);
+    }
+
+    async fn order_ended(&mut self, failure: OrderFailure, then: Then) {
+        if then != Then::Resume
+            && let Some(pending) = self.pending.as_mut()
+        {
+            pending.url = None;
+            let generation = pending.intent.generation;
+            if let Err(e) = self
+                .driver
+                .store
+                .order_failed(&self.name, generation, &failure)
+                .await
+            {
+                tracing::error!(certificate = %self.name, error = describe(&e), "a failed order can't be recorded");
+            }
+        }
+        if then == Then::Abandon
+            && let Err(again) = self.abandon().await
+        {
+            tracing::error!(certificate = %self.name, problem = again.problem, "a spent order can't be dropped");
+        }
+        self.failed(failure).await;
+    }
+
+    async fn failed(&mut self, failure: OrderFailure) {
+        tracing::warn!(certificate = %self.name, problem = failure.problem, "issuance failed");
+        let generation = self
+            .pending
+            .as_ref()
+            .map_or(Generation::NONE, |p| p.intent.generation);
+        let text = failure.problem.clone();
+        self.failures.push(failure);
+        // A day of retries at the shortest pause: enough to plan with.
+        if self.failures.len() > 100 {
+            self.failures.remove(0);
+        }
+        self.driver
+            .events
+            .certificate(EventKind::OrderFailed, &self.name, generation, text)
+            .await;
+    }
+
+    async fn tell_waiting(&self, at: Timestamp) {
+        let problem = self.failures.last().map(|failure| failure.problem.clone());
+        self.tell(OrderFacts {
+            stage: if problem.is_some() {
+                OrderStage::Waiting
+            } else {
+                OrderStage::Idle
+            },
+            problem,
+            next_at: Some(at),
+            failures: u32::try_from(self.failures.len()).unwrap_or(u32::MAX),
+        })
+        .await;
+    }
+
+    async fn tell(&self, facts: OrderFacts) {
+        self.driver.registry.order(&self.name, facts).await;
+    }
+}
+
+fn internal(problem: &str) -> OrderFailure {
+    OrderFailure {
+        at: clock::now(),
+        validation: false,
+        problem: problem.to_owned(),
+        retry_at: None,
+    }
+}
+
+fn covers(issued: &Issued, declared: &Certificate) -> bool {
+    same_set(&issued.identifiers, &declared.identifiers)
+}
+
+fn same_set<T: Ord>(left: &[T], right: &[T]) -> bool {
+    let sorted = |items: &[T]| -> Vec<usize> {
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        order.sort_by(|&a, &b| items[a].cmp(&items[b]));
+        order
+    };
+    left.len() == right.len()
+        && sorted(left)
+            .into_iter()
+            .zip(sorted(right))
+            .all(|(a, b)| left[a] == right[b])
+}

@@ -1,0 +1,273 @@
+//! The order driver: asks the CA, lets plan::order decide, performs the step, commits it before the next.
+
+use std::{sync::Arc, time::Duration};
+
+use certwell_proto::{KeyPair, bundle::Expected, v1::EventKind};
+use jiff::Timestamp;
+
+use super::{
+    accounts::describe,
+    client::{Acme, AcmeError},
+};
+use crate::{
+    clock,
+    fleet::{Events, Registry},
+    plan::{
+        facts::{OrderFacts, OrderStage},
+        order::{Step, next},
+    },
+    store::{Intent, Issued, OrderFailure, PendingOrder, Store},
+};
+
+/// The first pause between two questions about an order's state; it doubles.
+const FIRST_POLL: Duration = Duration::from_millis(200);
+/// The longest such pause.
+const LONGEST_POLL: Duration = Duration::from_secs(5);
+/// An order that hasn't ended by then has failed.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Answers to challenges are repeated so often when the CA can't take them.
+const ANSWERS: u32 = 3;
+
+/// What drives orders.
+#[derive(Clone)]
+pub struct Driver {
+    /// Where each step is committed.
+    pub store: Arc<dyn Store>,
+    /// Who is told how far it came.
+    pub registry: Registry,
+    /// What is written down for people.
+    pub events: Events,
+}
+
+/// How an order ended without a certificate.
+#[derive(Debug)]
+pub struct Ended {
+    /// For the retry.
+    pub failure: OrderFailure,
+    /// What may be used again.
+    pub then: Then,
+}
+
+/// What remains of an order that ended without a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The order may still be finished: resume it by its URL.
+    Resume,
+    /// The order is dead; its CSR was never sent, so the intent is ordered again.
+    OrderAgain,
+    /// The CSR was sent, or may have been: the intent must not be used again.
+    Abandon,
+}
+
+impl Driver {
+    /// Places or resumes the order and drives it to its end. Committed: the order's URL before any challenge,
+    /// the bundle before anybody hears of it.
+    ///
+    /// # Errors
+    /// When the order failed; the failure is not yet stored.
+    pub async fn drive(
+        &self,
+        acme: &dyn Acme,
+        pending: &mut PendingOrder,
+        roots: &[Vec<u8>],
+    ) -> Result<Issued, Ended> {
+        let intent = pending.intent.clone();
+        let resumed = pending.url.is_some();
+        let url = match pending.url.clone() {
+            Some(url) => url,
+            None => self.place(acme, pending).await?,
+        };
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut pause = FIRST_POLL;
+        let mut answers = 0;
+        let mut finalized = false;
+        loop {
+            let view = acme
+                .order(&url)
+                .await
+                .map_err(|e| failed(e, finalized || resumed))?;
+            match next(&view) {
+                Step::Answer(open) if answers < ANSWERS => {
+                    answers += 1;
+                    self.stage(&intent, OrderStage::Challenge(intent.generation))
+                        .await;
+                    if answers == 1 {
+                        let names: Vec<&str> = open
+                            .iter()
+                            .filter_map(|&index| view.authorizations.get(index))
+                            .map(|a| a.identifier.as_str())
+                            .collect();
+                        self.tell(
+                            &intent,
+                            EventKind::Challenge,
+                            format!("the CA may validate {}", names.join(", ")),
+                        )
+                        .await;
+                    }
+                    match acme.answer(&url, &open).await {
+                        Err(error) if answers == ANSWERS => return Err(failed(error, false)),
+                        Err(_) | Ok(()) => {}
+                    }
+                }
+                Step::Answer(_) | Step::Poll => {}
+                Step::Finalize if finalized => {}
+                Step::Finalize => {
+                    self.stage(&intent, OrderStage::Finalizing(intent.generation))
+                        .await;
+                    acme.finalize(&url, &intent.csr)
+                        .await
+                        .map_err(|e| failed(e, true))?;
+                    finalized = true;
+                    pause = FIRST_POLL;
+                    continue;
+                }
+                Step::Download => return self.download(acme, &url, &intent, roots).await,
+                Step::GiveUp {
+                    problem,
+                    validation,
+                } => {
+                    let failure = OrderFailure {
+                        at: clock::now(),
+                        validation,
+                        problem,
+                        retry_at: None,
+                    };
+                    let then = if validation {
+                        Then::OrderAgain
+                    } else {
+                        Then::Abandon
+                    };
+                    return Err(Ended { failure, then });
+                }
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let problem = format!(
+                    "the CA has not finished the order {url} within {} minutes",
+                    PATIENCE.as_secs() / 60
+                );
+                return Err(Ended {
+                    failure: plain(problem),
+                    then: Then::Resume,
+                });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_POLL);
+        }
+    }
+
+    async fn place(&self, acme: &dyn Acme, pending: &mut PendingOrder) -> Result<String, Ended> {
+        let intent = &pending.intent;
+        self.stage(intent, OrderStage::Ordered(intent.generation))
+            .await;
+        let url = acme
+            .new_order(&intent.identifiers, intent.replaces.as_deref())
+            .await
+            .map_err(|e| failed(e, false))?;
+        self.store
+            .order_placed(&intent.certificate, intent.generation, &url)
+            .await
+            .map_err(|e| Ended {
+                failure: plain(describe(&e)),
+                then: Then::Resume,
+            })?;
+        self.tell(
+            intent,
+            EventKind::Order,
+            format!("ordered at {}", intent.authority),
+        )
+        .await;
+        pending.url = Some(url.clone());
+        Ok(url)
+    }
+
+    async fn download(
+        &self,
+        acme: &dyn Acme,
+        url: &str,
+        intent: &Intent,
+        roots: &[Vec<u8>],
+    ) -> Result<Issued, Ended> {
+        // Downloading again is harmless: a failure here keeps the intent and its order.
+        let fullchain = acme.download(url).await.map_err(|e| failed(e, false))?;
+        let pair = KeyPair {
+            fullchain,
+            private_key: intent.private_key.clone(),
+        };
+        let now = clock::now();
+        let verified = pair
+            .verify(&Expected {
+                identifiers: &intent.identifiers,
+                roots,
+                now,
+            })
+            .map_err(|e| Ended {
+                failure: plain(format!(
+                    "the CA issued a certificate that can't be used: {e}"
+                )),
+                then: Then::Abandon,
+            })?;
+        let issued = Issued {
+            certificate: intent.certificate.clone(),
+            generation: intent.generation,
+            identifiers: intent.identifiers.clone(),
+            authority: intent.authority.clone(),
+            fullchain: pair.fullchain,
+            root: roots.get(verified.root).cloned().unwrap_or_default(),
+            not_before: verified.leaf.not_before,
+            not_after: verified.leaf.not_after,
+            at: now,
+        };
+        self.store.finish_order(&issued).await.map_err(|e| Ended {
+            failure: plain(describe(&e)),
+            then: Then::Resume,
+        })?;
+        Ok(issued)
+    }
+
+    async fn stage(&self, intent: &Intent, stage: OrderStage) {
+        let facts = OrderFacts {
+            stage,
+            ..OrderFacts::default()
+        };
+        self.registry.order(&intent.certificate, facts).await;
+    }
+
+    async fn tell(&self, intent: &Intent, kind: EventKind, text: String) {
+        self.events
+            .certificate(kind, &intent.certificate, intent.generation, text)
+            .await;
+    }
+}
+
+fn plain(problem: String) -> OrderFailure {
+    OrderFailure {
+        at: clock::now(),
+        validation: false,
+        problem,
+        retry_at: None::<Timestamp>,
+    }
+}
+
+/// What the CA refuses for good won't get better by asking again; what it is too busy for, or an answer that
+/// was lost on the way, will.
+fn failed(error: AcmeError, csr_sent: bool) -> Ended {
+    let passing = [
+        "",
+        "rateLimited",
+        "serverInternal",
+        "badNonce",
+        "orderNotReady",
+    ];
+    let then = match (passing.contains(&error.kind.as_str()), csr_sent) {
+        (true, _) => Then::Resume,
+        (false, true) => Then::Abandon,
+        (false, false) => Then::OrderAgain,
+    };
+    Ended {
+        failure: OrderFailure {
+            retry_at: error.retry_at,
+            ..plain(error.problem)
+        },
+        then,
+    }
+}

@@ -1,0 +1,454 @@
+//! The Admin service: each call is a question to the registry, or a change in the store that the registry is told.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use certwell_proto::{
+    CertificateName, Fingerprint, HostName, JoinToken, Secret,
+    v1::{self, EventKind, admin_server::Admin},
+};
+use jiff::SignedDuration;
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    clock,
+    fleet::{Events, Registry, ca::Ca, revocations::Revocations},
+    plan::{explain::explain, facts::FleetFacts, status},
+    store::{EventRecord, HostRecord, Store, StoreError, TokenRecord},
+};
+
+/// Tokens live at most so long.
+const LONGEST_TTL: Duration = Duration::from_secs(7 * 86_400);
+
+/// Implements `certwell.v1.Admin`.
+pub struct AdminService {
+    /// What is known.
+    pub registry: Registry,
+    /// Where changes are committed.
+    pub store: Arc<dyn Store>,
+    /// For the pin in join tokens.
+    pub ca: Ca,
+    /// What is written down.
+    pub events: Events,
+    /// Outside the database.
+    pub revocations: Revocations,
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn status(
+        &self,
+        _request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        Ok(Response::new(status::status(
+            &*self.facts().await?,
+            clock::now(),
+        )))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let name = request.into_inner().certificate;
+        let facts = self.facts().await?;
+        let sentences = name
+            .parse()
+            .ok()
+            .and_then(|name| explain(&facts, &name, clock::now()))
+            .ok_or_else(|| no_certificate(&name, &facts))?;
+        Ok(Response::new(v1::ExplainResponse { sentences }))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let request = request.into_inner();
+        let ttl = Duration::from_secs(request.ttl_seconds.into());
+        if ttl.is_zero() || ttl > LONGEST_TTL {
+            return Err(Status::invalid_argument(
+                "a token lives between a second and 7 days",
+            ));
+        }
+        if request.hosts.is_empty() {
+            return Err(Status::invalid_argument("name at least one host"));
+        }
+        let facts = self.facts().await?;
+        let mut hosts = Vec::with_capacity(request.hosts.len());
+        // All of them are checked before the first token is made.
+        for name in &request.hosts {
+            hosts.push(declared_host(name, &facts)?);
+        }
+        let mut tokens = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            tokens.push(self.token(host, ttl, &facts).await?);
+        }
+        Ok(Response::new(v1::CreateTokenResponse { tokens }))
+    }
+
+    async fn list_hosts(
+        &self,
+        _request: Request<v1::ListHostsRequest>,
+    ) -> Result<Response<v1::ListHostsResponse>, Status> {
+        Ok(Response::new(status::hosts(
+            &*self.facts().await?,
+            clock::now(),
+        )))
+    }
+
+    async fn revoke_host(
+        &self,
+        request: Request<v1::RevokeHostRequest>,
+    ) -> Result<Response<v1::RevokeHostResponse>, Status> {
+        let facts = self.facts().await?;
+        let mut record = enrolled_host(&request.into_inner().host, &facts)?;
+        self.revoke(&mut record).await?;
+        self.events
+            .host(
+                EventKind::Admin,
+                &record.name,
+                "its identity was revoked".into(),
+            )
+            .await;
+        Ok(Response::new(v1::RevokeHostResponse {}))
+    }
+
+    async fn retire_host(
+        &self,
+        request: Request<v1::RetireHostRequest>,
+    ) -> Result<Response<v1::RetireHostResponse>, Status> {
+        let facts = self.facts().await?;
+        let mut record = enrolled_host(&request.into_inner().host, &facts)?;
+        record.retired = true;
+        self.revoke(&mut record).await?;
+        self.store
+            .void_tokens(&record.name)
+            .await
+            .map_err(|e| store_failed(&e))?;
+        self.store
+            .forget_host(&record.name)
+            .await
+            .map_err(|e| store_failed(&e))?;
+        self.registry.retired(&record.name).await;
+        let text = "retired; remove it from the configuration too".to_owned();
+        self.events.host(EventKind::Admin, &record.name, text).await;
+        Ok(Response::new(v1::RetireHostResponse {}))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewCertificateRequest>,
+    ) -> Result<Response<v1::RenewCertificateResponse>, Status> {
+        let facts = self.facts().await?;
+        let name = declared_certificate(&request.into_inner().certificate, &facts)?;
+        let paused = facts.paused
+            || facts
+                .certificates
+                .get(&name)
+                .is_some_and(|known| known.paused);
+        if paused {
+            return Err(Status::failed_precondition(format!(
+                "{name} is paused; `certwell resume` it first"
+            )));
+        }
+        let generation = self
+            .registry
+            .renew(&name)
+            .await
+            .ok_or_else(|| no_certificate(name.as_str(), &facts))?;
+        self.events
+            .certificate(
+                EventKind::Admin,
+                &name,
+                generation,
+                "a renewal was asked for".into(),
+            )
+            .await;
+        Ok(Response::new(v1::RenewCertificateResponse {
+            generation: generation.0,
+        }))
+    }
+
+    async fn pause(
+        &self,
+        request: Request<v1::PauseRequest>,
+    ) -> Result<Response<v1::PauseResponse>, Status> {
+        self.set_paused(&request.into_inner().certificate, true)
+            .await?;
+        Ok(Response::new(v1::PauseResponse {}))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRequest>,
+    ) -> Result<Response<v1::ResumeResponse>, Status> {
+        self.set_paused(&request.into_inner().certificate, false)
+            .await?;
+        Ok(Response::new(v1::ResumeResponse {}))
+    }
+
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+    async fn events(
+        &self,
+        request: Request<v1::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let request = request.into_inner();
+        let certificate = match request.certificate.as_str() {
+            "" => None,
+            name => Some(declared_certificate(name, &*self.facts().await?)?),
+        };
+        // Followed before the past is read, so that nothing falls between; doubles are left out by their ids.
+        let live = self.events.follow();
+        let last = (request.last > 0).then_some(request.last);
+        let past = self
+            .store
+            .events(request.after, certificate.as_ref(), last)
+            .await
+            .map_err(|e| store_failed(&e))?;
+        let (sender, receiver) = mpsc::channel(64);
+        tokio::spawn(send_events(
+            past,
+            request.follow.then_some(live),
+            request.after,
+            certificate,
+            sender,
+        ));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+impl AdminService {
+    async fn facts(&self) -> Result<Arc<FleetFacts>, Status> {
+        self.registry
+            .facts()
+            .await
+            .ok_or_else(|| Status::unavailable("the issuer is stopping"))
+    }
+
+    async fn token(
+        &self,
+        host: HostName,
+        ttl: Duration,
+        facts: &FleetFacts,
+    ) -> Result<v1::CreatedToken, Status> {
+        let mut secret = vec![0_u8; 32];
+        SystemRandom::new()
+            .fill(&mut secret)
+            .map_err(|_| Status::internal("the random generator failed"))?;
+        let expires = clock::now() + SignedDuration::try_from(ttl).unwrap_or(SignedDuration::ZERO);
+        let record = TokenRecord {
+            hash: JoinToken::secret_hash(&secret),
+            host: host.clone(),
+            expires,
+            used_by: None,
+            void: false,
+        };
+        self.store
+            .put_token(&record)
+            .await
+            .map_err(|e| store_failed(&e))?;
+        self.events
+            .host(
+                EventKind::Admin,
+                &host,
+                format!("a join token was made, good until {expires}"),
+            )
+            .await;
+        let token = JoinToken {
+            secret: Secret::new(secret),
+            ca_pin: Fingerprint::of(self.ca.certificate()),
+            endpoints: facts.config.issuer.endpoints.clone(),
+            host: host.clone(),
+            fleet: facts.fleet.clone(),
+        };
+        Ok(v1::CreatedToken {
+            host: host.to_string(),
+            token: token.to_text(),
+            expires_ms: expires.as_millisecond(),
+        })
+    }
+
+    /// The file first, then the database, then the living: whatever fails in between, the revocation stands.
+    async fn revoke(&self, record: &mut HostRecord) -> Result<(), Status> {
+        let now = clock::now();
+        self.revocations.append(&record.name, now).map_err(|e| {
+            tracing::error!(
+                error = &e as &dyn std::error::Error,
+                "a revocation can't be written"
+            );
+            Status::internal(e.to_string())
+        })?;
+        record.revoked = Some(now);
+        self.store
+            .put_host(record)
+            .await
+            .map_err(|e| store_failed(&e))?;
+        self.registry.host(record.clone()).await;
+        Ok(())
+    }
+
+    async fn set_paused(&self, name: &str, paused: bool) -> Result<(), Status> {
+        let facts = self.facts().await?;
+        let certificate = match name {
+            "" => None,
+            name => Some(declared_certificate(name, &facts)?),
+        };
+        self.store
+            .set_paused(certificate.as_ref(), paused)
+            .await
+            .map_err(|e| store_failed(&e))?;
+        self.registry.pause(certificate.clone(), paused).await;
+        let text = if paused {
+            "orders and offers are paused"
+        } else {
+            "orders and offers go on"
+        };
+        match &certificate {
+            Some(name) => {
+                self.events
+                    .certificate(EventKind::Admin, name, 0.into(), text.into())
+                    .await;
+            }
+            None => self.events.issuer(EventKind::Admin, text.into()).await,
+        }
+        Ok(())
+    }
+}
+
+async fn send_events(
+    past: Vec<EventRecord>,
+    live: Option<broadcast::Receiver<EventRecord>>,
+    after: u64,
+    certificate: Option<CertificateName>,
+    sender: mpsc::Sender<Result<v1::Event, Status>>,
+) {
+    let mut last = after;
+    for event in past {
+        last = last.max(event.id);
+        if sender.send(Ok(wire(event))).await.is_err() {
+            return;
+        }
+    }
+    let Some(mut live) = live else { return };
+    loop {
+        // Cancel-safe: `recv` takes nothing when dropped, `closed` only waits.
+        let event = tokio::select! {
+            event = live.recv() => event,
+            () = sender.closed() => return,
+        };
+        match event {
+            Ok(event)
+                if event.id > last
+                    && (certificate.is_none() || event.certificate == certificate) =>
+            {
+                last = event.id;
+                if sender.send(Ok(wire(event))).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                let status = Status::data_loss(format!(
+                    "{missed} events were missed; ask again for those after {last}"
+                ));
+                let _ = sender.send(Err(status)).await;
+                return;
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+fn wire(event: EventRecord) -> v1::Event {
+    v1::Event {
+        id: event.id,
+        at_ms: event.at.as_millisecond(),
+        kind: event.kind.into(),
+        certificate: event
+            .certificate
+            .map(|name| name.to_string())
+            .unwrap_or_default(),
+        host: event.host.map(|name| name.to_string()).unwrap_or_default(),
+        generation: event.generation.0,
+        text: event.text,
+    }
+}
+
+fn declared_certificate(name: &str, facts: &FleetFacts) -> Result<CertificateName, Status> {
+    name.parse()
+        .ok()
+        .filter(|name| facts.config.certificates.contains_key(name))
+        .ok_or_else(|| no_certificate(name, facts))
+}
+
+fn no_certificate(name: &str, facts: &FleetFacts) -> Status {
+    let known: Vec<&str> = facts
+        .config
+        .certificates
+        .keys()
+        .map(CertificateName::as_str)
+        .take(10)
+        .collect();
+    Status::not_found(format!(
+        "there is no certificate {name:?}; declared are: {}",
+        or_none(&known)
+    ))
+}
+
+fn declared_host(name: &str, facts: &FleetFacts) -> Result<HostName, Status> {
+    name.parse()
+        .ok()
+        .filter(|name| facts.config.hosts.contains_key(name))
+        .ok_or_else(|| no_host(name, facts))
+}
+
+fn enrolled_host(name: &str, facts: &FleetFacts) -> Result<HostRecord, Status> {
+    let known = name
+        .parse::<HostName>()
+        .ok()
+        .and_then(|name| facts.hosts.get(&name));
+    match known.and_then(|known| known.record.clone()) {
+        Some(record) if record.retired => Err(Status::failed_precondition(format!(
+            "the host {name} is retired already"
+        ))),
+        Some(record) => Ok(record),
+        None if known.is_some() => Err(Status::failed_precondition(format!(
+            "the host {name} has not enrolled"
+        ))),
+        None => Err(no_host(name, facts)),
+    }
+}
+
+fn no_host(name: &str, facts: &FleetFacts) -> Status {
+    let known: Vec<&str> = facts
+        .config
+        .hosts
+        .keys()
+        .map(HostName::as_str)
+        .take(10)
+        .collect();
+    Status::not_found(format!(
+        "there is no host {name:?}; declared are: {} (add [host.NAME] to the issuer's configuration)",
+        or_none(&known)
+    ))
+}
+
+fn or_none(names: &[&str]) -> String {
+    if names.is_empty() {
+        "none".into()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn store_failed(error: &StoreError) -> Status {
+    tracing::error!(error = error as &dyn std::error::Error, "the store failed");
+    match error {
+        StoreError::Conflict(problem) => Status::failed_precondition(problem.clone()),
+        other => Status::internal(other.to_string()),
+    }
+}

@@ -1,0 +1,365 @@
+//! Wires the issuer's tasks together.
+//!
+//! ```text
+//! config watch ─▶ registry ◀──▶ fleet services ◀── listener (TLS)  ◀── agents
+//!                    ▲  │
+//!                    │  └─Control─▶ orders ─▶ issuance (one a certificate) ─▶ CA
+//!                 admin service ◀── Unix socket ◀── certwell
+//! ```
+//! Everything that lasts goes through the store; the registry, the accounts and the scribe each own one state.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use certwell_proto::{
+    limits,
+    v1::{
+        admin_server::AdminServer, enrollment_server::EnrollmentServer, fleet_server::FleetServer,
+    },
+};
+use jiff::SignedDuration;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::transport::Server;
+
+use crate::{
+    acme::{
+        accounts::Accounts,
+        order::Driver,
+        orders::{self, Stored},
+    },
+    admin::{service::AdminService, socket},
+    clock,
+    config::{self, Config, Current},
+    fleet::{
+        Events, Registry, Scribe, Start,
+        ca::Ca,
+        enrollment::EnrollmentService,
+        listener,
+        peer::{Doorkeeper, Gate},
+        revocations::Revocations,
+        service::FleetService,
+    },
+    plan::facts::{CertificateFacts, FleetFacts, HostFacts},
+    store::{Store, keys::Kek, sqlite::SqliteStore},
+};
+
+/// Generations of each certificate that stay in the store: the newest and two older ones.
+const GENERATIONS: u32 = 3;
+/// How long events are kept.
+const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// How often what is older goes.
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+/// HTTP/2 pings find hosts that vanished without a word.
+const KEEPALIVE: Duration = Duration::from_secs(45);
+/// A call's answer may wait in this many places for its connection.
+const READY: usize = 64;
+
+/// A running issuer.
+pub struct App {
+    /// Where agents connect, port 0 resolved.
+    pub addresses: Vec<SocketAddr>,
+    /// Where `certwell` connects.
+    pub admin_socket: PathBuf,
+    store: Arc<SqliteStore>,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+/// Starts the issuer that `config_path` describes, and runs it until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it can't start, or a task that must not end did.
+pub async fn serve(config_path: &Path) -> anyhow::Result<()> {
+    let mut app = App::start(config_path).await?;
+    tracing::info!(addresses = ?app.addresses, admin_socket = %app.admin_socket.display(), "listening");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let result = app.run().await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    app.stop().await;
+    result
+}
+
+impl App {
+    /// Reads everything, binds everything, starts every task.
+    ///
+    /// # Errors
+    /// A clock before 2020, a configuration, key, database, socket or address that can't be used.
+    pub async fn start(config_path: &Path) -> anyhow::Result<Self> {
+        clock::check()?;
+        let config = Arc::new(Config::load(config_path)?);
+        let issuer = &config.issuer;
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let kek = Kek::load(
+            &issuer.key_encryption_key,
+            credentials.as_deref(),
+            &issuer.state_directory,
+        )?;
+        let sqlite = Arc::new(SqliteStore::open(&issuer.state_directory, &kek).await?);
+        drop(kek);
+        let store: Arc<dyn Store> = sqlite.clone();
+        let ca = Ca::new(store.fleet_ca().await?)?;
+        let revocations = Revocations::in_directory(&issuer.state_directory);
+        apply_revocations(store.as_ref(), &revocations).await?;
+        let (facts, stored) = read(store.as_ref(), &config, &ca).await?;
+
+        // Bound before any task runs: an address in use must not cost an order.
+        let listeners = listener::bind(&issuer.listen).await?;
+        let addresses = listeners
+            .iter()
+            .map(tokio::net::TcpListener::local_addr)
+            .collect::<Result<_, _>>()
+            .context("a bound address can't be read")?;
+        let (admin, allowed) = socket::listen(&issuer.admin_socket, issuer.admin_group.as_deref())?;
+
+        let mut tasks = JoinSet::new();
+        let events = Events::new(store.clone());
+        let scribe = Scribe::start(store.clone());
+        let (gate, gate_reader) = watch::channel(Arc::new(Gate::of(&facts)));
+        let doorkeeper = Doorkeeper(gate_reader);
+        let (registry, control) = Registry::start(Start {
+            facts,
+            events: events.clone(),
+            scribe,
+            gate,
+        });
+
+        let (current, watching) = config::watch(config_path.to_owned(), config.clone())
+            .context("the configuration's directory can't be watched")?;
+        tasks.spawn(async move {
+            watching.await;
+            Ok(())
+        });
+        tasks.spawn(tell_config(current, registry.clone()));
+
+        let driver = Driver {
+            store: store.clone(),
+            registry: registry.clone(),
+            events: events.clone(),
+        };
+        let accounts = Accounts::start(store.clone());
+        tasks.spawn(async move {
+            orders::run(stored, accounts, driver, control).await;
+            Ok(())
+        });
+
+        let identity = listener::keep_identity(ca.clone())?;
+        let tls = listener::server_config(&ca, identity)?;
+        let (ready, connections) = tokio::sync::mpsc::channel(READY);
+        for listener in listeners {
+            let (tls, ready) = (tls.clone(), ready.clone());
+            tasks.spawn(async move {
+                listener::accept(listener, tls, ready).await;
+                Ok(())
+            });
+        }
+        let fleet = FleetServer::new(FleetService {
+            doorkeeper: doorkeeper.clone(),
+            registry: registry.clone(),
+            store: store.clone(),
+            events: events.clone(),
+        })
+        .max_decoding_message_size(limits::MESSAGE)
+        .max_encoding_message_size(limits::WATCH_MESSAGE);
+        let enrollment = EnrollmentServer::new(EnrollmentService {
+            doorkeeper,
+            registry: registry.clone(),
+            store: store.clone(),
+            ca: ca.clone(),
+            events: events.clone(),
+        })
+        .max_decoding_message_size(limits::MESSAGE);
+        tasks.spawn(async move {
+            Server::builder()
+                .http2_keepalive_interval(Some(KEEPALIVE))
+                .add_service(fleet)
+                .add_service(enrollment)
+                .serve_with_incoming(ReceiverStream::new(connections))
+                .await
+                .context("the agents' listener failed")
+        });
+
+        let admin_service = AdminService {
+            registry,
+            store: store.clone(),
+            ca,
+            events,
+            revocations,
+        };
+        let admin_server = AdminServer::with_interceptor(admin_service, allowed);
+        tasks.spawn(async move {
+            Server::builder()
+                .add_service(admin_server)
+                .serve_with_incoming(UnixListenerStream::new(admin))
+                .await
+                .context("the admin socket failed")
+        });
+        tasks.spawn(housekeeping(store));
+
+        Ok(Self {
+            addresses,
+            admin_socket: issuer.admin_socket.clone(),
+            store: sqlite,
+            tasks,
+        })
+    }
+
+    /// Runs until a signal asks to stop.
+    ///
+    /// # Errors
+    /// When a task ended that should have gone on.
+    pub async fn run(&mut self) -> anyhow::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
+        // Cancel-safe: signals are only waited for, `join_next` loses no result.
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            () = watchdog() => Ok(()),
+            Some(ended) = self.tasks.join_next() => match ended {
+                Ok(Ok(())) => Err(anyhow::anyhow!("a task ended that should have gone on")),
+                Ok(Err(error)) => Err(error),
+                Err(error) => Err(error).context("a task failed"),
+            },
+        }
+    }
+
+    /// Stops every task; whatever was committed stays, an order under way is resumed at the next start.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.store.close().await;
+        let _ = std::fs::remove_file(&self.admin_socket);
+    }
+}
+
+/// Tells systemd that the loop turns, twice as often as it asks; never returns.
+async fn watchdog() {
+    let Some(interval) = sd_notify::watchdog_enabled() else {
+        return std::future::pending().await;
+    };
+    loop {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        tokio::time::sleep(interval / 2).await;
+    }
+}
+
+async fn tell_config(
+    mut current: watch::Receiver<Current>,
+    registry: Registry,
+) -> anyhow::Result<()> {
+    while current.changed().await.is_ok() {
+        let fresh = current.borrow_and_update().clone();
+        registry.config(fresh).await;
+    }
+    Ok(())
+}
+
+async fn housekeeping(store: Arc<dyn Store>) -> anyhow::Result<()> {
+    loop {
+        if let Err(error) = async {
+            store.prune_bundles(GENERATIONS).await?;
+            store.prune_events(clock::now() - EVENTS_KEPT).await
+        }
+        .await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "old records can't be removed"
+            );
+        }
+        tokio::time::sleep(HOUSEKEEPING).await;
+    }
+}
+
+/// What the file outside the database knows of revocations goes before what the database knows.
+async fn apply_revocations(store: &dyn Store, revocations: &Revocations) -> anyhow::Result<()> {
+    let revoked = revocations.read()?;
+    for mut host in store.hosts().await? {
+        let Some(&at) = revoked.get(&host.name) else {
+            continue;
+        };
+        if host.revoked.is_none_or(|known| known < at) {
+            host.revoked = Some(at);
+            store.put_host(&host).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn read(
+    store: &dyn Store,
+    config: &Arc<Config>,
+    ca: &Ca,
+) -> anyhow::Result<(FleetFacts, Stored)> {
+    let issued: BTreeMap<_, _> = store
+        .newest_issued()
+        .await?
+        .into_iter()
+        .map(|i| (i.certificate.clone(), i))
+        .collect();
+    let pending: BTreeMap<_, _> = store
+        .pending_orders()
+        .await?
+        .into_iter()
+        .map(|p| (p.intent.certificate.clone(), p))
+        .collect();
+    let paused = store.paused().await?;
+    let accounts = store.accounts().await?;
+
+    let mut certificates: BTreeMap<_, CertificateFacts> = config
+        .certificates
+        .keys()
+        .map(|name| {
+            let issued = issued.get(name).cloned();
+            let facts = CertificateFacts {
+                paused: paused.iter().any(|p| p.as_ref() == Some(name)),
+                offered: issued.clone(),
+                issued,
+                ..CertificateFacts::default()
+            };
+            (name.clone(), facts)
+        })
+        .collect();
+    for seen in store.observations().await? {
+        if let Some(known) = certificates.get_mut(&seen.certificate) {
+            known.observations.insert(seen.host.clone(), seen);
+        }
+    }
+    let mut hosts: BTreeMap<_, HostFacts> = config
+        .hosts
+        .keys()
+        .map(|name| (name.clone(), HostFacts::default()))
+        .collect();
+    for record in store.hosts().await? {
+        let known = hosts.entry(record.name.clone()).or_default();
+        known.last_seen = record.last_seen;
+        known.record = Some(record);
+    }
+    let thumbprints = config
+        .authorities
+        .iter()
+        .filter_map(|(name, authority)| {
+            let account = accounts
+                .iter()
+                .find(|a| a.directory == authority.directory)?;
+            Some((name.clone(), account.thumbprint.clone()))
+        })
+        .collect();
+    let facts = FleetFacts {
+        fleet: ca.fleet().clone(),
+        lineage: store.lineage().await?,
+        config: config.clone(),
+        config_problem: None,
+        paused: paused.iter().any(Option::is_none),
+        certificates,
+        hosts,
+        thumbprints,
+    };
+    Ok((facts, Stored { issued, pending }))
+}

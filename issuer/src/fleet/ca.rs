@@ -1,0 +1,238 @@
+//! The fleet CA: the server's own identity, and those of the hosts.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use certwell_proto::{
+    HostName,
+    fingerprint::sha256,
+    identity::{Identity, Role, SERVER_NAME},
+};
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{
+    CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
+};
+use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::CertifiedKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::store::FleetCa;
+
+/// An agent's identity lives so long; it renews itself at half of it.
+pub const AGENT_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// The server's identity; a new one is made at half of it.
+pub const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Identities are valid a little before they are made, for clocks that differ.
+const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
+/// First byte of every serial number: keeps it positive and its length fixed.
+const SERIAL_HEAD: u8 = 0x43;
+
+/// Why an identity wasn't made.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// The stored CA can't be used.
+    #[error("the fleet CA can't be used: {0}")]
+    Ca(rcgen::Error),
+    /// The CSR is damaged, or not signed by its key.
+    #[error("identity_csr: not a certificate signing request with a valid signature: {0}")]
+    Csr(rcgen::Error),
+    /// Signing failed.
+    #[error("the identity can't be signed: {0}")]
+    Sign(rcgen::Error),
+    /// No randomness, or a date out of range.
+    #[error("the identity can't be made: {0}")]
+    Other(String),
+}
+
+/// Signs identities.
+#[derive(Clone)]
+pub struct Ca(Arc<Inner>);
+
+struct Inner {
+    record: FleetCa,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A CSR's public key: what "the same key" means for renewals.
+pub fn csr_key(csr: &[u8]) -> Result<[u8; 32], CaError> {
+    let parsed = CertificateSigningRequestParams::from_der(&csr.into()).map_err(CaError::Csr)?;
+    Ok(sha256(&parsed.public_key.subject_public_key_info()))
+}
+
+/// When an identity with this serial number (hex) was issued; `None` for serial numbers that aren't ours.
+pub fn issued_at(serial: &str) -> Option<Timestamp> {
+    let head = format!("{SERIAL_HEAD:02x}");
+    let ms = serial.strip_prefix(&head)?.get(..14)?;
+    Timestamp::from_millisecond(i64::from_str_radix(ms, 16).ok()?).ok()
+}
+
+impl Ca {
+    /// From the store's record.
+    ///
+    /// # Errors
+    /// When its certificate or key can't be used.
+    pub fn new(record: FleetCa) -> Result<Self, CaError> {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(record.key.expose().to_vec()));
+        let key = KeyPair::try_from(&key).map_err(CaError::Ca)?;
+        let certificate = CertificateDer::from(record.certificate.clone());
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(CaError::Ca)?;
+        Ok(Self(Arc::new(Inner { record, issuer })))
+    }
+
+    /// Its certificate, DER.
+    pub fn certificate(&self) -> &[u8] {
+        &self.0.record.certificate
+    }
+
+    /// The fleet's name.
+    pub fn fleet(&self) -> &certwell_proto::FleetName {
+        &self.0.record.fleet
+    }
+
+    /// Signs the identity of an agent: of the CSR only the key counts.
+    ///
+    /// # Errors
+    /// When the CSR is damaged or signing fails.
+    pub fn sign_agent(
+        &self,
+        host: &HostName,
+        csr: &[u8],
+        now: Timestamp,
+    ) -> Result<Vec<u8>, CaError> {
+        let csr = CertificateSigningRequestParams::from_der(&csr.into()).map_err(CaError::Csr)?;
+        let mut params = self.params(Role::Agent, host, now, AGENT_LIFE)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let signed = params
+            .signed_by(&csr.public_key, &self.0.issuer)
+            .map_err(CaError::Sign)?;
+        Ok(signed.der().to_vec())
+    }
+
+    /// A new server identity, in memory only. The CA's own certificate is sent with it, so that a joining host
+    /// can check the pin.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn server_identity(&self, now: Timestamp) -> Result<CertifiedKey, CaError> {
+        let key = KeyPair::generate().map_err(CaError::Sign)?;
+        let name = "issuer"
+            .parse()
+            .map_err(|e| CaError::Other(format!("{e}")))?;
+        let mut params = self.params(Role::Issuer, &name, now, SERVER_LIFE)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.subject_alt_names.push(SanType::DnsName(
+            SERVER_NAME.try_into().map_err(CaError::Sign)?,
+        ));
+        let leaf = params
+            .signed_by(&key, &self.0.issuer)
+            .map_err(CaError::Sign)?;
+        let chain = vec![
+            leaf.der().clone(),
+            CertificateDer::from(self.certificate().to_vec()),
+        ];
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let signer = any_supported_type(&der).map_err(|e| CaError::Other(e.to_string()))?;
+        Ok(CertifiedKey::new(chain, signer))
+    }
+
+    fn params(
+        &self,
+        role: Role,
+        name: &HostName,
+        now: Timestamp,
+        life: SignedDuration,
+    ) -> Result<CertificateParams, CaError> {
+        let identity = Identity {
+            fleet: self.fleet().clone(),
+            role,
+            name: name.clone(),
+        };
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, name.as_str());
+        params.serial_number = Some(serial(now)?);
+        params.not_before = system_time(now - BACKDATED).into();
+        params.not_after = system_time(now + life).into();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        params.subject_alt_names = vec![SanType::URI(
+            identity.to_string().try_into().map_err(CaError::Sign)?,
+        )];
+        Ok(params)
+    }
+}
+
+fn system_time(at: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millisecond()).unwrap_or(0))
+}
+
+/// 16 bytes: a fixed first one, the time in milliseconds, and randomness. The time is what revocation goes by:
+/// not-before is set back and would let a revoked identity pass for a later one.
+fn serial(now: Timestamp) -> Result<SerialNumber, CaError> {
+    let mut bytes = [0_u8; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| CaError::Other("the random generator failed".into()))?;
+    bytes[..8].copy_from_slice(&now.as_millisecond().to_be_bytes());
+    bytes[0] = SERIAL_HEAD;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use certwell_proto::{Leaf, Secret};
+
+    use super::*;
+
+    fn ca() -> Ca {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        let certificate = params.self_signed(&key).unwrap();
+        Ca::new(FleetCa {
+            fleet: "hachyderm".parse().unwrap(),
+            certificate: certificate.der().to_vec(),
+            key: Secret::new(key.serialize_der()),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn an_identity_says_who_and_when_and_ignores_what_the_request_claims() {
+        let key = KeyPair::generate().unwrap();
+        let mut wish = CertificateParams::new(["evil.example".to_owned()]).unwrap();
+        wish.subject_alt_names.push(SanType::URI(
+            "certwell://hachyderm/admin/root".try_into().unwrap(),
+        ));
+        let csr = wish.serialize_request(&key).unwrap();
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let der = ca()
+            .sign_agent(&"sally".parse().unwrap(), csr.der(), now)
+            .unwrap();
+        assert_eq!(
+            Identity::of_certificate(&der).unwrap().to_string(),
+            "certwell://hachyderm/agent/sally"
+        );
+        let leaf = Leaf::read(&der).unwrap();
+        assert_eq!(issued_at(&leaf.serial), Some(now));
+        assert_eq!(leaf.not_after, now + AGENT_LIFE);
+        assert!(leaf.identifiers.is_empty());
+    }
+
+    #[test]
+    fn a_damaged_request_is_refused() {
+        assert!(matches!(
+            ca().sign_agent(&"sally".parse().unwrap(), b"junk", clock()),
+            Err(CaError::Csr(_))
+        ));
+    }
+
+    fn clock() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+}

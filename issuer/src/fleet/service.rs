@@ -1,0 +1,186 @@
+//! The Fleet service: what agents call.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use certwell_proto::{
+    CertificateName, Generation, HostName,
+    v1::{self, EventKind, fleet_server::Fleet},
+};
+use tokio::time::Sleep;
+use tokio_stream::{Stream, wrappers::WatchStream};
+use tonic::{Request, Response, Status};
+
+use super::{
+    events::Events,
+    peer::{Doorkeeper, Peer},
+    registry::{Offer, Registry},
+};
+use crate::{clock, plan::observe, store::Store};
+
+/// Implements `certwell.v1.Fleet`.
+pub struct FleetService {
+    /// Checks callers.
+    pub doorkeeper: Doorkeeper,
+    /// What is known.
+    pub registry: Registry,
+    /// Where bundles are.
+    pub store: Arc<dyn Store>,
+    /// Where hand-outs of private keys are written down.
+    pub events: Events,
+}
+
+#[tonic::async_trait]
+impl Fleet for FleetService {
+    type WatchStream = DesiredStates;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let peer = self.doorkeeper.agent(&request)?;
+        let request = request.into_inner();
+        if let Some(observed) = &request.observed {
+            check(observed)?;
+        }
+        let host = peer.identity.name.clone();
+        let offers = self
+            .registry
+            .watch(&host, request)
+            .await
+            .ok_or_else(stopping)?;
+        // Revoked between the check and the opening: the cut came before there was a stream to cut.
+        let opened = Opened {
+            registry: self.registry.clone(),
+            host,
+        };
+        self.doorkeeper.check(&peer)?;
+        Ok(Response::new(DesiredStates::new(
+            WatchStream::new(offers),
+            &peer,
+            opened,
+        )))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<v1::FetchRequest>,
+    ) -> Result<Response<v1::Bundle>, Status> {
+        let peer = self.doorkeeper.agent(&request)?;
+        let host = &peer.identity.name;
+        let wanted = request.into_inner();
+        // One answer for what doesn't exist and for what isn't this host's: it learns nothing of others.
+        let unknown = || Status::not_found("no such certificate and generation for this host");
+        let name: CertificateName = wanted.certificate.parse().map_err(|_| unknown())?;
+        let generation = Generation(wanted.generation);
+        if self.registry.offered(host, &name).await != Some(generation) {
+            return Err(unknown());
+        }
+        let bundle = self
+            .store
+            .bundle(&name, generation)
+            .await
+            .map_err(|e| {
+                tracing::error!(certificate = %name, error = &e as &dyn std::error::Error, "a bundle can't be read");
+                Status::internal("the issuer can't read this bundle; its log says why")
+            })?
+            .ok_or_else(unknown)?;
+        self.events
+            .certificate_on_host(
+                EventKind::Fetched,
+                &name,
+                host,
+                generation,
+                format!("its private key was handed to {host}"),
+            )
+            .await;
+        Ok(Response::new((&bundle).into()))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::Report>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let peer = self.doorkeeper.agent(&request)?;
+        let report = request.into_inner();
+        check(&report)?;
+        self.registry.report(&peer.identity.name, report).await;
+        Ok(Response::new(v1::ReportResponse {}))
+    }
+}
+
+fn check(report: &v1::Report) -> Result<(), Status> {
+    observe::check(report).map_err(|e| Status::invalid_argument(e.to_string()))
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the issuer is stopping")
+}
+
+/// Tells the registry when the stream is gone, however it ended.
+struct Opened {
+    registry: Registry,
+    host: HostName,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.registry.left_now(self.host.clone());
+    }
+}
+
+/// A host's desired state, at once and at each change, until its identity is revoked or expires.
+pub struct DesiredStates {
+    offers: WatchStream<Offer>,
+    expiry: Pin<Box<Sleep>>,
+    host: HostName,
+    over: bool,
+    _opened: Opened,
+}
+
+impl DesiredStates {
+    fn new(offers: WatchStream<Offer>, peer: &Peer, opened: Opened) -> Self {
+        let life =
+            Duration::try_from(peer.not_after.duration_since(clock::now())).unwrap_or_default();
+        Self {
+            offers,
+            expiry: Box::pin(tokio::time::sleep(life)),
+            host: peer.identity.name.clone(),
+            over: false,
+            _opened: opened,
+        }
+    }
+}
+
+impl Stream for DesiredStates {
+    type Item = Result<v1::DesiredState, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if self.expiry.as_mut().poll(cx).is_ready() {
+            self.over = true;
+            let host = &self.host;
+            return Poll::Ready(Some(Err(Status::unauthenticated(format!(
+                "the identity of {host} expired"
+            )))));
+        }
+        let next = ready!(Pin::new(&mut self.offers).poll_next(cx));
+        Poll::Ready(match next {
+            Some(Some(desired)) => Some(Ok((*desired).clone())),
+            Some(None) => {
+                self.over = true;
+                let host = &self.host;
+                Some(Err(Status::permission_denied(format!(
+                    "{host} was revoked"
+                ))))
+            }
+            None => None,
+        })
+    }
+}
