@@ -24,7 +24,7 @@ pub const SOCKET: &str = "/run/certwell/admin.sock";
 )]
 pub struct Cli {
     /// The issuer's Unix socket
-    #[arg(long, global = true, value_name = "PATH", env = "CERTWELL_SOCKET", default_value = SOCKET)]
+    #[arg(long, global = true, value_name = "PATH", env = "CERTWELL_SOCKET", default_value = SOCKET, display_order = 900)]
     pub socket: PathBuf,
     /// What to do.
     #[command(subcommand)]
@@ -33,9 +33,9 @@ pub struct Cli {
 
 const LONG_HELP: &str = "\
 Examples:
-  certwell status                              is everything served as it should be?
-  certwell explain media.hachyderm.io          why isn't it, and what happens next?
-  certwell token create --host sally           let a host join
+  certwell status                         is all served as it should be?
+  certwell explain media.hachyderm.io     why isn't it, and what is next?
+  certwell token create --host sally      let a host join
   certwell certificates renew media.hachyderm.io --wait
 
 Exit codes:

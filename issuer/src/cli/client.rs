@@ -14,7 +14,7 @@ use tonic::{
 pub(super) type Admin = AdminClient<Channel>;
 
 /// How long the issuer may take for an answer that isn't a stream.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A status of a large fleet is larger than tonic's default of 4 MiB; the socket's other end is trusted.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -55,6 +55,16 @@ impl CliError {
 
 impl From<Status> for CliError {
     fn from(status: Status) -> Self {
+        // Only a failure on this side has a source: the connection broke.
+        if std::error::Error::source(&status).is_some() {
+            return Self::new(
+                Exit::Unreachable,
+                format!(
+                    "the connection to the issuer broke: {}; is certwell-issuer running?",
+                    status.message()
+                ),
+            );
+        }
         let exit = match status.code() {
             Code::Ok => Exit::Done,
             Code::InvalidArgument | Code::OutOfRange => Exit::Usage,

@@ -51,13 +51,25 @@ pub(super) async fn events(
 }
 
 /// Kind, what it is about unless its text says so, and its text.
-pub(super) fn sentence(event: &v1::Event) -> String {
-    let mut about = String::new();
-    for part in [&event.certificate, &event.host] {
-        if !part.is_empty() && !event.text.contains(part.as_str()) {
-            about.push_str(part);
-            about.push_str(": ");
-        }
+fn sentence(event: &v1::Event) -> String {
+    let certificate = &event.certificate;
+    if certificate.is_empty() || event.text.contains(certificate.as_str()) {
+        on_host(event, "")
+    } else {
+        on_host(event, &format!("{certificate}: "))
     }
-    format!("{}: {about}{}", json::kind_word(event.kind()), event.text)
+}
+
+/// The same where everything is about one certificate.
+pub(super) fn of_one_certificate(event: &v1::Event) -> String {
+    on_host(event, "")
+}
+
+fn on_host(event: &v1::Event, certificate: &str) -> String {
+    let kind = json::kind_word(event.kind());
+    if event.host.is_empty() || event.text.contains(event.host.as_str()) {
+        format!("{kind}: {certificate}{}", event.text)
+    } else {
+        format!("{kind}: {certificate}{}: {}", event.host, event.text)
+    }
 }

@@ -130,9 +130,14 @@ pub(super) async fn show(
     };
     screen.headline(&head, host.problem.is_empty() && host.connected)?;
     screen.line("")?;
-    for (what, value) in particulars(&host, now) {
-        screen.sentence(&format!("{what:<14}{value}"), 14)?;
-    }
+    let particulars = particulars(&host, now);
+    screen.table(
+        &[],
+        particulars
+            .into_iter()
+            .map(|(what, value)| Row::from([what, value.as_str()]))
+            .collect(),
+    )?;
     let rows: Vec<Row> = status
         .certificates
         .iter()

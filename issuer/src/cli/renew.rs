@@ -283,7 +283,7 @@ impl<'a> Show<'a> {
 
     fn event(&self, event: &v1::Event) -> Result<(), CliError> {
         let at = words::from_millis(event.at_ms).strftime("%H:%M:%S");
-        self.note(&format!("{at} {}", events::sentence(event)))
+        self.note(&format!("{at} {}", events::of_one_certificate(event)))
     }
 
     fn note(&self, text: &str) -> Result<(), CliError> {

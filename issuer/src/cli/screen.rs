@@ -69,7 +69,7 @@ impl Screen {
         self.line(&serde_json::to_string(value)?)
     }
 
-    /// A table without rules, its columns as wide as they must be.
+    /// A table without rules, its columns as wide as they must be; an empty header is left out.
     pub(super) fn table(&self, header: &[&str], rows: Vec<Row>) -> io::Result<()> {
         let mut table = Table::new();
         table
@@ -77,8 +77,10 @@ impl Screen {
             .force_no_tty()
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(u16::try_from(WIDTH).unwrap_or(u16::MAX))
-            .set_header(header.to_vec())
             .add_rows(rows);
+        if !header.is_empty() {
+            table.set_header(header.to_vec());
+        }
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
