@@ -13,7 +13,7 @@ use crate::{
     paths,
     ports::{Net, ensure_free},
     process::{Output, Process, Program},
-    status::Status,
+    status::{Event, Status},
     wait::wait_for,
 };
 
@@ -104,6 +104,25 @@ impl Issuer {
         fs::write(&new, text)?;
         fs::rename(&new, directory.join(format!("{name}.toml")))?;
         Ok(())
+    }
+
+    /// Removes `conf.d/NAME.toml`.
+    ///
+    /// # Errors
+    /// When it isn't there.
+    pub fn undeclare(&self, name: &str) -> Result<()> {
+        Ok(fs::remove_file(
+            self.directory.join(format!("etc/conf.d/{name}.toml")),
+        )?)
+    }
+
+    /// Adds text to the configuration file, before `serve`.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(crate) fn append(&self, text: &str) -> Result<()> {
+        let before = fs::read_to_string(self.config())?;
+        Ok(fs::write(self.config(), before + text)?)
     }
 
     /// Starts `certwell-issuer serve` and waits until it listens.
@@ -199,6 +218,21 @@ impl Issuer {
         }
         serde_json::from_str(&output.stdout)
             .with_context(|| format!("certwell status --json: {}", output.stdout))
+    }
+
+    /// Every event so far, oldest first.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        let output = self
+            .certwell(&["events", "--last", "0", "--json"])?
+            .success("certwell events")?;
+        output
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
+            .collect()
     }
 
     /// A join token for one host.

@@ -25,6 +25,7 @@ pub mod paths;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod rpc;
 pub mod status;
 pub mod wait;
 pub mod world;

@@ -80,10 +80,16 @@ impl Nginx {
             fs::create_dir_all(nginx.prefix.join(name))?;
         }
         fs::create_dir_all(&nginx.live)?;
-        for name in ["snippets/certwell-acme.conf", "conf.d/certwell-acme.conf"] {
-            let shipped = paths::packaging().join("nginx").join(name);
-            fs::copy(&shipped, nginx.prefix.join(name))
-                .with_context(|| format!("shipped nginx file {}", shipped.display()))?;
+        for (shipped, place) in [
+            ("certwell-acme.conf", "conf.d"),
+            ("snippets/certwell-acme.conf", "snippets"),
+        ] {
+            let shipped = paths::packaging().join("nginx").join(shipped);
+            fs::copy(
+                &shipped,
+                nginx.prefix.join(place).join("certwell-acme.conf"),
+            )
+            .with_context(|| format!("shipped nginx file {}", shipped.display()))?;
         }
         for site in &nginx.sites {
             Pair::expired(&site.names)?.write_into(&nginx.live.join(&site.certificate))?;

@@ -1,4 +1,4 @@
-//! `certwell status --json`, read as a script would: the documented form, and nothing else.
+//! `certwell status --json` and `certwell events --json`, read as a script would: the documented form, and nothing else.
 
 use serde::Deserialize;
 
@@ -91,6 +91,25 @@ pub struct ListenerStatus {
     pub state: String,
     /// Hex, or null.
     pub fingerprint: Option<String>,
+}
+
+/// One line of `certwell events --json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Event {
+    /// Rises.
+    pub id: u64,
+    /// RFC 3339.
+    pub at: String,
+    /// In one word.
+    pub kind: String,
+    /// What it is about.
+    pub certificate: Option<String>,
+    /// What it is about.
+    pub host: Option<String>,
+    /// What it is about.
+    pub generation: Option<u64>,
+    /// One sentence.
+    pub text: String,
 }
 
 impl Status {

@@ -52,6 +52,8 @@ pub struct Settings {
     pub validity: Option<Duration>,
     /// Whether a gate stands between the issuer and Pebble.
     pub gated: bool,
+    /// The `[renewal]` table: short waits, so that a test of a refusal doesn't sit out those of real life.
+    pub renewal: String,
     /// `CERTWELL_LOG` of issuer and agents.
     pub log_filter: String,
 }
@@ -71,6 +73,8 @@ impl Default for Settings {
             sites: vec![Site::new(MEDIA, &[MEDIA])],
             validity: None,
             gated: false,
+            renewal: "preflight-wait = \"3s\"\nretry-first = \"1s\"\nretry-max = \"5s\"\n"
+                .to_owned(),
             log_filter: "info,certwell=debug,certwell_issuer=debug,certwell_agent=debug".to_owned(),
         }
     }
@@ -146,6 +150,7 @@ impl World {
             net.issuer()
         ));
         let issuer = Issuer::init(&net, &directory, &settings.log_filter)?;
+        issuer.append(&format!("\n[renewal]\n{}", settings.renewal))?;
         let mut world = Self {
             hosts: Vec::new(),
             issuer,
@@ -231,7 +236,18 @@ impl World {
     ///
     /// # Errors
     /// When there is none.
-    pub fn host(&mut self, name: &str) -> Result<&mut Host> {
+    pub fn host(&self, name: &str) -> Result<&Host> {
+        self.hosts
+            .iter()
+            .find(|host| host.name == name)
+            .with_context(|| format!("no host {name}"))
+    }
+
+    /// The host of this name, to start or stop something on it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn host_mut(&mut self, name: &str) -> Result<&mut Host> {
         self.hosts
             .iter_mut()
             .find(|host| host.name == name)

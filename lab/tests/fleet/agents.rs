@@ -1,0 +1,160 @@
+//! Hosts that are off or die in the middle.
+
+use std::{fs, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use certwell_lab::{MEDIA, MEDIA_DECLARED, Settings, story, wait_for};
+
+use crate::{SOON, first_issuance, media_on, named};
+
+#[test]
+fn a_host_that_was_off_during_issuance_draws_it_when_it_comes_back() -> Result<()> {
+    story("host-off", &Settings::default(), |world| {
+        world.join_all()?;
+        let esme = world.host_mut("esme")?;
+        esme.stop_agent();
+        esme.nginx.stop();
+        world.issuer.declare("20-media", MEDIA_DECLARED)?;
+        let served = world.all_serve_new(MEDIA, None, SOON, |host| host.name != "esme")?;
+        let status = wait_for("esme to be named as missing", SOON, || {
+            let output = world.issuer.certwell(&["status"])?;
+            ensure!(output.code == 3, "exit {}", output.code);
+            ensure!(output.stdout.contains("esme"), "{}", output.stdout);
+            world.issuer.status()
+        })?;
+        let esme = status
+            .certificate(MEDIA)
+            .and_then(|c| c.host("esme"))
+            .context("esme isn't in status")?;
+        ensure!(
+            esme.state != "converged" && esme.facts.fetched.is_none(),
+            "{esme:?}"
+        );
+
+        let esme = world.host_mut("esme")?;
+        esme.nginx.start()?;
+        esme.start_agent()?;
+        let late = world.all_serve_new(MEDIA, None, SOON, named("esme"))?;
+        ensure!(late == served, "esme serves another one");
+        ensure!(
+            world.ca.issued() == 1,
+            "nothing was to be issued for it anew"
+        );
+        world.converged(MEDIA, 1, SOON)
+    })
+}
+
+#[test]
+fn a_host_without_nginx_is_held_and_serves_when_nginx_starts() -> Result<()> {
+    story(
+        "nginx-off",
+        &Settings::default().only(&["sally", "esme"]),
+        |world| {
+            world.join_all()?;
+            world.host_mut("esme")?.nginx.stop();
+            world
+                .issuer
+                .declare("20-media", &media_on(&["sally", "esme"]))?;
+            let served = world.all_serve_new(MEDIA, None, SOON, named("sally"))?;
+            let esme = world.host_mut("esme")?;
+            wait_for("the files on esme", SOON, || {
+                let text = fs::read(esme.live(MEDIA).join("fullchain.pem"))?;
+                let list = certwell_proto::pem::read_certificates(&text)?;
+                ensure!(
+                    list.first().map(|der| der.to_vec()) == served.chain.first().cloned(),
+                    "still the old ones"
+                );
+                Ok(())
+            })?;
+            ensure!(
+                esme.served(MEDIA).is_err(),
+                "nobody asked for nginx to be started"
+            );
+            esme.nginx.start()?;
+            ensure!(esme.served(MEDIA)? == served);
+            world.converged(MEDIA, 1, SOON)
+        },
+    )
+}
+
+/// From the renewal being asked for to all done takes about a second; the kills fall all over it.
+#[test]
+fn a_killed_agent_goes_on_where_it_was() -> Result<()> {
+    story(
+        "agent-killed",
+        &Settings::default().only(&["sally"]),
+        |world| {
+            world.join_all()?;
+            world.issuer.declare("20-media", &media_on(&["sally"]))?;
+            let mut before = None;
+            for (round, delay) in [0, 60, 120, 200, 300, 450, 700, 1000]
+                .into_iter()
+                .enumerate()
+            {
+                let generation = u64::try_from(round)? + 1;
+                if generation > 1 {
+                    world
+                        .issuer
+                        .certwell(&["certificates", "renew", MEDIA])?
+                        .success("renew")?;
+                }
+                let store = world
+                    .host("sally")?
+                    .agent_state()
+                    .join(format!("store/{MEDIA}/{generation}"));
+                wait_for("the agent to have begun", SOON, || {
+                    let events = world.issuer.events()?;
+                    let fetched = events
+                        .iter()
+                        .any(|e| e.kind == "fetched" && e.generation == Some(generation));
+                    ensure!(fetched || store.exists(), "not fetched yet");
+                    Ok(())
+                })?;
+                thread::sleep(Duration::from_millis(delay));
+                let sally = world.host_mut("sally")?;
+                sally.kill9_agent()?;
+                // Whatever the instant, nginx can still be reloaded: key and chain at the link fit each other.
+                ensure!(
+                    sally.nginx.test()?.code == 0,
+                    "killed after {delay} ms: nginx -t fails"
+                );
+                sally.start_agent()?;
+                let served = world
+                    .all_serve_new(MEDIA, before, SOON, |_| true)
+                    .with_context(|| format!("killed after {delay} ms"))?;
+                world
+                    .converged(MEDIA, generation, SOON)
+                    .with_context(|| format!("killed after {delay} ms"))?;
+                before = Some(served.fingerprint());
+            }
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn an_issuer_that_was_killed_while_hosts_draw_is_drawn_from_again() -> Result<()> {
+    story("issuer-killed-while-drawn", &Settings::default(), |world| {
+        let first = first_issuance(world)?;
+        world
+            .issuer
+            .certwell(&["certificates", "renew", MEDIA])?
+            .success("renew")?;
+        wait_for("the new generation", SOON, || {
+            let generation = world
+                .issuer
+                .status()?
+                .certificate(MEDIA)
+                .map_or(0, |c| c.generation);
+            ensure!(generation == 2, "generation {generation}");
+            Ok(())
+        })?;
+        world.issuer.kill9()?;
+        thread::sleep(Duration::from_millis(500));
+        world.issuer.serve()?;
+        world.all_serve_new(MEDIA, Some(first.fingerprint()), SOON, |_| true)?;
+        world.converged(MEDIA, 2, SOON)?;
+        ensure!(world.ca.issued() == 2);
+        Ok(())
+    })
+}
