@@ -1,0 +1,312 @@
+//! The command line of `certwell-issuer`: definitions, verbs, and the exit code of each failure.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use certwell_proto::{Exit, FleetName, exit};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::{
+    clock,
+    config::{self, Config, ConfigErrors},
+    init::{self, InitError, Made},
+    logging::{self, LogError},
+    store::{
+        StoreError,
+        keys::{Kek, KeyError},
+    },
+};
+
+/// Obtains certificates by ACME, keeps them sealed, and offers them to the agents of a fleet.
+///
+/// What should exist is declared in /etc/certwell/issuer.toml and conf.d/*.toml beside it. `certwell status`
+/// shows what happened.
+#[derive(Debug, Parser)]
+#[command(
+    name = "certwell-issuer",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = exit::HELP
+)]
+struct Cli {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = "/etc/certwell/issuer.toml"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Set up a new fleet: configuration, key, store and fleet CA
+    ///
+    /// Refuses to overwrite anything. Prints the recovery key, once, on standard output.
+    Init(InitArgs),
+    /// Run the issuer
+    ///
+    /// Logs to standard error, by the filter in CERTWELL_LOG (default: info), as JSON lines when
+    /// CERTWELL_LOG_FORMAT is json.
+    Serve,
+    /// Check the configuration without starting anything
+    ///
+    /// Tells every mistake, with file, line and column, and whether the key-encryption key is acceptable.
+    Check,
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all pages into a directory
+    Man {
+        /// Where to write certwell-issuer.1 and a page for each command
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// The fleet's name; it can't be changed later
+    #[arg(long, value_name = "NAME")]
+    fleet: FleetName,
+    /// HOST:PORT by which agents reach this issuer; may be given several times
+    #[arg(long = "endpoint", value_name = "HOST:PORT", required = true, value_parser = endpoint)]
+    endpoints: Vec<String>,
+    /// ADDRESS:PORT where agents connect; may be given several times
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:7443", value_parser = listen_address)]
+    listen: Vec<SocketAddr>,
+    /// Where the store goes; absent or empty
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/certwell-issuer")]
+    state_directory: PathBuf,
+    /// Where the key-encryption key goes, outside the state directory [default: issuer.kek beside the configuration]
+    #[arg(long, value_name = "PATH")]
+    key_file: Option<PathBuf>,
+    /// The Unix socket on which `certwell` asks
+    #[arg(long, value_name = "PATH", default_value = "/run/certwell/admin.sock")]
+    admin_socket: PathBuf,
+}
+
+fn endpoint(text: &str) -> Result<String, String> {
+    config::check_endpoint(text).map(|()| text.to_owned())
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(address),
+        _ => Err("an IP address and a port are needed, as in 0.0.0.0:7443 or [::]:7443".to_owned()),
+    }
+}
+
+/// Runs `certwell-issuer`.
+pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and end well.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    match run(cli) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            let mut stderr = io::stderr().lock();
+            let _ = match error
+                .chain()
+                .find_map(|cause| cause.downcast_ref::<ConfigErrors>())
+            {
+                Some(errors) => {
+                    writeln!(stderr, "{errors}\n\ncertwell-issuer: {}", counted(errors))
+                }
+                None => writeln!(stderr, "certwell-issuer: {error:#}"),
+            };
+            exit_of(&error).into()
+        }
+    }
+}
+
+fn counted(errors: &ConfigErrors) -> String {
+    match errors.mistakes.len() {
+        1 => "there is a mistake in the configuration".to_owned(),
+        count => format!("there are {count} mistakes in the configuration"),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli { config, verb } = cli;
+    match verb {
+        Verb::Init(arguments) => initialize(config, arguments),
+        Verb::Serve => {
+            logging::init()?;
+            clock::check()?;
+            runtime()?.block_on(crate::app::serve(&config))
+        }
+        Verb::Check => check(&config),
+        Verb::Completions { shell } => {
+            // By way of a buffer: clap_complete panics when a pipe closes.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "certwell-issuer", &mut script);
+            Ok(io::stdout().write_all(&script)?)
+        }
+        Verb::Man {
+            directory: Some(directory),
+        } => clap_mangen::generate_to(Cli::command(), &directory)
+            .with_context(|| format!("can't write manual pages into {}", directory.display())),
+        Verb::Man { directory: None } => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            Ok(io::stdout().write_all(&page)?)
+        }
+    }
+}
+
+/// One thread runs all tasks; blocking work goes to others that end when idle.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start the runtime")
+}
+
+fn initialize(config: PathBuf, arguments: InitArgs) -> anyhow::Result<()> {
+    clock::check()?;
+    let InitArgs {
+        fleet,
+        endpoints,
+        listen,
+        state_directory,
+        key_file,
+        admin_socket,
+    } = arguments;
+    let options = init::Options {
+        config,
+        fleet,
+        endpoints,
+        listen,
+        state_directory,
+        key_file,
+        admin_socket,
+    };
+    let made = runtime()?.block_on(init::init(options, show_recovery_key))?;
+    let (config, key_file) = (made.config.display(), made.key_file.display());
+    let mut stderr = io::stderr().lock();
+    let _ = write!(
+        stderr,
+        "\n\
+         Made {config}, the key {key_file} and the store in {}.\n\
+         Fleet CA: {}\n\n\
+         Next:\n  \
+         1. declare an authority, hosts and certificates in {config} or conf.d/*.toml beside it\n  \
+         2. certwell-issuer --config {config} check\n  \
+         3. certwell-issuer --config {config} serve    (or: systemctl start certwell-issuer)\n  \
+         4. certwell token create --host NAME, and on that host: certwell-agent enroll TOKEN\n",
+        made.state_directory.display(),
+        made.ca,
+    );
+    Ok(())
+}
+
+fn show_recovery_key(made: &Made) -> io::Result<()> {
+    let text = made.recovery_key.to_text();
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", text.as_str())?;
+    writeln!(
+        stdout,
+        "This recovery key is shown only now. It opens the store, or a backup of it, when {} is lost:\n\
+         write it down and keep it away from this machine and from its backups.",
+        made.key_file.display()
+    )?;
+    stdout.flush()
+}
+
+fn check(path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    let issuer = &config.issuer;
+    // Before `init`, or without the right to look, only the files can be judged.
+    if std::fs::read_dir(&issuer.state_directory).is_ok() {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Kek::load(
+            &issuer.key_encryption_key,
+            credentials.as_deref(),
+            &issuer.state_directory,
+        )?;
+    }
+    let counted = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let authorities = match config.authorities.len() {
+        1 => "1 authority".to_owned(),
+        count => format!("{count} authorities"),
+    };
+    let (certificates, hosts) = (config.certificates.len(), config.hosts.len());
+    writeln!(
+        io::stdout(),
+        "ok: {}, {}, {authorities}",
+        counted(certificates, "certificate"),
+        counted(hosts, "host")
+    )?;
+    Ok(())
+}
+
+/// The exit code of a failure, by the first of its causes that has one.
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    error
+        .chain()
+        .find_map(exit_of_cause)
+        .unwrap_or(Exit::Internal)
+}
+
+fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if cause.is::<ConfigErrors>() || cause.is::<clock::ClockUnset>() || cause.is::<LogError>() {
+        return Some(Exit::Configuration);
+    }
+    if let Some(error) = cause.downcast_ref::<StoreError>() {
+        return match error {
+            StoreError::Missing { .. } => Some(Exit::NotFound),
+            StoreError::InUse { .. } | StoreError::Conflict(_) => Some(Exit::Conflict),
+            StoreError::Newer { .. } | StoreError::Unseal { .. } => Some(Exit::Configuration),
+            StoreError::Corrupt { .. } => Some(Exit::Internal),
+            // What the file system said decides.
+            StoreError::Io(_) => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<KeyError>() {
+        return Some(if error.is_denied() {
+            Exit::Denied
+        } else {
+            Exit::Configuration
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<InitError>() {
+        return match error {
+            InitError::Exists { .. } => Some(Exit::Conflict),
+            InitError::Path(_) => Some(Exit::Usage),
+            InitError::Key(error) => exit_of_cause(error),
+            InitError::Store(error) => exit_of_cause(error),
+            InitError::Config(error) => exit_of_cause(error),
+            _ => None,
+        };
+    }
+    match cause.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::AlreadyExists => Some(Exit::Conflict),
+        io::ErrorKind::PermissionDenied => Some(Exit::Denied),
+        io::ErrorKind::NotFound => Some(Exit::NotFound),
+        _ => None,
+    }
+}

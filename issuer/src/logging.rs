@@ -1,0 +1,107 @@
+//! The log, to standard error.
+
+use tracing_subscriber::{EnvFilter, filter::Directive, fmt};
+
+/// The filter's variable; `info` by default.
+pub const FILTER: &str = "CERTWELL_LOG";
+/// `json` gives one JSON object a line.
+pub const FORMAT: &str = "CERTWELL_LOG_FORMAT";
+
+/// Crates that handle message bodies, statements or handshakes: below `warn` they could write a private key, so
+/// no filter opens them.
+const CAPPED: [&str; 14] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "hyper_rustls",
+    "instant_acme",
+    "rustls",
+    "sqlx",
+    "sqlx_core",
+    "sqlx_sqlite",
+    "tokio_rustls",
+    "tonic",
+    "tower",
+    "prost",
+    "http",
+];
+
+/// A log that can't be begun.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is mistyped.
+    #[error(
+        "{FILTER}={text:?} is no log filter: {problem}; write a level (error, warn, info, debug) or certwell_issuer=debug"
+    )]
+    Filter {
+        /// As given.
+        text: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An unknown format.
+    #[error("{FORMAT}={0:?} is no log format; write json, or leave it out")]
+    Format(String),
+    /// A second one.
+    #[error("the log was begun twice")]
+    Twice,
+}
+
+/// Begins the log, by `CERTWELL_LOG` and `CERTWELL_LOG_FORMAT`.
+///
+/// # Errors
+/// When one of them is mistyped.
+pub fn init() -> Result<(), LogError> {
+    let variable = |name| {
+        std::env::var(name)
+            .ok()
+            .filter(|text: &String| !text.is_empty())
+    };
+    let filter = filter(variable(FILTER).as_deref().unwrap_or("info"))?;
+    let log = fmt::Subscriber::builder()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter);
+    match variable(FORMAT).as_deref() {
+        None | Some("text") => {
+            let color = std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && variable("NO_COLOR").is_none();
+            log.with_ansi(color).with_target(false).try_init()
+        }
+        Some("json") => log.json().flatten_event(true).try_init(),
+        Some(other) => return Err(LogError::Format(other.to_owned())),
+    }
+    .map_err(|_| LogError::Twice)
+}
+
+/// The filter asked for, with what may hold secrets capped.
+///
+/// # Errors
+/// When the text is no filter.
+pub fn filter(text: &str) -> Result<EnvFilter, LogError> {
+    let wrong = |problem: String| LogError::Filter {
+        text: text.to_owned(),
+        problem,
+    };
+    // Directives for capped crates are dropped first: a longer one, as `h2::codec=trace`, would win over the cap.
+    let kept: Vec<&str> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|directive| !is_capped(directive))
+        .collect();
+    let mut filter = EnvFilter::try_new(kept.join(",")).map_err(|e| wrong(e.to_string()))?;
+    for name in CAPPED {
+        let level = if text.trim() == "off" { "off" } else { "warn" };
+        let directive: Directive = format!("{name}={level}")
+            .parse()
+            .map_err(|e| wrong(format!("{e}")))?;
+        filter = filter.add_directive(directive);
+    }
+    Ok(filter)
+}
+
+/// Whether a directive is about a capped crate, or one of its modules or spans.
+fn is_capped(directive: &str) -> bool {
+    let target = directive.split(['=', '[']).next().unwrap_or_default();
+    let name = target.split("::").next().unwrap_or_default();
+    CAPPED.contains(&name)
+}
