@@ -34,7 +34,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A help text's list of them.
+/// A help text's list of them, 80 columns wide.
 pub const HELP: &str = "\
-Exit codes: 0 done / all converged, 1 internal, 2 usage, 3 not converged, 4 configuration,
-5 unreachable, 6 denied, 7 not found, 8 conflict, 9 nginx refused.";
+Exit codes: 0 done / all converged, 1 internal, 2 usage, 3 not converged,
+4 configuration, 5 unreachable, 6 denied, 7 not found, 8 conflict,
+9 nginx refused.";

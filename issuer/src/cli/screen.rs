@@ -115,7 +115,8 @@ pub(super) fn state_word(state: HostState) -> &'static str {
     }
 }
 
-/// Breaks a text at spaces so that it fits, and in the middle of words that are longer than a line.
+/// Breaks a text at spaces so that it fits, and in the middle of words that are longer than a line. A command in
+/// backticks is kept on one line where that can be, so that it can be copied.
 pub(super) fn wrap(text: &str, indent: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
@@ -125,7 +126,7 @@ pub(super) fn wrap(text: &str, indent: usize) -> String {
         lines.push(std::mem::replace(line, " ".repeat(indent)));
         indent
     };
-    for word in text.split_whitespace() {
+    for word in words(text, WIDTH - indent) {
         let mut word: Vec<char> = word.chars().collect();
         let gap = usize::from(used > 0 && !line.trim().is_empty());
         if used + gap + word.len() <= WIDTH {
@@ -146,6 +147,30 @@ pub(super) fn wrap(text: &str, indent: usize) -> String {
     }
     lines.push(line);
     lines.join("\n")
+}
+
+/// The words of a text, those between backticks taken together unless they are longer than `longest`.
+fn words(text: &str, longest: usize) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut quoted: Vec<&str> = Vec::new();
+    for word in text.split_whitespace() {
+        let opens_or_closes = word.matches('`').count() % 2 == 1;
+        if quoted.is_empty() && !opens_or_closes {
+            words.push(word.to_owned());
+            continue;
+        }
+        quoted.push(word);
+        if quoted.len() > 1 && opens_or_closes {
+            let whole = quoted.join(" ");
+            if whole.chars().count() <= longest {
+                words.push(whole);
+                quoted.clear();
+            }
+            words.extend(quoted.drain(..).map(str::to_owned));
+        }
+    }
+    words.extend(quoted.into_iter().map(str::to_owned));
+    words
 }
 
 #[cfg(test)]
@@ -169,6 +194,20 @@ mod tests {
                     .skip(1)
                     .all(|line| line.starts_with(&" ".repeat(indent)))
             );
+        }
+    }
+
+    #[test]
+    fn commands_stay_on_one_line() {
+        let text = format!("{} run `certwell resume media`, then wait", "x".repeat(60));
+        let wrapped = wrap(&text, 2);
+        assert_eq!(
+            wrapped.lines().nth(1),
+            Some("  `certwell resume media`, then wait")
+        );
+        for odd in ["a ` b c", "`a", "` `", &format!("`{} b`", "y".repeat(90))] {
+            let squeeze = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(squeeze(&wrap(odd, 2)), squeeze(odd));
         }
     }
 
