@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// Process starts are counted in hundredths of a second, and files are dated by the kernel's coarse clock; an edit
+/// made within a second of a reload was most likely what the reload was for.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 
 /// A configuration file and when it was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,4 +35,9 @@ pub fn newest_change(files: &[PathBuf], ours: &[&Path]) -> Option<Edit> {
             })
         })
         .max_by_key(|edit| edit.at)
+}
+
+/// The newest change that workers serving since `serving` can't have loaded.
+pub fn since(serving: Timestamp, files: &[PathBuf], ours: &[&Path]) -> Option<Edit> {
+    newest_change(files, ours).filter(|edit| edit.at.duration_since(serving) > TOLERANCE)
 }

@@ -29,7 +29,7 @@ pub struct Nginx {
 }
 
 /// A running master process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Master {
     /// Its process id.
     pub pid: i32,
@@ -44,7 +44,7 @@ pub struct Master {
 }
 
 /// A worker process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Worker {
     /// Its process id.
     pub pid: i32,
@@ -109,7 +109,36 @@ impl Nginx {
     }
 }
 
+// Dates are worked out anew at each look and differ by milliseconds; ticks are what the kernel keeps.
+impl PartialEq for Worker {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, self.ticks, self.draining) == (other.pid, other.ticks, other.draining)
+    }
+}
+
+impl Eq for Worker {}
+
+impl PartialEq for Master {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other) && self.replaced == other.replaced && self.workers == other.workers
+    }
+}
+
+impl Eq for Master {}
+
+impl Worker {
+    /// Whether both are one process, draining or not.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.pid, self.ticks) == (other.pid, other.ticks)
+    }
+}
+
 impl Master {
+    /// Whether both are one process; a process id is given again to another.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.pid, self.ticks) == (other.pid, other.ticks)
+    }
+
     /// Workers that take new connections.
     pub fn active(&self) -> impl Iterator<Item = &Worker> {
         self.workers.iter().filter(|worker| !worker.draining)
@@ -117,12 +146,8 @@ impl Master {
 
     /// Whether `other` has a worker that takes connections and wasn't there before.
     pub fn has_new_workers(&self, before: &Self) -> bool {
-        self.active().any(|worker| {
-            !before
-                .workers
-                .iter()
-                .any(|old| (old.pid, old.ticks) == (worker.pid, worker.ticks))
-        })
+        self.active()
+            .any(|worker| !before.workers.iter().any(|old| old.is_same(worker)))
     }
 
     /// When the oldest worker that takes connections started: what is configured since isn't served yet.

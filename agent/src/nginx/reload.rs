@@ -131,7 +131,7 @@ pub async fn wait_for_new_workers(
 ) -> Result<Waited, MasterError> {
     loop {
         let found = Nginx::find(settings, crate::clock::now())?.master;
-        let Some(master) = found.filter(|master| is_same(master, before)) else {
+        let Some(master) = found.filter(|master| master.is_same(before)) else {
             return Ok(Waited::Gone);
         };
         if master.has_new_workers(before) {
@@ -142,9 +142,4 @@ pub async fn wait_for_new_workers(
         }
         tokio::time::sleep_until(deadline.min(Instant::now() + POLL)).await;
     }
-}
-
-/// A process id is given again to another process; start times differ then.
-fn is_same(one: &Master, other: &Master) -> bool {
-    (one.pid, one.ticks) == (other.pid, other.ticks)
 }

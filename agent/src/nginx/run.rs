@@ -194,14 +194,10 @@ fn version_of(said: &str) -> String {
 
 /// Why nginx refused: its `[emerg]` lines, else its `[alert]`, `[crit]` and `[error]` lines, else its last words.
 pub(crate) fn refusal(stderr: &str) -> String {
-    let marked = |marks: &[&str]| -> Vec<&str> {
+    let marked = |marks: &[&str]| -> Vec<String> {
         stderr
             .lines()
-            .filter_map(|line| {
-                marks
-                    .iter()
-                    .find_map(|mark| line.find(mark).map(|at| line[at..].trim()))
-            })
+            .filter_map(|line| marks.iter().find_map(|mark| said(line, mark)))
             .collect()
     };
     let mut lines = marked(&["[emerg]", "[alert]"]);
@@ -209,11 +205,22 @@ pub(crate) fn refusal(stderr: &str) -> String {
         lines.extend(marked(&["[crit]", "[error]"]));
     }
     if lines.is_empty() {
-        lines.extend(stderr.lines().map(str::trim).rfind(|line| !line.is_empty()));
+        lines.extend(
+            stderr
+                .lines()
+                .map(str::trim)
+                .rfind(|line| !line.is_empty())
+                .map(str::to_owned),
+        );
     }
     lines.dedup();
     // One sentence of a report, not a log: the first lines say it.
-    let mut words = lines.iter().take(4).copied().collect::<Vec<_>>().join("; ");
+    let mut words = lines
+        .iter()
+        .take(4)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("; ");
     if words.len() > 1000 {
         let end = words.floor_char_boundary(1000);
         words.truncate(end);
@@ -223,6 +230,18 @@ pub(crate) fn refusal(stderr: &str) -> String {
     } else {
         words
     }
+}
+
+/// A line from its mark on, without the process and thread numbers that a log line has there.
+fn said(line: &str, mark: &str) -> Option<String> {
+    let rest = line[line.find(mark)? + mark.len()..].trim();
+    let bare = rest.split_once(": ").filter(|(numbers, _)| {
+        numbers.contains('#')
+            && numbers
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || b"#*".contains(&byte))
+    });
+    Some(format!("{mark} {}", bare.map_or(rest, |(_, words)| words)))
 }
 
 #[cfg(test)]
@@ -241,7 +260,7 @@ mod tests {
         let timed = "2026/01/01 00:00:00 [emerg] 12#12: bind() to 0.0.0.0:80 failed (13: Permission denied)\n";
         assert_eq!(
             refusal(timed),
-            "[emerg] 12#12: bind() to 0.0.0.0:80 failed (13: Permission denied)"
+            "[emerg] bind() to 0.0.0.0:80 failed (13: Permission denied)"
         );
         assert_eq!(
             refusal("nginx: invalid option: \"x\"\n"),
