@@ -23,7 +23,11 @@ mod observed;
 mod open;
 mod orders;
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage};
 use jiff::Timestamp;
@@ -39,21 +43,23 @@ use super::{
 /// Name of the database in the state directory.
 pub const DATABASE: &str = "certwell.db";
 
-/// The store in a state directory, locked for as long as this value lives.
+/// The store in a state directory, which is locked until the store is closed or dropped.
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     key: DataKey,
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Mutex<Option<Flock<File>>>,
 }
 
 impl SqliteStore {
-    /// Ends every connection, the write-ahead log folded into the database.
+    /// Ends every connection, the write-ahead log folded into the database, and unlocks the directory. Whoever
+    /// still holds this store gets errors from then on.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     async fn begin(&self) -> std::result::Result<Transaction<'static, Sqlite>, Failure> {

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
+    sync::Mutex,
     time::Duration,
 };
 
@@ -110,7 +111,7 @@ impl SqliteStore {
             readers,
             key,
             path,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 
@@ -169,7 +170,7 @@ impl SqliteStore {
             readers,
             key,
             path,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 }

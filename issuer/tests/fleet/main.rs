@@ -1,0 +1,10 @@
+//! Agents' calls against a running issuer, over real TLS: who is let in, what he gets, and when he is cut off.
+
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod offers;
+#[cfg(test)]
+mod world;
