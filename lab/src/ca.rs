@@ -16,7 +16,6 @@ use crate::{
     ports::{Net, ensure_free},
     probe::https_get,
     process::{Process, Program},
-    wait::wait_for,
 };
 
 /// A running Pebble.
@@ -79,8 +78,7 @@ impl Ca {
         .env("PEBBLE_VA_NOSLEEP", "1")
         .env("PEBBLE_AUTHZREUSE", "0");
         let mut process = Process::start(&program, home, &home.join("pebble.log"))?;
-        let pem = wait_for("Pebble", Duration::from_secs(10), || {
-            process.check_running()?;
+        let pem = process.ready(Duration::from_secs(10), || {
             https_get(management, "/roots/0")
         })?;
         let roots = directory.join("roots.pem");

@@ -14,7 +14,6 @@ use crate::{
     ports::{Net, ensure_free, ensure_free_both},
     probe::read_reply,
     process::{Process, Program},
-    wait::wait_for,
 };
 
 /// A running DNS server; names that nobody added have no address.
@@ -52,16 +51,15 @@ impl Dns {
                 "",
             ],
         );
-        let process = Process::start(&program, home, &home.join("dns.log"))?;
-        let mut dns = Self {
-            management: net.dns_management(),
-            process,
-        };
-        wait_for("the lab's DNS", Duration::from_secs(10), || {
-            dns.process.check_running()?;
-            dns.post("/set-default-ipv6", &json!({ "ip": "" }))
+        let mut process = Process::start(&program, home, &home.join("dns.log"))?;
+        let management = net.dns_management();
+        process.ready(Duration::from_secs(10), || {
+            post(management, "/set-default-ipv6", &json!({ "ip": "" }))
         })?;
-        Ok(dns)
+        Ok(Self {
+            management,
+            process,
+        })
     }
 
     /// From now on `name` has exactly these addresses.
@@ -69,25 +67,28 @@ impl Dns {
     /// # Errors
     /// When the server refuses.
     pub fn set(&self, name: &str, addresses: &[IpAddr]) -> Result<()> {
-        self.post("/clear-a", &json!({ "host": name }))?;
-        self.post("/add-a", &json!({ "host": name, "addresses": addresses }))
-    }
-
-    fn post(&self, path: &str, body: &serde_json::Value) -> Result<()> {
-        let body = body.to_string();
-        let mut stream = TcpStream::connect(self.management)?;
-        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
-        write!(
-            stream,
-            "POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        read_reply(&mut stream)
-            .with_context(|| format!("POST http://{}{path}", self.management))?;
-        Ok(())
+        post(self.management, "/clear-a", &json!({ "host": name }))?;
+        post(
+            self.management,
+            "/add-a",
+            &json!({ "host": name, "addresses": addresses }),
+        )
     }
 
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }
+}
+
+fn post(management: SocketAddr, path: &str, body: &serde_json::Value) -> Result<()> {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(management)?;
+    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+    write!(
+        stream,
+        "POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    read_reply(&mut stream).with_context(|| format!("POST http://{}{path}", management))?;
+    Ok(())
 }

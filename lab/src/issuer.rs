@@ -14,7 +14,6 @@ use crate::{
     ports::{Net, ensure_free},
     process::{Output, Process, Program},
     status::{Event, Status},
-    wait::wait_for,
 };
 
 const COMMAND: Duration = Duration::from_secs(30);
@@ -116,13 +115,19 @@ impl Issuer {
         )?)
     }
 
-    /// Adds text to the configuration file, before `serve`.
+    /// Puts settings at the head of `[renewal]` in the configuration file that `init` made.
     ///
     /// # Errors
-    /// When it can't be written.
-    pub(crate) fn append(&self, text: &str) -> Result<()> {
-        let before = fs::read_to_string(self.config())?;
-        Ok(fs::write(self.config(), before + text)?)
+    /// When it has no such table.
+    pub(crate) fn set_renewal(&self, settings: &str) -> Result<()> {
+        let text = fs::read_to_string(self.config())?;
+        let (before, after) = text
+            .split_once("[renewal]\n")
+            .context("init wrote no [renewal] table")?;
+        Ok(fs::write(
+            self.config(),
+            format!("{before}[renewal]\n{settings}{after}"),
+        )?)
     }
 
     /// Starts `certwell-issuer serve` and waits until it listens.
@@ -133,8 +138,7 @@ impl Issuer {
         ensure_free(self.address, "the issuer")?;
         let program = self.daemon(&["serve"])?;
         let mut process = Process::start(&program, &self.world, &self.log())?;
-        wait_for("the issuer", Duration::from_secs(20), || {
-            process.check_running()?;
+        process.ready(Duration::from_secs(20), || {
             TcpStream::connect_timeout(&self.address, Duration::from_secs(1))?;
             self.certwell(&["hosts", "list"])?
                 .success("certwell hosts list")

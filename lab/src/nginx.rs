@@ -16,7 +16,6 @@ use crate::{
     ports::ensure_free,
     probe,
     process::{Output, Process, Program},
-    wait::wait_for,
 };
 
 /// A pair of virtual hosts, on the plain and on the TLS port, with one certificate.
@@ -152,21 +151,16 @@ impl Nginx {
     pub fn start(&mut self) -> Result<()> {
         ensure_free(self.http, &format!("nginx of {}", self.host))?;
         ensure_free(self.https, &format!("nginx of {}", self.host))?;
-        let mut program = self.program("nginx", &[]);
+        let mut program = self.program(&format!("nginx of {}", self.host), &[]);
         program
             .args
             .extend(["-g".to_owned(), "daemon off;".to_owned()]);
         let log = self.world.join(format!("{}.nginx.log", self.host));
         let mut process = Process::start(&program, &self.world, &log)?;
-        wait_for(
-            &format!("nginx of {}", self.host),
-            Duration::from_secs(10),
-            || {
-                process.check_running()?;
-                anyhow::ensure!(self.pid_file().exists(), "no pid file yet");
-                probe::http_get(self.http, "nobody.invalid", "/").map(drop)
-            },
-        )?;
+        process.ready(Duration::from_secs(10), || {
+            anyhow::ensure!(self.pid_file().exists(), "no pid file yet");
+            probe::http_get(self.http, "nobody.invalid", "/").map(drop)
+        })?;
         self.process = Some(process);
         Ok(())
     }

@@ -218,6 +218,19 @@ impl Process {
         }
     }
 
+    /// Waits until it does what it was started for, or ends.
+    ///
+    /// # Errors
+    /// When it ends instead, or the time is over.
+    pub fn ready<T>(&mut self, within: Duration, mut look: impl FnMut() -> Result<T>) -> Result<T> {
+        let what = format!("{} to come up", self.name);
+        wait_for(&what, within, || match self.check_running() {
+            // An answer all the same: it will never come up.
+            Err(ended) => Ok(Err(ended)),
+            Ok(()) => look().map(Ok),
+        })?
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

@@ -150,7 +150,7 @@ impl World {
             net.issuer()
         ));
         let issuer = Issuer::init(&net, &directory, &settings.log_filter)?;
-        issuer.append(&format!("\n[renewal]\n{}", settings.renewal))?;
+        issuer.set_renewal(&settings.renewal)?;
         let mut world = Self {
             hosts: Vec::new(),
             issuer,
