@@ -1,4 +1,5 @@
 //! What a bundle must be before anybody uses it, on chains as CAs make them: root, intermediate, leaf.
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use certwell_proto::{
     Bundle, Generation, Identifier, KeyPair, Secret,

@@ -3,6 +3,11 @@
 //! `certwell/v1/FIELDS.txt` lists everything that other versions rely on. A change that isn't an addition makes
 //! this test fail; an addition is written down by `UPDATE=1 cargo test -p certwell-proto --test compat`, which
 //! appends and never takes away.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic in a test is its report"
+)]
 
 use std::{collections::BTreeMap, fs};
 
@@ -163,10 +168,13 @@ fn the_listing_holds_what_the_wire_is_made_of() {
     }
 }
 
+/// A change of the descriptor, and what is said of it.
+type Change = (fn(&mut FileDescriptorSet), &'static str);
+
 #[test]
 fn every_change_that_would_break_another_version_is_noticed() {
     let released = listing(&current());
-    let changes: &[(fn(&mut FileDescriptorSet), &str)] = &[
+    let changes: &[Change] = &[
         (
             |set| field(set, "Bundle", "generation").number = Some(9),
             "was 2 uint64 single and is 9",

@@ -215,7 +215,7 @@ fn pause_and_resume_reach_the_issuer_by_name_or_as_a_whole() {
     let issuer = Issuer::of(fleet(clock::now()));
     let ran = issuer.run(&["pause", MEDIA]);
     assert!(
-        ran.out.contains("`certwell resume media.hachyderm.io`"),
+        ran.shown().contains("`certwell resume media.hachyderm.io`"),
         "{}",
         ran.out
     );

@@ -10,42 +10,42 @@ use certwell_issuer::{
 use certwell_proto::{CertificateName, Fingerprint, Generation, HostName, Lineage, v1};
 use jiff::{SignedDuration, Timestamp};
 
-pub const MEDIA: &str = "media.hachyderm.io";
-pub const HOSTS: [&str; 4] = ["cdn-frankfurt-1", "cdn-fremont-1", "esme", "sally"];
+pub(crate) const MEDIA: &str = "media.hachyderm.io";
+pub(crate) const HOSTS: [&str; 4] = ["cdn-frankfurt-1", "cdn-fremont-1", "esme", "sally"];
 
 /// The instant of the golden tests.
-pub fn noon() -> Timestamp {
+pub(crate) fn noon() -> Timestamp {
     "2026-11-24T12:00:00Z".parse().unwrap()
 }
 
-pub fn days(n: i64) -> SignedDuration {
+pub(crate) fn days(n: i64) -> SignedDuration {
     SignedDuration::from_hours(24 * n)
 }
 
-pub fn minutes(n: i64) -> SignedDuration {
+pub(crate) fn minutes(n: i64) -> SignedDuration {
     SignedDuration::from_mins(n)
 }
 
-pub fn host(name: &str) -> HostName {
+pub(crate) fn host(name: &str) -> HostName {
     name.parse().unwrap()
 }
 
-pub fn certificate(name: &str) -> CertificateName {
+pub(crate) fn certificate(name: &str) -> CertificateName {
     name.parse().unwrap()
 }
 
 /// What stands for the DER of a leaf: only its fingerprint is looked at.
-pub fn leaf(name: &str, generation: u64) -> Vec<u8> {
+pub(crate) fn leaf(name: &str, generation: u64) -> Vec<u8> {
     format!("leaf {generation} of {name}").into_bytes()
 }
 
-pub fn fingerprint(name: &str, generation: u64) -> Vec<u8> {
+pub(crate) fn fingerprint(name: &str, generation: u64) -> Vec<u8> {
     Fingerprint::of(&leaf(name, generation)).0.to_vec()
 }
 
 /// Four hosts serve generation 2 of media.hachyderm.io on two listeners each: issued 10 days before `now`, valid
 /// for another 80.
-pub fn fleet(now: Timestamp) -> FleetFacts {
+pub(crate) fn fleet(now: Timestamp) -> FleetFacts {
     let mut facts = empty(now);
     declare(&mut facts, MEDIA, &HOSTS);
     issue(
@@ -62,7 +62,7 @@ pub fn fleet(now: Timestamp) -> FleetFacts {
 }
 
 /// The same fleet, without certificates.
-pub fn empty(now: Timestamp) -> FleetFacts {
+pub(crate) fn empty(now: Timestamp) -> FleetFacts {
     let config = Config {
         issuer: Issuer {
             fleet: "hachyderm".parse().unwrap(),
@@ -146,12 +146,12 @@ fn identity(from: Timestamp) -> Vec<u8> {
 }
 
 /// Changes the configuration.
-pub fn configure(facts: &mut FleetFacts, change: impl FnOnce(&mut Config)) {
+pub(crate) fn configure(facts: &mut FleetFacts, change: impl FnOnce(&mut Config)) {
     change(Arc::make_mut(&mut facts.config));
 }
 
 /// Declares a certificate on these hosts.
-pub fn declare(facts: &mut FleetFacts, name: &str, hosts: &[&str]) {
+pub(crate) fn declare(facts: &mut FleetFacts, name: &str, hosts: &[&str]) {
     let mut hosts: Vec<HostName> = hosts.iter().copied().map(host).collect();
     hosts.sort();
     configure(facts, |config| {
@@ -172,7 +172,13 @@ pub fn declare(facts: &mut FleetFacts, name: &str, hosts: &[&str]) {
 }
 
 /// Issues a generation; its renewal falls due after two thirds of its life.
-pub fn issue(facts: &mut FleetFacts, name: &str, generation: u64, at: Timestamp, end: Timestamp) {
+pub(crate) fn issue(
+    facts: &mut FleetFacts,
+    name: &str,
+    generation: u64,
+    at: Timestamp,
+    end: Timestamp,
+) {
     let known = media(facts, name);
     let issued = Issued {
         certificate: certificate(name),
@@ -195,7 +201,13 @@ pub fn issue(facts: &mut FleetFacts, name: &str, generation: u64, at: Timestamp,
 }
 
 /// A host has come all the way with this generation.
-pub fn observe(facts: &mut FleetFacts, name: &str, on: &str, generation: u64, at: Timestamp) {
+pub(crate) fn observe(
+    facts: &mut FleetFacts,
+    name: &str,
+    on: &str,
+    generation: u64,
+    at: Timestamp,
+) {
     let fact = |second: i64| v1::StatusFact {
         generation,
         at_ms: (at + SignedDuration::from_secs(second)).as_millisecond(),
@@ -235,12 +247,12 @@ pub fn observe(facts: &mut FleetFacts, name: &str, on: &str, generation: u64, at
 }
 
 /// The facts of a certificate that is declared.
-pub fn media<'a>(facts: &'a mut FleetFacts, name: &str) -> &'a mut CertificateFacts {
+pub(crate) fn media<'a>(facts: &'a mut FleetFacts, name: &str) -> &'a mut CertificateFacts {
     facts.certificates.get_mut(&certificate(name)).unwrap()
 }
 
 /// What sally said of media.hachyderm.io.
-pub fn sally(facts: &mut FleetFacts) -> &mut Observation {
+pub(crate) fn sally(facts: &mut FleetFacts) -> &mut Observation {
     media(facts, MEDIA)
         .observations
         .get_mut(&host("sally"))
@@ -248,11 +260,11 @@ pub fn sally(facts: &mut FleetFacts) -> &mut Observation {
 }
 
 /// What sally serves of it.
-pub fn served(facts: &mut FleetFacts) -> &mut v1::StatusServed {
+pub(crate) fn served(facts: &mut FleetFacts) -> &mut v1::StatusServed {
     sally(facts).facts.served.as_mut().unwrap()
 }
 
 /// Sally as a host.
-pub fn sally_host(facts: &mut FleetFacts) -> &mut HostFacts {
+pub(crate) fn sally_host(facts: &mut FleetFacts) -> &mut HostFacts {
     facts.hosts.get_mut(&host("sally")).unwrap()
 }

@@ -1,4 +1,10 @@
 //! The `certwell` command against an Admin service on a real Unix socket, and the plans that it shows.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic in a test is its report"
+)]
 
 mod command;
 mod explain;

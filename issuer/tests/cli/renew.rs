@@ -318,7 +318,7 @@ fn what_can_not_be_renewed_is_refused_with_its_exit_code() {
         let ran = issuer.run(&[&RENEW[..], wait].concat());
         assert_eq!(ran.code, 8);
         assert!(
-            ran.err
+            ran.said()
                 .contains("`certwell resume media.hachyderm.io` first"),
             "{}",
             ran.err

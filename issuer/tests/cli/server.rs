@@ -24,10 +24,10 @@ use tonic::{Code, Request, Response, Status};
 use v1::admin_server::{Admin, AdminServer};
 
 /// A stage of a renewal: changes the facts, and may say so in an event.
-pub type Stage = Box<dyn Fn(&mut FleetFacts) -> Option<v1::Event> + Send>;
+pub(crate) type Stage = Box<dyn Fn(&mut FleetFacts) -> Option<v1::Event> + Send>;
 
 /// What the service knows and was asked; outlives a restart, as a store does.
-pub struct Known {
+pub(crate) struct Known {
     facts: Mutex<FleetFacts>,
     now: Option<Timestamp>,
     events: Mutex<Vec<v1::Event>>,
@@ -38,21 +38,21 @@ pub struct Known {
 }
 
 impl Known {
-    pub fn facts(&self) -> MutexGuard<'_, FleetFacts> {
+    pub(crate) fn facts(&self) -> MutexGuard<'_, FleetFacts> {
         self.facts.lock().unwrap()
     }
 
     /// Every call so far.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
     }
 
     /// From now on every call is refused like this.
-    pub fn refuse(&self, code: Code) {
+    pub(crate) fn refuse(&self, code: Code) {
         *self.refusal.lock().unwrap() = Some(code);
     }
 
-    pub fn say(&self, mut event: v1::Event) {
+    pub(crate) fn say(&self, mut event: v1::Event) {
         let mut events = self.events.lock().unwrap();
         event.id = events.len() as u64 + 1;
         event.at_ms = self.now().as_millisecond();
@@ -240,10 +240,10 @@ impl Admin for Service {
                     return;
                 }
             }
-            while request.follow {
-                let Ok(event) = fresh.recv().await else {
-                    return;
-                };
+            if !request.follow {
+                return;
+            }
+            while let Ok(event) = fresh.recv().await {
                 if event.id > last && send.send(Ok(event)).await.is_err() {
                     return;
                 }
@@ -256,21 +256,21 @@ impl Admin for Service {
 }
 
 /// A running service; it ends, streams and all, when dropped.
-pub struct Issuer {
-    pub known: Arc<Known>,
-    pub socket: PathBuf,
+pub(crate) struct Issuer {
+    pub(crate) known: Arc<Known>,
+    pub(crate) socket: PathBuf,
     directory: tempfile::TempDir,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Issuer {
     /// Over these facts, by the real clock.
-    pub fn of(facts: FleetFacts) -> Self {
+    pub(crate) fn of(facts: FleetFacts) -> Self {
         Self::at(facts, None)
     }
 
     /// Over these facts, by the real clock or at a fixed instant.
-    pub fn at(facts: FleetFacts, now: Option<Timestamp>) -> Self {
+    pub(crate) fn at(facts: FleetFacts, now: Option<Timestamp>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let known = Known {
             facts: Mutex::new(facts),
@@ -293,16 +293,16 @@ impl Issuer {
     }
 
     /// The directory of its socket.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// What a renewal goes through.
-    pub fn stages(&self, stages: Vec<Stage>) {
+    pub(crate) fn stages(&self, stages: Vec<Stage>) {
         self.known.stages.lock().unwrap().extend(stages);
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let (stop, stopped) = oneshot::channel();
         let known = Arc::clone(&self.known);
         let _ = std::fs::remove_file(&self.socket);
@@ -338,7 +338,7 @@ impl Issuer {
     }
 
     /// Ends as by `kill -9`: every stream breaks, the socket's file stays.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some((stop, thread)) = self.running.take() {
             let _ = stop.send(());
             thread.join().unwrap();
@@ -346,19 +346,24 @@ impl Issuer {
     }
 
     /// The command, about to be run against this service.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = certwell(&self.socket);
         command.args(arguments);
         command
     }
 
     /// Runs the command to its end.
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         ran(&mut self.command(arguments))
     }
 
     /// Runs the command on a terminal of its own, typing `input`; everything it shows is in `out`.
-    pub fn run_on_terminal(&self, arguments: &[&str], input: &str, set: &[(&str, &str)]) -> Ran {
+    pub(crate) fn run_on_terminal(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        set: &[(&str, &str)],
+    ) -> Ran {
         use std::io::Write as _;
         let line = format!(
             "{} --socket {} {}",
@@ -395,24 +400,24 @@ impl Drop for Issuer {
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     /// The standard output with its line breaks undone.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.out.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// The standard error with its line breaks undone.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.err.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
@@ -428,7 +433,7 @@ impl From<Output> for Ran {
 }
 
 /// The built command.
-pub fn certwell(socket: &Path) -> Command {
+pub(crate) fn certwell(socket: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_certwell"));
     command
         .env_remove("NO_COLOR")
@@ -438,6 +443,6 @@ pub fn certwell(socket: &Path) -> Command {
     command
 }
 
-pub fn ran(command: &mut Command) -> Ran {
+pub(crate) fn ran(command: &mut Command) -> Ran {
     command.output().unwrap().into()
 }
