@@ -121,7 +121,7 @@ fn read(path: &Path, mistakes: &mut Mistakes<'_>) -> Option<Config> {
             mistakes.add(place, error.message().trim().replace('\n', ", "));
         }
         if errors.is_empty() {
-            declared.read(file, table.get_ref(), directory, mistakes);
+            declared.read(file, table.get_ref(), (path, directory), mistakes);
         } else {
             whole = false;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use certwell_proto::{CertificateName, HostName, limits};
 
 use super::{
-    Authority, Certificate, Config, Host,
+    Certificate, Config, Host,
     declared::{Declared, DeclaredCertificate},
     mistake::{At, Mistakes, listed, nearest},
 };
@@ -15,13 +15,14 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
     let Declared {
         issuer,
         renewal,
+        authority_names,
         authorities,
         hosts,
         certificates,
         ..
     } = declared;
-    let known = Known::of(&hosts, &authorities);
-    if authorities.is_empty()
+    let known = Known::of(&hosts, authority_names);
+    if known.authorities.is_empty()
         && let Some(first) = certificates.values().next()
     {
         let advice = "add [authority.letsencrypt] with directory = \"https://acme-v02.api.letsencrypt.org/directory\"";
@@ -57,10 +58,7 @@ struct Known {
 }
 
 impl Known {
-    fn of(
-        hosts: &BTreeMap<HostName, At<Host>>,
-        authorities: &BTreeMap<String, At<Authority>>,
-    ) -> Self {
+    fn of(hosts: &BTreeMap<HostName, At<Host>>, authorities: BTreeSet<String>) -> Self {
         let mut labels: BTreeMap<String, BTreeSet<HostName>> = BTreeMap::new();
         for (name, At { value: host, .. }) in hosts {
             for label in &host.labels {
@@ -73,7 +71,7 @@ impl Known {
         Self {
             hosts: hosts.keys().cloned().collect(),
             labels,
-            authorities: authorities.keys().cloned().collect(),
+            authorities,
         }
     }
 

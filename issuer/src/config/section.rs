@@ -87,7 +87,7 @@ impl<'t, 'i> Section<'t, 'i> {
             );
             return None;
         };
-        let items = items
+        let texts: Vec<_> = items
             .iter()
             .filter_map(|item| {
                 text(
@@ -98,8 +98,9 @@ impl<'t, 'i> Section<'t, 'i> {
                 )
             })
             .collect();
-        Some(At {
-            value: items,
+        // With a wrong item in it, the list as a whole says nothing.
+        (texts.len() == items.len()).then_some(At {
+            value: texts,
             place,
         })
     }

@@ -65,6 +65,7 @@ pub(super) fn issuer(
         }
     };
     let endpoints = match section.strings("endpoints", mistakes) {
+        None if section.has("endpoints") => Vec::new(),
         None => {
             section.missing(
                 "endpoints",

@@ -4,7 +4,10 @@ mod authority;
 mod certificate;
 mod issuer;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use certwell_proto::{CertificateName, HostName};
 use toml::de::DeTable;
@@ -29,35 +32,38 @@ pub(in crate::config) struct Declared {
     pub(in crate::config) has_issuer: bool,
     pub(in crate::config) issuer: Option<Issuer>,
     pub(in crate::config) renewal: Option<Renewal>,
+    /// Of every authority, right or wrong.
+    pub(in crate::config) authority_names: BTreeSet<String>,
     pub(in crate::config) authorities: BTreeMap<String, At<Authority>>,
     pub(in crate::config) hosts: BTreeMap<HostName, At<Host>>,
     pub(in crate::config) certificates: BTreeMap<CertificateName, At<DeclaredCertificate>>,
 }
 
 impl Declared {
-    /// Adds what one file declares. Only the first file, `issuer.toml`, may hold `[issuer]` and `[renewal]`.
+    /// Adds what one file declares. Only `main`, which is `issuer.toml`, may hold `[issuer]` and `[renewal]`;
+    /// relative paths begin at `directory`.
     pub(in crate::config) fn read(
         &mut self,
         file: usize,
         table: &DeTable<'_>,
-        directory: &Path,
+        (main, directory): (&Path, &Path),
         mistakes: &mut Mistakes<'_>,
     ) {
         let mut root = Section::new(table, file, 0..0, "");
-        let main = file == 0;
+        let is_main = mistakes.sources[file].path == main;
+        self.has_issuer |= is_main && root.has("issuer");
         for key in ["issuer", "renewal"] {
             let Some(section) = root.table(key, mistakes) else {
                 continue;
             };
-            if !main {
-                let advice = format!("move it to {}", mistakes.sources[0].path.display());
+            if !is_main {
+                let advice = format!("move it to {}", main.display());
                 mistakes.advise(
                     section.place,
                     format!("[{key}] is not allowed in conf.d"),
                     advice,
                 );
             } else if key == "issuer" {
-                self.has_issuer = true;
                 self.issuer = issuer(section, directory, mistakes);
             } else {
                 self.renewal = Some(renewal(section, mistakes));
@@ -65,6 +71,7 @@ impl Declared {
         }
         for (name, section) in root.tables("authority", mistakes) {
             let place = name.place;
+            self.authority_names.insert(name.value.clone());
             let name = authority_name(name, mistakes);
             let authority = authority(section, directory, mistakes);
             if let (Some(name), Some(value)) = (name, authority) {
