@@ -184,15 +184,17 @@ fn serves(judged: &Judged, now: Timestamp) -> String {
                 1 => "its only listener".to_owned(),
                 n => format!("all {n} listeners"),
             };
-            format!("it serves generation {generation} on {listeners} (proven {since})")
+            format!("it serves generation {generation} on {listeners} (first proven {since})")
         }
         Some(generation) => format!(
-            "it serves generation {generation}, {current} of its {} up to date (proven {since})",
+            "it serves generation {generation}, {current} of its {} up to date (first proven {since})",
             words::count(number, "listener")
         ),
-        None if number == 0 => format!("no nginx listener there was seen to use it ({since})"),
+        None if number == 0 => {
+            format!("no nginx listener there was seen to use it (first said {since})")
+        }
         None => format!(
-            "it serves no generation on all of its {} (seen {since})",
+            "it serves no generation on all of its {} (first seen {since})",
             words::count(number, "listener")
         ),
     }

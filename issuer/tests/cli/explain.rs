@@ -25,10 +25,10 @@ fn a_certificate_that_all_hosts_serve() {
             "Generation 2 was issued by letsencrypt on 2026-11-14 12:00:00 UTC (10 days ago) and is valid until \
              2027-02-12 12:05:00 UTC, for another 80 days.",
             "All 4 hosts serve generation 2.",
-            "cdn-frankfurt-1 is converged: it serves generation 2 on all 2 listeners (proven 9 days ago).",
-            "cdn-fremont-1 is converged: it serves generation 2 on all 2 listeners (proven 9 days ago).",
-            "esme is converged: it serves generation 2 on all 2 listeners (proven 9 days ago).",
-            "sally is converged: it serves generation 2 on all 2 listeners (proven 9 days ago).",
+            "cdn-frankfurt-1 is converged: it serves generation 2 on all 2 listeners (first proven 9 days ago).",
+            "cdn-fremont-1 is converged: it serves generation 2 on all 2 listeners (first proven 9 days ago).",
+            "esme is converged: it serves generation 2 on all 2 listeners (first proven 9 days ago).",
+            "sally is converged: it serves generation 2 on all 2 listeners (first proven 9 days ago).",
             "Next: it is renewed on 2027-01-13 12:03:20 UTC (in 50 days).",
         ]
     );
@@ -89,7 +89,7 @@ const CASES: &[Case] = &[
         },
         &[
             "3 of 4 hosts serve generation 3 on all their listeners.",
-            "sally is pending: it serves generation 2, 0 of its 2 listeners up to date (proven 9 days ago); \
+            "sally is pending: it serves generation 2, 0 of its 2 listeners up to date (first proven 9 days ago); \
              it has installed generation 3.",
         ],
     ),
@@ -132,7 +132,9 @@ const CASES: &[Case] = &[
             served(f).listeners[0].state = v1::ListenerState::Stranger.into();
             served(f).listeners[0].fingerprint = vec![1; 32];
         },
-        &["sally is pending: it serves no generation on all of its 2 listeners (seen 9 days ago);"],
+        &[
+            "sally is pending: it serves no generation on all of its 2 listeners (first seen 9 days ago);",
+        ],
     ),
     (
         "preflight, with a silent challenge host",
@@ -202,7 +204,7 @@ const CASES: &[Case] = &[
         |f, now| media(f, MEDIA).issued.as_mut().unwrap().not_after = now - days(2),
         &[
             "and expired 2026-11-22 12:00:00 UTC (2 days ago).",
-            "sally is converged: it serves generation 2 on all 2 listeners (proven 9 days ago); \
+            "sally is converged: it serves generation 2 on all 2 listeners (first proven 9 days ago); \
              sally serves generation 2, which expired 2 days ago.",
         ],
     ),
