@@ -1,1 +1,406 @@
+//! What goes wrong before anything goes right: each time a sentence that says what to do, a named exit code, and
+//! nothing lost.
 
+use std::{fs, net::TcpListener, path::PathBuf, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use certwell_lab::{
+    MEDIA, Settings, World,
+    issuer::find_token,
+    process::{Output, Program},
+    story, wait_for,
+};
+use certwell_proto::{Exit, Fingerprint, JoinToken};
+
+use crate::{SOON, media_on};
+
+const ENDS: Duration = Duration::from_secs(20);
+
+/// Text of a file in conf.d, and what its complaint says beside path, line and caret.
+const MISTAKES: [(&str, &str, &[&str]); 8] = [
+    (
+        "unknown key",
+        "[host.bob]\nlabel = [\"cdn\"]\n",
+        &["90-bad.toml:2", "label"],
+    ),
+    (
+        "unknown table",
+        "[hosts.bob]\n",
+        &["90-bad.toml:1", "hosts"],
+    ),
+    (
+        "a certificate declared twice",
+        "[certificate.\"media.hachyderm.io\"]\nhosts = [\"sally\"]\n",
+        &["90-bad.toml:1", "media.hachyderm.io", "20-media.toml"],
+    ),
+    (
+        "no DNS name",
+        "[certificate.bad]\nhosts = [\"sally\"]\nidentifiers = [\"not a name\"]\n",
+        &["90-bad.toml:3", "not a name"],
+    ),
+    (
+        "a name that leaves its directory",
+        "[certificate.\"../x\"]\nhosts = [\"sally\"]\n",
+        &["90-bad.toml:1", "../x"],
+    ),
+    (
+        "a host that nobody declared",
+        "[certificate.\"a.example.org\"]\nhosts = [\"bob\"]\n",
+        &["90-bad.toml:2", "bob"],
+    ),
+    (
+        "a label that nobody has",
+        "[certificate.\"a.example.org\"]\nhosts = [\"label:nobody\"]\n",
+        &["90-bad.toml:2", "nobody"],
+    ),
+    ("no TOML", "[certificate\n", &["90-bad.toml:1"]),
+];
+
+#[test]
+fn mistakes_in_the_configuration_are_told_with_line_and_caret_and_change_nothing() -> Result<()> {
+    story(
+        "bad-configuration",
+        &Settings::default().only(&["sally"]),
+        |world| {
+            world.issuer.declare("20-media", &media_on(&["sally"]))?;
+            wait_for("the certificate in status", SOON, || {
+                world
+                    .issuer
+                    .status()?
+                    .certificate(MEDIA)
+                    .map(|_| ())
+                    .context("it isn't there")
+            })?;
+            for (what, text, says) in MISTAKES {
+                world.issuer.declare("90-bad", text)?;
+                let check = world
+                    .issuer
+                    .daemon(&["check"])?
+                    .run(world.directory(), "", ENDS)?;
+                refused(what, &check, Exit::Configuration, says)?;
+                ensure!(
+                    check.stderr.contains('^') || check.stdout.contains('^'),
+                    "{what}: no caret in\n{}",
+                    check.stderr
+                );
+                // The running issuer says so, and goes on with what it had.
+                wait_for(&format!("{what}: status tells of it"), SOON, || {
+                    let status = world.issuer.certwell(&["status"])?;
+                    ensure!(status.stdout.contains("90-bad.toml"), "{}", status.stdout);
+                    ensure!(
+                        status.stdout.contains(MEDIA),
+                        "the good configuration is gone: {}",
+                        status.stdout
+                    );
+                    Ok(())
+                })?;
+                world.issuer.undeclare("90-bad")?;
+                wait_for(&format!("{what}: all is well again"), SOON, || {
+                    let status = world.issuer.certwell(&["status"])?;
+                    ensure!(!status.stdout.contains("90-bad.toml"), "{}", status.stdout);
+                    Ok(())
+                })?;
+            }
+            let check = world
+                .issuer
+                .daemon(&["check"])?
+                .run(world.directory(), "", ENDS)?;
+            ensure!(check.code == 0, "{}", check.stderr);
+
+            let config = world.host("sally")?.agent_config();
+            let good = fs::read_to_string(&config)?;
+            fs::write(&config, format!("live-directorie = \"/tmp\"\n{good}"))?;
+            for verb in ["check", "run"] {
+                let output = world.host("sally")?.agent_command(&[verb])?;
+                refused(
+                    verb,
+                    &output,
+                    Exit::Configuration,
+                    &["agent.toml:1", "live-directorie", "^"],
+                )?;
+            }
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn tokens_that_are_no_good_enroll_nobody() -> Result<()> {
+    story(
+        "bad-tokens",
+        &Settings::default().only(&["sally", "esme"]),
+        |world| {
+            let sally = world.host("sally")?;
+            let identity = sally.agent_state().join("identity/identity.pem");
+            let token = world.issuer.token("sally")?;
+            let cut = &token[..token.len() - 5];
+            for (what, text, says) in [
+                ("no token at all", "hello", "certwell token create"),
+                ("cut short", cut, "damaged"),
+            ] {
+                refused(what, &sally.enroll(text)?, Exit::Usage, &[says])?;
+            }
+            // As an argument, too.
+            refused(
+                "an argument",
+                &sally.agent_command(&["enroll", "hello"])?,
+                Exit::Usage,
+                &["certwell token create"],
+            )?;
+
+            let expiring = world
+                .issuer
+                .certwell(&["token", "create", "--host", "esme", "--ttl", "1s"])?
+                .success("token")?;
+            let expiring = find_token(&expiring.stdout)?;
+            thread::sleep(Duration::from_millis(1500));
+            let late = world.host("esme")?.enroll(&expiring)?;
+            refused("expired", &late, Exit::Denied, &["certwell token create"])?;
+
+            let other = other_issuers_token(&token)?;
+            refused(
+                "of another issuer",
+                &sally.enroll(&other)?,
+                Exit::Denied,
+                &["issuer"],
+            )?;
+            let nobody = world
+                .issuer
+                .certwell(&["token", "create", "--host", "bob"])?;
+            refused(
+                "a host that nobody declared",
+                &nobody,
+                Exit::NotFound,
+                &["bob"],
+            )?;
+
+            ensure!(!identity.exists(), "it was enrolled");
+            // Nothing is lost: the good token still is good, once.
+            sally.enroll(&token)?.success("certwell-agent enroll")?;
+            ensure!(identity.exists());
+            let before = fs::read(&identity)?;
+            let again = sally.enroll(&token)?;
+            ensure!(again.code != 0, "it was enrolled twice: {}", again.stdout);
+            ensure!(
+                fs::read(&identity)? == before,
+                "the identity is another one now"
+            );
+            // Nor does it serve another host.
+            refused(
+                "used",
+                &world.host("esme")?.enroll(&token)?,
+                Exit::Denied,
+                &["certwell token create"],
+            )?;
+            Ok(())
+        },
+    )
+}
+
+/// As another fleet's issuer would have made it, though its endpoint leads to this one.
+fn other_issuers_token(token: &str) -> Result<String> {
+    let mut token: JoinToken = token.parse()?;
+    token.ca_pin = Fingerprint::of(b"another fleet's CA");
+    Ok(token.to_text())
+}
+
+#[test]
+fn an_issuer_that_cannot_start_says_why_and_loses_nothing() -> Result<()> {
+    story(
+        "bad-start",
+        &Settings::default().only(&["sally"]),
+        |world| {
+            world.join_all()?;
+            world.issuer.declare("20-media", &media_on(&["sally"]))?;
+            world.converged(MEDIA, 1, SOON)?;
+
+            let again =
+                world
+                    .issuer
+                    .daemon(&["init", "--fleet", "lab", "--endpoint", "127.0.0.1:1"])?;
+            refused(
+                "init over what is there",
+                &again.run(world.directory(), "", ENDS)?,
+                Exit::Conflict,
+                &["exist"],
+            )?;
+            refused(
+                "a second issuer",
+                &serve_elsewhere(world)?,
+                Exit::Conflict,
+                &["state"],
+            )?;
+            ensure!(world.issuer.status().is_ok(), "the first one is gone");
+            world.issuer.stop();
+
+            let held = TcpListener::bind(world.net.issuer())?;
+            refused(
+                "a port in use",
+                &serve(world)?,
+                Exit::Conflict,
+                &[&world.net.issuer().to_string()],
+            )?;
+            drop(held);
+
+            let lost = Program::new("clock", "faketime", ["2019-06-01 00:00:00"]);
+            refused(
+                "a clock before 2020",
+                &clocked(&lost, &world.issuer.daemon(&["serve"])?, world)?,
+                Exit::Configuration,
+                &["clock"],
+            )?;
+
+            let key = world.issuer.key_file();
+            let good = fs::read(&key)?;
+            fs::write(&key, "nothing like a key\n")?;
+            refused(
+                "an unreadable key",
+                &serve(world)?,
+                Exit::Configuration,
+                &["issuer.kek"],
+            )?;
+            fs::remove_file(&key)?;
+            let absent = serve(world)?;
+            ensure!(
+                absent.code != 0 && absent.stderr.contains("issuer.kek"),
+                "{absent:?}"
+            );
+            fs::write(&key, &good)?;
+            fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+
+            let database = world.issuer.state().join("certwell.db");
+            let whole = whole_store(world)?;
+            let mut broken = fs::read(&database)?;
+            let middle = broken.len() / 8..broken.len();
+            broken[middle].fill(0xA5);
+            fs::write(&database, &broken)?;
+            refused(
+                "a corrupted store",
+                &serve(world)?,
+                Exit::Internal,
+                &["certwell.db"],
+            )?;
+            ensure!(
+                fs::read(&database)? == broken,
+                "a damaged store was written to"
+            );
+            for (path, bytes) in whole {
+                fs::write(path, bytes)?;
+            }
+
+            world.issuer.serve()?;
+            let served = world.host("sally")?.served(MEDIA)?;
+            world.converged(MEDIA, 1, SOON)?;
+            world
+                .issuer
+                .certwell(&["certificates", "renew", MEDIA])?
+                .success("renew")?;
+            world.all_serve_new(MEDIA, Some(served.fingerprint()), SOON, |_| true)?;
+            ensure!(world.ca.accounts() == 1, "the account was lost");
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn an_agent_that_cannot_start_says_why() -> Result<()> {
+    story(
+        "bad-agent",
+        &Settings::default().only(&["sally"]),
+        |world| {
+            let sally = world.host("sally")?;
+            let alone = sally.agent_command(&["run"])?;
+            ensure!(
+                alone.code != 0 && alone.stderr.contains("certwell-agent enroll"),
+                "not enrolled: {alone:?}"
+            );
+            sally
+                .enroll(&world.issuer.token("sally")?)?
+                .success("enroll")?;
+
+            let lost = Program::new("clock", "faketime", ["2019-06-01 00:00:00"]);
+            let early = clocked(&lost, &sally.agent_program(&["run"])?, world)?;
+            refused(
+                "a clock before 2020",
+                &early,
+                Exit::Configuration,
+                &["clock"],
+            )?;
+
+            let key = sally.agent_state().join("identity/identity.key");
+            let good = fs::read(&key)?;
+            fs::write(&key, "nothing like a key\n")?;
+            let garbled = sally.agent_command(&["run"])?;
+            ensure!(
+                garbled.code != 0 && garbled.stderr.contains("identity.key"),
+                "{garbled:?}"
+            );
+            fs::write(&key, &good)?;
+
+            world.issuer.declare("20-media", &media_on(&["sally"]))?;
+            world.host_mut("sally")?.start_agent()?;
+            world.converged(MEDIA, 1, SOON)
+        },
+    )
+}
+
+fn serve(world: &World) -> Result<Output> {
+    world
+        .issuer
+        .daemon(&["serve"])?
+        .run(world.directory(), "", ENDS)
+}
+
+/// A second issuer at other addresses, on the first one's state directory.
+fn serve_elsewhere(world: &World) -> Result<Output> {
+    let text = fs::read_to_string(world.issuer.config())?;
+    let other = format!("{}:7443", world.net.ip(99));
+    let text = text
+        .replace(&world.net.issuer().to_string(), &other)
+        .replace("admin.sock", "other.sock");
+    let path = world.issuer.config().with_file_name("second.toml");
+    fs::write(&path, text)?;
+    let mut program = world.issuer.daemon(&["serve"])?;
+    program.args = vec![
+        "--config".into(),
+        path.display().to_string(),
+        "serve".into(),
+    ];
+    program.run(world.directory(), "", ENDS)
+}
+
+fn whole_store(world: &World) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(world.issuer.state())?.flatten() {
+        if entry.file_type()?.is_file() {
+            files.push((entry.path(), fs::read(entry.path())?));
+        }
+    }
+    Ok(files)
+}
+
+/// Runs `program` under another clock; the monotonic one stays true.
+fn clocked(clock: &Program, program: &Program, world: &World) -> Result<Output> {
+    let mut all = clock.clone().env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    all.args.push(program.file.display().to_string());
+    all.args.extend(program.args.iter().cloned());
+    all.env.extend(program.env.iter().cloned());
+    all.run(world.directory(), "", ENDS)
+}
+
+fn refused(what: &str, output: &Output, exit: Exit, says: &[&str]) -> Result<()> {
+    let text = format!("{}{}", output.stdout, output.stderr);
+    ensure!(
+        output.code == exit as i32,
+        "{what}: exit {} instead of {exit:?}:\n{text}",
+        output.code
+    );
+    for word in says {
+        ensure!(
+            text.contains(word),
+            "{what}: says nothing of {word:?}:\n{text}"
+        );
+    }
+    ensure!(!text.contains("panicked"), "{what}: {text}");
+    Ok(())
+}
