@@ -1,0 +1,111 @@
+//! Every configuration that is shipped is taken by the program that it is for.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Result, ensure};
+use certwell_lab::{
+    paths::{self, Home},
+    process::{Output, Program},
+};
+
+const ENDS: Duration = Duration::from_secs(20);
+
+#[test]
+fn nginx_takes_the_map_the_snippet_and_the_plain_server() -> Result<()> {
+    let home = Home::take("lab/shipped-nginx")?;
+    // Ports need rights that tests don't have; sockets do as well.
+    let socket = |name: &str| format!("listen unix:{}", home.path().join(name).display());
+    let server = fs::read_to_string(paths::packaging().join("nginx/certwell-port80.conf"))?
+        .replace("listen 80", &socket("four"))
+        .replace("listen [::]:80", &socket("six"));
+    ensure!(
+        server.matches("listen unix:").count() == 2,
+        "which addresses does it listen at?\n{server}"
+    );
+    let taken = nginx_t(home.path(), &server, true)?;
+    ensure!(taken.code == 0, "{}", taken.stderr);
+    ensure!(!taken.stderr.contains("warn"), "{}", taken.stderr);
+    // The snippet needs the map: without it nginx must refuse, or this test proves nothing.
+    let refused = nginx_t(home.path(), &server, false)?;
+    ensure!(
+        refused.code != 0 && refused.stderr.contains("certwell_acme_reply"),
+        "{}",
+        refused.stderr
+    );
+    Ok(())
+}
+
+fn nginx_t(home: &Path, server: &str, with_map: bool) -> Result<Output> {
+    let shipped = paths::packaging().join("nginx");
+    fs::create_dir_all(home.join("snippets"))?;
+    fs::copy(
+        shipped.join("snippets/certwell-acme.conf"),
+        home.join("snippets/certwell-acme.conf"),
+    )?;
+    let map = if with_map {
+        format!("include {};", shipped.join("certwell-acme.conf").display())
+    } else {
+        String::new()
+    };
+    let config = home.join("nginx.conf");
+    let temps: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|name| format!("{name}_temp_path temp_{name};\n"))
+        .collect();
+    let text = format!(
+        "pid nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temps}{map}\n{server}}}\n"
+    );
+    fs::write(&config, text)?;
+    let (config, prefix) = (config.display().to_string(), format!("{}/", home.display()));
+    Program::new(
+        "nginx -t",
+        paths::nginx(),
+        ["-t", "-q", "-e", "stderr", "-p", &prefix, "-c", &config],
+    )
+    .run(home, "", ENDS)
+}
+
+#[test]
+fn the_issuer_takes_its_configuration() -> Result<()> {
+    let home = Home::take("lab/shipped-issuer")?;
+    let config = paths::packaging()
+        .join("config/issuer.toml")
+        .display()
+        .to_string();
+    let program = Program::new(
+        "issuer",
+        paths::binary("certwell-issuer")?,
+        ["--config", &config, "check"],
+    );
+    program
+        .run(home.path(), "", ENDS)?
+        .success("certwell-issuer check")?;
+
+    // What is shipped as a comment is meant to be used.
+    let text = fs::read_to_string(&config)?;
+    let used: String = text
+        .lines()
+        .map(|line| format!("{}\n", uncommented(line)))
+        .collect();
+    ensure!(used != text, "nothing is commented out");
+    let config = home.path().join("issuer.toml");
+    fs::write(&config, used)?;
+    let config = config.display().to_string();
+    let program = Program::new(
+        "issuer",
+        paths::binary("certwell-issuer")?,
+        ["--config", &config, "check"],
+    );
+    program
+        .run(home.path(), "", ENDS)?
+        .success("certwell-issuer check of all that is commented out")?;
+    Ok(())
+}
+
+/// `#key = value` and `#[table]` are settings, `# Words` are words.
+fn uncommented(line: &str) -> &str {
+    match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') => rest,
+        _ => line,
+    }
+}
