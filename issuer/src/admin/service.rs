@@ -125,10 +125,6 @@ impl Admin for AdminService {
         record.retired = true;
         self.revoke(&mut record).await?;
         self.store
-            .void_tokens(&record.name)
-            .await
-            .map_err(|e| store_failed(&e))?;
-        self.store
             .forget_host(&record.name)
             .await
             .map_err(|e| store_failed(&e))?;
@@ -285,6 +281,10 @@ impl AdminService {
         record.revoked = Some(now);
         self.store
             .put_host(record)
+            .await
+            .map_err(|e| store_failed(&e))?;
+        self.store
+            .void_tokens(&record.name)
             .await
             .map_err(|e| store_failed(&e))?;
         self.registry.host(record.clone()).await;

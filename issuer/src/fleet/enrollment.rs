@@ -81,12 +81,17 @@ impl Enrollment for EnrollmentService {
             )));
         }
 
-        // The same token, host key and identity key: the answer was lost, so it is given again.
+        // The same token, host key and identity key: the answer was lost, so it is given again. A used token gives
+        // nothing else: who steals a revoked host's keys must not get a new identity with its old token.
         let same = known.as_ref().filter(|record| {
-            token.used_by.is_some()
-                && record.identity_key == identity_key
-                && record.bound_key == request.bound_key
+            record.identity_key == identity_key && record.bound_key == request.bound_key
         });
+        if token.used_by.is_some() && same.is_none() {
+            return Err(Status::permission_denied(format!(
+                "this token was used already; {ANEW}"
+            )));
+        }
+        let same = same.filter(|_| token.used_by.is_some());
         let identity = match same {
             Some(record) => record.identity.clone(),
             None => self
@@ -175,13 +180,14 @@ impl Enrollment for EnrollmentService {
     }
 }
 
+const ANEW: &str = "make a new one with `certwell token create` on the issuer";
+
 /// The token, if this host may use it; each refusal says what to do.
 fn usable(
     token: Option<TokenRecord>,
     now: jiff::Timestamp,
     bound_key_hash: &[u8; 32],
 ) -> Result<TokenRecord, Status> {
-    const ANEW: &str = "make a new one with `certwell token create` on the issuer";
     let Some(token) = token else {
         return Err(Status::permission_denied(format!(
             "this issuer did not give out this token; {ANEW}"

@@ -26,5 +26,5 @@ pub mod service;
 
 pub use control::{Control, Forced};
 pub use events::Events;
-pub use registry::{Offer, Registry, Start, Verdicts};
+pub use registry::{Offer, Opened, Registry, Start, Ticket, Verdicts};
 pub use scribe::Scribe;

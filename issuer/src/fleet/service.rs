@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::{
     events::Events,
     peer::{Doorkeeper, Peer},
-    registry::{Offer, Registry},
+    registry::{Offer, Registry, Ticket},
 };
 use crate::{clock, plan::observe, store::Store};
 
@@ -48,21 +48,21 @@ impl Fleet for FleetService {
             check(observed)?;
         }
         let host = peer.identity.name.clone();
-        let offers = self
+        let (ticket, offers) = self
             .registry
             .watch(&host, request)
             .await
             .ok_or_else(stopping)?;
-        // Revoked between the check and the opening: the cut came before there was a stream to cut.
-        let opened = Opened {
+        let open = Open {
             registry: self.registry.clone(),
-            host,
+            ticket: Some(ticket),
         };
+        // Revoked between the check and the opening: the cut came before there was a stream to cut.
         self.doorkeeper.check(&peer)?;
         Ok(Response::new(DesiredStates::new(
             WatchStream::new(offers),
             &peer,
-            opened,
+            open,
         )))
     }
 
@@ -122,14 +122,16 @@ fn stopping() -> Status {
 }
 
 /// Tells the registry when the stream is gone, however it ended.
-struct Opened {
+struct Open {
     registry: Registry,
-    host: HostName,
+    ticket: Option<Ticket>,
 }
 
-impl Drop for Opened {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.registry.left_now(self.host.clone());
+        if let Some(ticket) = self.ticket.take() {
+            self.registry.left(ticket);
+        }
     }
 }
 
@@ -139,11 +141,11 @@ pub struct DesiredStates {
     expiry: Pin<Box<Sleep>>,
     host: HostName,
     over: bool,
-    _opened: Opened,
+    _open: Open,
 }
 
 impl DesiredStates {
-    fn new(offers: WatchStream<Offer>, peer: &Peer, opened: Opened) -> Self {
+    fn new(offers: WatchStream<Offer>, peer: &Peer, open: Open) -> Self {
         let life =
             Duration::try_from(peer.not_after.duration_since(clock::now())).unwrap_or_default();
         Self {
@@ -151,7 +153,7 @@ impl DesiredStates {
             expiry: Box::pin(tokio::time::sleep(life)),
             host: peer.identity.name.clone(),
             over: false,
-            _opened: opened,
+            _open: open,
         }
     }
 }

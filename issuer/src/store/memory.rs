@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use certwell_proto::{Bundle, CertificateName, Generation, HostName, KeyPair, Lineage, Secret};
+use certwell_proto::{Bundle, CertificateName, Generation, HostName, KeyPair, Lineage, Secret, v1};
 use jiff::Timestamp;
 
 use super::{
@@ -51,6 +51,14 @@ impl MemoryStore {
 }
 
 impl Held {
+    fn put_host(&mut self, host: &HostRecord) {
+        let mut fresh = kept_host(host);
+        if let Some(known) = self.hosts.get(&host.name) {
+            fresh.keep_sentence(known);
+        }
+        self.hosts.insert(host.name.clone(), fresh);
+    }
+
     /// The unfinished order of exactly this generation.
     fn order(
         &mut self,
@@ -302,8 +310,7 @@ impl Store for MemoryStore {
         if let Some(token) = held.tokens.get_mut(token_hash) {
             token.used_by = Some(enrolled.bound_key_hash);
         }
-        held.hosts
-            .insert(enrolled.host.name.clone(), kept_host(&enrolled.host));
+        held.put_host(&enrolled.host);
         Ok(())
     }
 
@@ -312,7 +319,15 @@ impl Store for MemoryStore {
     }
 
     async fn put_host(&self, host: &HostRecord) -> Result<()> {
-        self.held().hosts.insert(host.name.clone(), kept_host(host));
+        self.held().put_host(host);
+        Ok(())
+    }
+
+    async fn host_seen(&self, host: &HostName, at: Timestamp, info: &v1::HostInfo) -> Result<()> {
+        if let Some(known) = self.held().hosts.get_mut(host) {
+            known.last_seen = Some(kept(at));
+            known.info = info.clone();
+        }
         Ok(())
     }
 

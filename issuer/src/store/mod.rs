@@ -17,7 +17,7 @@ pub mod record;
 pub mod sealing;
 pub mod sqlite;
 
-use certwell_proto::{CertificateName, Generation, HostName, Lineage};
+use certwell_proto::{CertificateName, Generation, HostName, Lineage, v1};
 use jiff::Timestamp;
 
 pub use record::{
@@ -154,8 +154,11 @@ pub trait Store: Send + Sync + 'static {
     async fn enroll(&self, token_hash: &[u8; 32], enrolled: &Enrolled) -> Result<()>;
     /// All hosts that ever enrolled.
     async fn hosts(&self) -> Result<Vec<HostRecord>>;
-    /// Inserts or replaces a host's record.
+    /// Inserts or replaces a host's record. A revocation or retirement that is stored is never taken back, whatever
+    /// the record says: it may have been read before.
     async fn put_host(&self, host: &HostRecord) -> Result<()>;
+    /// Notes when a host last spoke to us, and what it said of itself. An unknown host is passed over.
+    async fn host_seen(&self, host: &HostName, at: Timestamp, info: &v1::HostInfo) -> Result<()>;
     /// Voids all unused tokens of a host; returns how many.
     async fn void_tokens(&self, host: &HostName) -> Result<u64>;
 

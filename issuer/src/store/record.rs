@@ -138,6 +138,14 @@ pub struct HostRecord {
     pub last_seen: Option<Timestamp>,
 }
 
+impl HostRecord {
+    /// Takes over a revocation or retirement that `known` has: neither is ever taken back.
+    pub fn keep_sentence(&mut self, known: &Self) {
+        self.revoked = self.revoked.max(known.revoked);
+        self.retired |= known.retired;
+    }
+}
+
 /// What an enrollment stores.
 #[derive(Debug, Clone)]
 pub struct Enrolled {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Streaming, transport::Channel};
 
 use crate::{
-    client::{Identity, fleet},
+    client::{Identity, Joiner, enroll, fleet},
     world::{MEDIA, World, now},
 };
 
@@ -172,6 +172,31 @@ async fn a_revoked_host_is_cut_off_within_a_second_and_refused_until_it_enrolls_
         anew.fetch(request).await.unwrap_err().code(),
         Code::PermissionDenied
     );
+}
+
+#[tokio::test]
+async fn a_revoked_hosts_old_and_unused_tokens_are_worth_nothing() {
+    let mut world = World::start().await;
+    let used = world.token("sally").await;
+    let mut joiner = Joiner::new();
+    enroll(world.address(), &world.ca, &joiner, &used)
+        .await
+        .unwrap();
+    let unused = world.token("sally").await;
+    world.revoke("sally").await;
+    // The host's own keys with a new identity key, as whoever stole them would try.
+    joiner.identity = rcgen::KeyPair::generate().unwrap();
+    for token in [used, unused] {
+        let refused = enroll(world.address(), &world.ca, &joiner, &token)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            refused.code(),
+            Code::PermissionDenied,
+            "{}",
+            refused.message()
+        );
+    }
 }
 
 #[tokio::test]

@@ -453,6 +453,40 @@ async fn a_host_is_replaced_whole(store: Any) {
     assert_eq!(store.hosts().await.unwrap(), [host_record("esme"), revoked]);
 }
 
+async fn a_revocation_or_retirement_is_never_taken_back(store: Any) {
+    let mut revoked = host_record("sally");
+    revoked.revoked = Some(minute(9));
+    revoked.retired = true;
+    store.put_host(&revoked).await.unwrap();
+    // A record that was read before, written after.
+    store.put_host(&host_record("sally")).await.unwrap();
+    let kept = store.hosts().await.unwrap();
+    assert_eq!((kept[0].revoked, kept[0].retired), (Some(minute(9)), true));
+    revoked.revoked = Some(minute(11));
+    store.put_host(&revoked).await.unwrap();
+    assert_eq!(store.hosts().await.unwrap()[0].revoked, Some(minute(11)));
+}
+
+async fn what_a_host_says_of_itself_changes_nothing_else(store: Any) {
+    store.put_host(&host_record("sally")).await.unwrap();
+    let info = certwell_proto::v1::HostInfo {
+        hostname: "sally.lan".into(),
+        ..Default::default()
+    };
+    store
+        .host_seen(&host("sally"), minute(30), &info)
+        .await
+        .unwrap();
+    store
+        .host_seen(&host("nobody"), minute(30), &info)
+        .await
+        .unwrap();
+    let mut expected = host_record("sally");
+    expected.last_seen = Some(minute(30));
+    expected.info = info;
+    assert_eq!(store.hosts().await.unwrap(), [expected]);
+}
+
 async fn observations_are_replaced_and_forgotten_by_host(store: Any) {
     store.put_observations(&[]).await.unwrap();
     let first = [

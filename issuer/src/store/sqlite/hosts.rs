@@ -1,6 +1,7 @@
 //! Hosts and their join tokens.
 
-use certwell_proto::HostName;
+use certwell_proto::{HostName, v1};
+use jiff::Timestamp;
 use prost::Message as _;
 use sqlx::{Row as _, Sqlite, SqliteExecutor, Transaction, sqlite::SqliteRow};
 
@@ -75,6 +76,21 @@ impl SqliteStore {
         Ok(transaction.commit().await?)
     }
 
+    pub(super) async fn write_seen(
+        &self,
+        host: &HostName,
+        at: Timestamp,
+        info: &v1::HostInfo,
+    ) -> Inner<()> {
+        sqlx::query("UPDATE host SET last_seen = ?, info = ? WHERE name = ?")
+            .bind(columns::millis(at))
+            .bind(info.encode_to_vec())
+            .bind(host.as_str())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
     pub(super) async fn write_void_tokens(&self, host: &HostName) -> Inner<u64> {
         Ok(sqlx::query(UNUSED)
             .bind(host.as_str())
@@ -101,8 +117,9 @@ async fn put_host(transaction: &mut Transaction<'_, Sqlite>, host: &HostRecord) 
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (name) DO UPDATE SET
              bound_key = excluded.bound_key, identity = excluded.identity,
-             identity_key_hash = excluded.identity_key_hash, revoked = excluded.revoked,
-             retired = excluded.retired, info = excluded.info, last_seen = excluded.last_seen",
+             identity_key_hash = excluded.identity_key_hash,
+             revoked = max(coalesce(revoked, excluded.revoked), coalesce(excluded.revoked, revoked)),
+             retired = max(retired, excluded.retired), info = excluded.info, last_seen = excluded.last_seen",
     )
     .bind(host.name.as_str())
     .bind(&host.bound_key)

@@ -29,7 +29,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage};
+use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage, v1};
 use jiff::Timestamp;
 use nix::fcntl::Flock;
 use sqlx::{Sqlite, SqlitePool, Transaction};
@@ -59,7 +59,12 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     async fn begin(&self) -> std::result::Result<Transaction<'static, Sqlite>, Failure> {
@@ -169,6 +174,10 @@ impl Store for SqliteStore {
 
     async fn put_host(&self, host: &HostRecord) -> Result<()> {
         self.tell(self.write_host(host).await)
+    }
+
+    async fn host_seen(&self, host: &HostName, at: Timestamp, info: &v1::HostInfo) -> Result<()> {
+        self.tell(self.write_seen(host, at, info).await)
     }
 
     async fn void_tokens(&self, host: &HostName) -> Result<u64> {

@@ -1,11 +1,4 @@
-//! The task that owns what is known of the fleet, and its handle.
-//!
-//! ```text
-//!  issuance ──stage, issued, preflight──▶ ┌──────────┐ ──Control (watch)──▶ issuance
-//!  service  ──watch, report, left───────▶ │ registry │ ──DesiredState (watch, one a host)──▶ service
-//!  admin    ──pause, renew, revoke──────▶ │  (task)  │ ──Gate (watch)──▶ peer checks
-//!  config   ──reloaded──────────────────▶ └──────────┘ ──observations──▶ scribe
-//! ```
+//! The task: one request after the other, each a change of what is known and of what others see of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,16 +13,20 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    control::{Control, Forced},
-    events::Events,
-    peer::Gate,
-    scribe::Scribe,
+    Request, Start, Verdicts,
+    streams::{Opened, Streams, Ticket},
 };
 use crate::{
     clock,
     config::Current,
+    fleet::{
+        control::{Control, Forced},
+        events::Events,
+        peer::Gate,
+        scribe::Scribe,
+    },
     plan::{
-        facts::{CertificateFacts, FleetFacts, HostFacts, OrderFacts},
+        facts::{CertificateFacts, FleetFacts, HostFacts, OrderFacts, OrderStage},
         observe::{Noticed, merge},
         offer::{PreflightQuestion, desired_state, offered},
         preflight::Verdict,
@@ -37,210 +34,12 @@ use crate::{
     store::{HostRecord, Issued, Observation},
 };
 
-/// Verdicts of a running preflight, by host.
-pub type Verdicts = BTreeMap<HostName, Verdict>;
-/// What a host's stream carries; `None` cuts it.
-pub type Offer = Option<Arc<v1::DesiredState>>;
-
-enum Request {
-    Order(CertificateName, OrderFacts),
-    Issued(Box<Issued>),
-    Thumbprint(String, String),
-    Preflight(
-        CertificateName,
-        PreflightQuestion,
-        oneshot::Sender<watch::Receiver<Verdicts>>,
-    ),
-    PreflightOver(CertificateName),
-    Config(Current),
-    Pause(Option<CertificateName>, bool),
-    Renew(CertificateName, oneshot::Sender<Option<Generation>>),
-    Host(Box<HostRecord>),
-    Retired(HostName),
-    Watch(
-        HostName,
-        Box<v1::WatchRequest>,
-        oneshot::Sender<watch::Receiver<Offer>>,
-    ),
-    Left(HostName),
-    Report(HostName, Box<v1::Report>, oneshot::Sender<()>),
-    Facts(oneshot::Sender<Arc<FleetFacts>>),
-    Offered(
-        HostName,
-        CertificateName,
-        oneshot::Sender<Option<Generation>>,
-    ),
-}
-
-/// Handle of the registry task.
-#[derive(Clone)]
-pub struct Registry(mpsc::Sender<Request>);
-
-/// What the registry starts with.
-pub struct Start {
-    /// From configuration and store.
-    pub facts: FleetFacts,
-    /// Where events go.
-    pub events: Events,
-    /// Where observations go.
-    pub scribe: Scribe,
-    /// For peer checks.
-    pub gate: watch::Sender<Arc<Gate>>,
-}
-
-impl Registry {
-    /// Starts the task; it ends with the last handle.
-    pub fn start(start: Start) -> (Self, watch::Receiver<Arc<Control>>) {
-        let (sender, requests) = mpsc::channel(1024);
-        let control = watch::Sender::new(Arc::new(Control {
-            config: start.facts.config.clone(),
-            all_paused: start.facts.paused,
-            paused: paused(&start.facts),
-            forced: BTreeMap::new(),
-        }));
-        let receiver = control.subscribe();
-        let task = Task {
-            facts: start.facts,
-            events: start.events,
-            scribe: start.scribe,
-            gate: start.gate,
-            control,
-            forced: BTreeMap::new(),
-            preflights: BTreeMap::new(),
-            streams: BTreeMap::new(),
-        };
-        tokio::spawn(task.run(requests));
-        (Self(sender), receiver)
-    }
-
-    /// Where a certificate's issuance stands.
-    pub async fn order(&self, certificate: &CertificateName, facts: OrderFacts) {
-        self.send(Request::Order(certificate.clone(), facts)).await;
-    }
-
-    /// A bundle is stored: offer it.
-    pub async fn issued(&self, issued: Issued) {
-        self.send(Request::Issued(Box::new(issued))).await;
-    }
-
-    /// The account at an authority is ready: its thumbprint goes into the hosts' challenge maps.
-    pub async fn thumbprint(&self, authority: &str, thumbprint: &str) {
-        self.send(Request::Thumbprint(
-            authority.to_owned(),
-            thumbprint.to_owned(),
-        ))
-        .await;
-    }
-
-    /// Puts a question to the challenge hosts of a certificate; verdicts come in until it is over. `None` when
-    /// the issuer is stopping.
-    pub async fn preflight(
-        &self,
-        certificate: &CertificateName,
-        question: PreflightQuestion,
-    ) -> Option<watch::Receiver<Verdicts>> {
-        self.ask(|reply| Request::Preflight(certificate.clone(), question, reply))
-            .await
-    }
-
-    /// Takes the question back.
-    pub async fn preflight_over(&self, certificate: &CertificateName) {
-        self.send(Request::PreflightOver(certificate.clone())).await;
-    }
-
-    /// The configuration was read anew, or refused.
-    pub async fn config(&self, current: Current) {
-        self.send(Request::Config(current)).await;
-    }
-
-    /// Stops or starts orders and offers; `None`: of every certificate. The store knows already.
-    pub async fn pause(&self, certificate: Option<CertificateName>, paused: bool) {
-        self.send(Request::Pause(certificate, paused)).await;
-    }
-
-    /// Asks for a renewal now; answers with the generation that it will make, `None` for an unknown certificate.
-    pub async fn renew(&self, certificate: &CertificateName) -> Option<Generation> {
-        self.ask(|reply| Request::Renew(certificate.clone(), reply))
-            .await
-            .flatten()
-    }
-
-    /// A host enrolled, renewed its identity, or was revoked. The store knows already.
-    pub async fn host(&self, record: HostRecord) {
-        self.send(Request::Host(Box::new(record))).await;
-    }
-
-    /// A host was retired: its facts are forgotten. The store knows already.
-    pub async fn retired(&self, host: &HostName) {
-        self.send(Request::Retired(host.clone())).await;
-    }
-
-    /// Opens a host's stream.
-    pub async fn watch(
-        &self,
-        host: &HostName,
-        request: v1::WatchRequest,
-    ) -> Option<watch::Receiver<Offer>> {
-        self.ask(|reply| Request::Watch(host.clone(), Box::new(request), reply))
-            .await
-    }
-
-    /// A host's stream ended.
-    pub async fn left(&self, host: HostName) {
-        self.send(Request::Left(host)).await;
-    }
-
-    /// Like [`Self::left`], for destructors: gives up when the task is overloaded.
-    pub fn left_now(&self, host: HostName) {
-        let _ = self.0.try_send(Request::Left(host));
-    }
-
-    /// What a host reports; returns when it is known.
-    pub async fn report(&self, host: &HostName, report: v1::Report) {
-        let _ = self
-            .ask(|reply| Request::Report(host.clone(), Box::new(report), reply))
-            .await;
-    }
-
-    /// A copy of all that is known. `None` when the issuer is stopping.
-    pub async fn facts(&self) -> Option<Arc<FleetFacts>> {
-        self.ask(Request::Facts).await
-    }
-
-    /// The generation that a host may draw now; `None` also for what isn't assigned to it.
-    pub async fn offered(
-        &self,
-        host: &HostName,
-        certificate: &CertificateName,
-    ) -> Option<Generation> {
-        self.ask(|reply| Request::Offered(host.clone(), certificate.clone(), reply))
-            .await
-            .flatten()
-    }
-
-    async fn send(&self, request: Request) {
-        // An error means that the issuer is stopping: there is nobody left to tell.
-        let _ = self.0.send(request).await;
-    }
-
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.send(request(reply)).await;
-        answer.await.ok()
-    }
-}
-
 struct Preflight {
     question: PreflightQuestion,
     verdicts: watch::Sender<Verdicts>,
 }
 
-struct Stream {
-    offer: watch::Sender<Offer>,
-    open: usize,
-}
-
-struct Task {
+pub(super) struct Task {
     facts: FleetFacts,
     events: Events,
     scribe: Scribe,
@@ -248,7 +47,16 @@ struct Task {
     control: watch::Sender<Arc<Control>>,
     forced: BTreeMap<CertificateName, Forced>,
     preflights: BTreeMap<CertificateName, Preflight>,
-    streams: BTreeMap<HostName, Stream>,
+    streams: Streams,
+    renewals: BTreeMap<CertificateName, Vec<oneshot::Sender<Option<Generation>>>>,
+}
+
+fn next_generation(known: &CertificateFacts) -> Generation {
+    known
+        .issued
+        .as_ref()
+        .map_or(Generation::NONE, |issued| issued.generation)
+        .next()
 }
 
 fn paused(facts: &FleetFacts) -> BTreeSet<CertificateName> {
@@ -261,7 +69,28 @@ fn paused(facts: &FleetFacts) -> BTreeSet<CertificateName> {
 }
 
 impl Task {
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) fn new(start: Start) -> (Self, watch::Receiver<Arc<Control>>) {
+        let (control, receiver) = watch::channel(Arc::new(Control {
+            config: start.facts.config.clone(),
+            all_paused: start.facts.paused,
+            paused: paused(&start.facts),
+            forced: BTreeMap::new(),
+        }));
+        let task = Self {
+            facts: start.facts,
+            events: start.events,
+            scribe: start.scribe,
+            gate: start.gate,
+            control,
+            forced: BTreeMap::new(),
+            preflights: BTreeMap::new(),
+            streams: Streams::default(),
+            renewals: BTreeMap::new(),
+        };
+        (task, receiver)
+    }
+
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         while let Some(request) = requests.recv().await {
             self.handle(request).await;
         }
@@ -269,11 +98,7 @@ impl Task {
 
     async fn handle(&mut self, request: Request) {
         match request {
-            Request::Order(name, order) => {
-                if let Some(known) = self.facts.certificates.get_mut(&name) {
-                    known.order = order;
-                }
-            }
+            Request::Order(name, order) => self.order(name, order),
             Request::Issued(issued) => self.issued(*issued),
             Request::Thumbprint(authority, thumbprint) => {
                 if self.facts.thumbprints.get(&authority) != Some(&thumbprint) {
@@ -294,16 +119,14 @@ impl Task {
             }
             Request::Config(current) => self.config(current).await,
             Request::Pause(name, paused) => self.pause(name, paused),
-            Request::Renew(name, reply) => {
-                let _ = reply.send(self.renew(name));
-            }
+            Request::Renew(name, reply) => self.renew(name, reply),
             Request::Host(record) => self.host(*record),
             Request::Retired(host) => self.retired(&host),
             Request::Watch(host, request, reply) => {
                 let offer = self.watch(&host, *request).await;
                 let _ = reply.send(offer);
             }
-            Request::Left(host) => self.left(&host).await,
+            Request::Left(ticket) => self.left(&ticket).await,
             Request::Report(host, report, reply) => {
                 self.report(&host, *report).await;
                 let _ = reply.send(());
@@ -393,6 +216,10 @@ impl Task {
         for name in config.hosts.keys() {
             self.facts.hosts.entry(name.clone()).or_default();
         }
+        self.renewals
+            .retain(|name, _| config.certificates.contains_key(name));
+        self.forced
+            .retain(|name, _| config.certificates.contains_key(name));
     }
 
     fn pause(&mut self, name: Option<CertificateName>, paused: bool) {
@@ -417,13 +244,29 @@ impl Task {
         self.publish_all();
     }
 
-    fn renew(&mut self, name: CertificateName) -> Option<Generation> {
-        let known: &CertificateFacts = self.facts.certificates.get(&name)?;
-        let generation = known
-            .issued
-            .as_ref()
-            .map_or(Generation::NONE, |i| i.generation)
-            .next();
+    fn order(&mut self, name: CertificateName, order: OrderFacts) {
+        let begun = order.stage != OrderStage::Idle;
+        let Some(known) = self.facts.certificates.get_mut(&name) else {
+            return;
+        };
+        known.order = order;
+        if begun {
+            self.answer_renewals(&name);
+        }
+    }
+
+    /// Answered once its issuance is under way: by then the intent is committed, and a crash can't lose it.
+    fn renew(&mut self, name: CertificateName, reply: oneshot::Sender<Option<Generation>>) {
+        let Some(known) = self.facts.certificates.get(&name) else {
+            let _ = reply.send(None);
+            return;
+        };
+        let generation = next_generation(known);
+        let under_way = !matches!(known.order.stage, OrderStage::Idle | OrderStage::Waiting);
+        self.renewals.entry(name.clone()).or_default().push(reply);
+        if under_way {
+            self.answer_renewals(&name);
+        }
         self.forced.insert(
             name,
             Forced {
@@ -432,14 +275,23 @@ impl Task {
             },
         );
         self.publish_control();
-        Some(generation)
     }
 
-    fn host(&mut self, record: HostRecord) {
+    fn answer_renewals(&mut self, name: &CertificateName) {
+        let generation = self.facts.certificates.get(name).map(next_generation);
+        for reply in self.renewals.remove(name).unwrap_or_default() {
+            let _ = reply.send(generation);
+        }
+    }
+
+    fn host(&mut self, mut record: HostRecord) {
         let name = record.name.clone();
         let known = self.facts.hosts.entry(name.clone()).or_default();
-        let newly_revoked = record.revoked.is_some()
-            && known.record.as_ref().map(|r| r.revoked) != Some(record.revoked);
+        let before = known.record.as_ref().and_then(|old| old.revoked);
+        if let Some(old) = &known.record {
+            record.keep_sentence(old);
+        }
+        let newly_revoked = record.revoked > before;
         known.record = Some(record);
         // The gate first: a call that comes between must find it closed.
         self.publish_gate();
@@ -457,54 +309,47 @@ impl Task {
     }
 
     fn cut(&mut self, host: &HostName) {
-        if let Some(stream) = self.streams.get(host) {
-            stream.offer.send_replace(None);
+        self.streams.cut(host);
+        if let Some(known) = self.facts.hosts.get_mut(host) {
+            known.connected = false;
         }
     }
 
-    async fn watch(
-        &mut self,
-        host: &HostName,
-        request: v1::WatchRequest,
-    ) -> watch::Receiver<Offer> {
+    async fn watch(&mut self, host: &HostName, request: v1::WatchRequest) -> Opened {
         if let Some(observed) = request.observed {
             self.report(host, observed).await;
         }
+        let now = clock::now();
         let known: &mut HostFacts = self.facts.hosts.entry(host.clone()).or_default();
+        let first = !std::mem::replace(&mut known.connected, true);
+        known.last_seen = Some(now);
         if let (Some(record), Some(info)) = (known.record.as_mut(), request.host_info) {
-            record.info = info;
+            record.info = info.clone();
+            self.scribe.seen(host.clone(), now, info).await;
         }
-        let first = !known.connected;
-        known.connected = true;
-        known.last_seen = Some(clock::now());
-        let desired = Arc::new(self.desired(host));
-        let stream = self.streams.entry(host.clone()).or_insert_with(|| Stream {
-            offer: watch::Sender::new(None),
-            open: 0,
-        });
-        stream.open += 1;
-        stream.offer.send_replace(Some(desired));
-        let receiver = stream.offer.subscribe();
+        let opened = self.streams.open(host, self.desired(host));
         if first {
             self.events
                 .host(EventKind::Host, host, "connected".into())
                 .await;
         }
-        receiver
+        opened
     }
 
-    async fn left(&mut self, host: &HostName) {
-        let Some(stream) = self.streams.get_mut(host) else {
-            return;
-        };
-        stream.open = stream.open.saturating_sub(1);
-        if stream.open > 0 {
+    async fn left(&mut self, ticket: &Ticket) {
+        if !self.streams.close(ticket) {
             return;
         }
-        self.streams.remove(host);
+        let host = ticket.host();
         if let Some(known) = self.facts.hosts.get_mut(host) {
+            let now = clock::now();
             known.connected = false;
-            known.last_seen = Some(clock::now());
+            known.last_seen = Some(now);
+            if let Some(record) = &known.record {
+                self.scribe
+                    .seen(host.clone(), now, record.info.clone())
+                    .await;
+            }
         }
         self.events
             .host(EventKind::Host, host, "disconnected".into())
@@ -536,7 +381,7 @@ impl Task {
             self.verdict(host, result);
         }
         if refused {
-            self.publish(std::iter::once(host.clone()));
+            self.publish([host.clone()]);
         }
     }
 
@@ -605,30 +450,20 @@ impl Task {
         desired_state(&self.facts, host, &questions)
     }
 
-    fn publish(&self, hosts: impl Iterator<Item = HostName>) {
+    fn publish(&mut self, hosts: impl IntoIterator<Item = HostName>) {
         for host in hosts {
-            let Some(stream) = self.streams.get(&host) else {
-                continue;
-            };
-            let desired = self.desired(&host);
-            stream.offer.send_if_modified(|offer| match offer {
-                // A stream that was cut stays so.
-                None => false,
-                Some(old) if old.revision == desired.revision => false,
-                Some(old) => {
-                    *old = Arc::new(desired);
-                    true
-                }
-            });
+            if self.streams.is_open(&host) {
+                let desired = self.desired(&host);
+                self.streams.publish(&host, desired);
+            }
         }
     }
 
-    fn publish_all(&self) {
-        let hosts: Vec<HostName> = self.streams.keys().cloned().collect();
-        self.publish(hosts.into_iter());
+    fn publish_all(&mut self) {
+        self.publish(self.streams.hosts());
     }
 
-    fn publish_hosts_of(&self, name: &CertificateName) {
+    fn publish_hosts_of(&mut self, name: &CertificateName) {
         let hosts = self
             .facts
             .config
@@ -636,10 +471,10 @@ impl Task {
             .get(name)
             .map(|c| c.hosts.clone())
             .unwrap_or_default();
-        self.publish(hosts.into_iter());
+        self.publish(hosts);
     }
 
-    fn publish_challenge_hosts(&self, name: &CertificateName) {
+    fn publish_challenge_hosts(&mut self, name: &CertificateName) {
         let hosts = self
             .facts
             .config
@@ -647,7 +482,7 @@ impl Task {
             .get(name)
             .map(|c| c.challenge_hosts.clone())
             .unwrap_or_default();
-        self.publish(hosts.into_iter());
+        self.publish(hosts);
     }
 
     fn publish_control(&self) {

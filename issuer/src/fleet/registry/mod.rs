@@ -1,0 +1,194 @@
+//! The task that owns what is known of the fleet, and its handle.
+//!
+//! ```text
+//!  issuance ──stage, issued, preflight──▶ ┌──────────┐ ──Control (watch)──▶ issuance
+//!  service  ──watch, report, left───────▶ │ registry │ ──DesiredState (watch, one a host)──▶ service
+//!  admin    ──pause, renew, revoke──────▶ │  (task)  │ ──Gate (watch)──▶ peer checks
+//!  config   ──reloaded──────────────────▶ └──────────┘ ──observations──▶ scribe
+//! ```
+
+mod streams;
+mod task;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use certwell_proto::{CertificateName, Generation, HostName, v1};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use self::streams::{Offer, Opened, Ticket};
+use self::task::Task;
+use super::{control::Control, events::Events, peer::Gate, scribe::Scribe};
+use crate::{
+    config::Current,
+    plan::{
+        facts::{FleetFacts, OrderFacts},
+        offer::PreflightQuestion,
+        preflight::Verdict,
+    },
+    store::{HostRecord, Issued},
+};
+
+/// Verdicts of a running preflight, by host.
+pub type Verdicts = BTreeMap<HostName, Verdict>;
+
+enum Request {
+    Order(CertificateName, OrderFacts),
+    Issued(Box<Issued>),
+    Thumbprint(String, String),
+    Preflight(
+        CertificateName,
+        PreflightQuestion,
+        oneshot::Sender<watch::Receiver<Verdicts>>,
+    ),
+    PreflightOver(CertificateName),
+    Config(Current),
+    Pause(Option<CertificateName>, bool),
+    Renew(CertificateName, oneshot::Sender<Option<Generation>>),
+    Host(Box<HostRecord>),
+    Retired(HostName),
+    Watch(HostName, Box<v1::WatchRequest>, oneshot::Sender<Opened>),
+    Left(Ticket),
+    Report(HostName, Box<v1::Report>, oneshot::Sender<()>),
+    Facts(oneshot::Sender<Arc<FleetFacts>>),
+    Offered(
+        HostName,
+        CertificateName,
+        oneshot::Sender<Option<Generation>>,
+    ),
+}
+
+/// Requests that may wait.
+const BACKLOG: usize = 1024;
+
+/// Handle of the registry task.
+#[derive(Clone)]
+pub struct Registry(mpsc::Sender<Request>);
+
+/// What the registry starts with.
+pub struct Start {
+    /// From configuration and store.
+    pub facts: FleetFacts,
+    /// Where events go.
+    pub events: Events,
+    /// Where observations go.
+    pub scribe: Scribe,
+    /// For peer checks.
+    pub gate: watch::Sender<Arc<Gate>>,
+}
+
+impl Registry {
+    /// Starts the task; it ends with the last handle.
+    pub fn start(start: Start) -> (Self, watch::Receiver<Arc<Control>>) {
+        let (sender, requests) = mpsc::channel(BACKLOG);
+        let (task, control) = Task::new(start);
+        tokio::spawn(task.run(requests));
+        (Self(sender), control)
+    }
+
+    /// Where a certificate's issuance stands.
+    pub async fn order(&self, certificate: &CertificateName, facts: OrderFacts) {
+        self.send(Request::Order(certificate.clone(), facts)).await;
+    }
+
+    /// A bundle is stored: offer it.
+    pub async fn issued(&self, issued: Issued) {
+        self.send(Request::Issued(Box::new(issued))).await;
+    }
+
+    /// The account at an authority is ready: its thumbprint goes into the hosts' challenge maps.
+    pub async fn thumbprint(&self, authority: &str, thumbprint: &str) {
+        self.send(Request::Thumbprint(
+            authority.to_owned(),
+            thumbprint.to_owned(),
+        ))
+        .await;
+    }
+
+    /// Puts a question to the challenge hosts of a certificate; verdicts come in until it is over. `None` when
+    /// the issuer is stopping.
+    pub async fn preflight(
+        &self,
+        certificate: &CertificateName,
+        question: PreflightQuestion,
+    ) -> Option<watch::Receiver<Verdicts>> {
+        self.ask(|reply| Request::Preflight(certificate.clone(), question, reply))
+            .await
+    }
+
+    /// Takes the question back.
+    pub async fn preflight_over(&self, certificate: &CertificateName) {
+        self.send(Request::PreflightOver(certificate.clone())).await;
+    }
+
+    /// The configuration was read anew, or refused.
+    pub async fn config(&self, current: Current) {
+        self.send(Request::Config(current)).await;
+    }
+
+    /// Stops or starts orders and offers; `None`: of every certificate. The store knows already.
+    pub async fn pause(&self, certificate: Option<CertificateName>, paused: bool) {
+        self.send(Request::Pause(certificate, paused)).await;
+    }
+
+    /// Asks for a renewal now; answers with the generation that it will make, `None` for an unknown certificate.
+    pub async fn renew(&self, certificate: &CertificateName) -> Option<Generation> {
+        self.ask(|reply| Request::Renew(certificate.clone(), reply))
+            .await
+            .flatten()
+    }
+
+    /// A host enrolled, renewed its identity, or was revoked. The store knows already.
+    pub async fn host(&self, record: HostRecord) {
+        self.send(Request::Host(Box::new(record))).await;
+    }
+
+    /// A host was retired: its facts are forgotten. The store knows already.
+    pub async fn retired(&self, host: &HostName) {
+        self.send(Request::Retired(host.clone())).await;
+    }
+
+    /// Opens a host's stream.
+    pub async fn watch(&self, host: &HostName, request: v1::WatchRequest) -> Option<Opened> {
+        self.ask(|reply| Request::Watch(host.clone(), Box::new(request), reply))
+            .await
+    }
+
+    /// A host's stream ended. For destructors: an overloaded task finds out by itself at the next change.
+    pub fn left(&self, ticket: Ticket) {
+        let _ = self.0.try_send(Request::Left(ticket));
+    }
+
+    /// What a host reports; returns when it is known.
+    pub async fn report(&self, host: &HostName, report: v1::Report) {
+        let _ = self
+            .ask(|reply| Request::Report(host.clone(), Box::new(report), reply))
+            .await;
+    }
+
+    /// A copy of all that is known. `None` when the issuer is stopping.
+    pub async fn facts(&self) -> Option<Arc<FleetFacts>> {
+        self.ask(Request::Facts).await
+    }
+
+    /// The generation that a host may draw now; `None` also for what isn't assigned to it.
+    pub async fn offered(
+        &self,
+        host: &HostName,
+        certificate: &CertificateName,
+    ) -> Option<Generation> {
+        self.ask(|reply| Request::Offered(host.clone(), certificate.clone(), reply))
+            .await
+            .flatten()
+    }
+
+    async fn send(&self, request: Request) {
+        // An error means that the issuer is stopping: there is nobody left to tell.
+        let _ = self.0.send(request).await;
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(request(reply)).await;
+        answer.await.ok()
+    }
+}
