@@ -1,5 +1,12 @@
 //! The configuration: what is accepted, and every mistake told where it stands.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic in a test is its report"
+)]
+
 #[path = "config/accepted.rs"]
 mod accepted;
 #[path = "config/files.rs"]

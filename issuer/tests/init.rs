@@ -1,5 +1,7 @@
 //! `certwell-issuer init` and `check`, as a person or a script runs them.
 
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
