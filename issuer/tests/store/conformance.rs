@@ -60,6 +60,8 @@ behaviours! {
     void_unknown_and_foreign_tokens_let_nobody_in
     voiding_tokens_counts_the_unused_ones
     a_host_is_replaced_whole
+    a_revocation_or_retirement_is_never_taken_back
+    what_a_host_says_of_itself_changes_nothing_else
     observations_are_replaced_and_forgotten_by_host
     events_are_numbered_upwards_and_found_by_certificate
     event_numbers_are_not_given_twice
