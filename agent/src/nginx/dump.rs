@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use super::{
-    blocks,
+    blocks, links,
     run::{Invocation, RunError, refusal, start_error},
     servers::Parsed,
 };
@@ -134,7 +134,9 @@ fn outcome(invocation: &Invocation) -> Outcome {
     }
     match command.output() {
         Ok(ran) if ran.status.success() => {
-            Outcome::Parsed(blocks::parse(&String::from_utf8_lossy(&ran.stdout)))
+            let mut parsed = blocks::parse(&String::from_utf8_lossy(&ran.stdout));
+            links::follow(&mut parsed);
+            Outcome::Parsed(parsed)
         }
         Ok(ran) => Outcome::Refused(refusal(&String::from_utf8_lossy(&ran.stderr))),
         Err(e) => Outcome::NotStarted(start_error(&invocation.binary, e).to_string()),

@@ -7,7 +7,8 @@
 //! candidate      a tiny configuration of its own around staged files, tested and thrown away
 //! dump           `nginx -T`, parsed in a short-lived child of the agent's binary
 //!   syntax         pure: dump text to a tree of directives, includes resolved in context
-//!   blocks         pure: the tree to server blocks
+//!   blocks, listen pure: the tree to server blocks
+//!   links          where certificate paths lead
 //! servers        server blocks, as the rest sees them
 //! sites          pure: which server block answers a name on an address
 //! targets        pure: which handshakes prove a certificate
@@ -32,6 +33,8 @@ pub mod edits;
 mod fetch;
 mod few;
 mod glob;
+mod links;
+mod listen;
 mod lua;
 pub mod master;
 pub mod preflight;

@@ -153,6 +153,8 @@ pub struct CertificateFiles {
     pub certificate: CertificateSource,
     /// `ssl_certificate_key`.
     pub key: CertificateSource,
+    /// The paths that `certificate` leads through, one symbolic link resolved after the other.
+    pub through: Vec<PathBuf>,
 }
 
 /// What an `ssl_certificate` or `ssl_certificate_key` names.

@@ -1,0 +1,92 @@
+//! Where the certificate paths of nginx's configuration lead, link by link.
+//!
+//! `/etc/nginx/ssl/media.pem` may well be a link into the live directory, whose entries are links again: every path
+//! on the way is kept, so that the one under the live directory is recognised.
+
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+use super::{
+    servers::{CertificateSource, Parsed},
+    syntax::normal,
+};
+
+/// As many links as the kernel follows, about.
+const HOPS: usize = 40;
+
+/// Fills in `through` of every certificate.
+pub(super) fn follow(parsed: &mut Parsed) {
+    for server in &mut parsed.servers {
+        for files in &mut server.certificates {
+            if let CertificateSource::File(path) = &files.certificate {
+                files.through = way(path);
+            }
+        }
+    }
+}
+
+/// The paths that a path stands for, one link resolved after the other; empty when there is no link in it.
+fn way(path: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut now = path.to_owned();
+    while found.len() < HOPS {
+        match resolved_once(&now) {
+            Some(next) if next != now && !found.contains(&next) => {
+                found.push(next.clone());
+                now = next;
+            }
+            _ => break,
+        }
+    }
+    found
+}
+
+/// The same path with its first link replaced by what it names.
+fn resolved_once(path: &Path) -> Option<PathBuf> {
+    let mut before = PathBuf::new();
+    let mut parts = path.components();
+    while let Some(part) = parts.next() {
+        if let Component::Normal(name) = part
+            && let Ok(target) = fs::read_link(before.join(name))
+        {
+            return Some(normal(&before.join(target).join(parts.as_path())));
+        }
+        before.push(part);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn every_path_on_the_way_is_kept_and_a_loop_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        fs::create_dir_all(root.join("store/media/7")).unwrap();
+        fs::create_dir_all(root.join("live")).unwrap();
+        fs::write(root.join("store/media/7/fullchain.pem"), "").unwrap();
+        symlink("../store/media/7", root.join("live/media")).unwrap();
+        symlink(
+            root.join("live/media/fullchain.pem"),
+            root.join("media.pem"),
+        )
+        .unwrap();
+        assert_eq!(
+            way(&root.join("media.pem")),
+            [
+                root.join("live/media/fullchain.pem"),
+                root.join("store/media/7/fullchain.pem")
+            ]
+        );
+        assert!(way(&root.join("store/media/7/fullchain.pem")).is_empty());
+        assert!(way(&root.join("nothing/here")).is_empty());
+        symlink("b", root.join("a")).unwrap();
+        symlink("a", root.join("b")).unwrap();
+        assert!(way(&root.join("a")).len() <= 2);
+    }
+}
