@@ -23,7 +23,11 @@ pub fn now() -> Timestamp {
 /// # Errors
 /// When it lies before 2020.
 pub fn plausible(now: Timestamp) -> Result<Timestamp, ClockError> {
-    if now.as_second() < EARLIEST_SECOND { Err(ClockError(now)) } else { Ok(now) }
+    if now.as_second() < EARLIEST_SECOND {
+        Err(ClockError(now))
+    } else {
+        Ok(now)
+    }
 }
 
 /// How long from `now` until `then`; zero when it is past.

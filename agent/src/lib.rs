@@ -13,6 +13,8 @@
 //! clock, jitter    the only places that read the clock and make random numbers
 //! ```
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod disk;
@@ -20,3 +22,4 @@ pub mod issuer;
 pub mod jitter;
 pub mod nginx;
 pub mod plan;
+pub mod tasks;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The agent's binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    certwell_agent::cli::main()
+}

@@ -30,7 +30,9 @@ impl Mistake {
         let source = text[line_start..line_end].trim_end_matches('\r').to_owned();
         let indent = text[line_start..start].chars().count();
         let room = source.chars().count().saturating_sub(indent).max(1);
-        let wanted = text.get(start..span.end).map_or(1, |spanned| spanned.chars().count());
+        let wanted = text
+            .get(start..span.end)
+            .map_or(1, |spanned| spanned.chars().count());
         Self {
             line: before.matches('\n').count() + 1,
             column: indent + 1,
@@ -73,7 +75,13 @@ impl fmt::Display for Shown<'_> {
             if index > 0 {
                 writeln!(f)?;
             }
-            let Mistake { line, column, source, width, problem } = mistake;
+            let Mistake {
+                line,
+                column,
+                source,
+                width,
+                problem,
+            } = mistake;
             let margin = line.to_string().len();
             writeln!(f, "{}:{line}:{column}: {problem}", self.path.display())?;
             writeln!(f, " {line} | {source}")?;
@@ -98,8 +106,15 @@ mod tests {
         let text = "a = 1\n\tkey = \"väl\"\n";
         let start = text.find("\"v").unwrap();
         let mistake = Mistake::at(text, start..start + 6, "is no number");
-        let shown = Shown { path: &"/x.toml".into(), mistakes: &[mistake] }.to_string();
-        assert_eq!(shown, "/x.toml:2:8: is no number\n 2 | \tkey = \"väl\"\n   | \t      ^^^^^");
+        let shown = Shown {
+            path: &"/x.toml".into(),
+            mistakes: &[mistake],
+        }
+        .to_string();
+        assert_eq!(
+            shown,
+            "/x.toml:2:8: is no number\n 2 | \tkey = \"väl\"\n   | \t      ^^^^^"
+        );
     }
 
     #[test]

@@ -1,25 +1,43 @@
 //! From TOML to the model. Every mistake is gathered, so that one look mends them all.
 
-use std::{ops::Range, path::{Path, PathBuf}, time::Duration};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use toml::{Spanned, de::{DeTable, DeValue}};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{Config, ConfigError, Mistake};
 use crate::nginx::Reload;
 
 const KEYS: &[&str] = &["state-directory", "live-directory", "file-group", "nginx"];
-const NGINX_KEYS: &[&str] =
-    &["pid-file", "binary", "config", "prefix", "challenge-map", "reload", "edit-hold"];
+const NGINX_KEYS: &[&str] = &[
+    "pid-file",
+    "binary",
+    "config",
+    "prefix",
+    "challenge-map",
+    "reload",
+    "edit-hold",
+];
 
 /// Reads `path`; relative paths in it become relative to its directory.
 ///
 /// # Errors
 /// When it can't be read, or holds mistakes: all of them, each with its place.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let mut config = parse(&text)
-        .map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut config = parse(&text).map_err(|mistakes| ConfigError::Mistakes {
+        path: path.to_owned(),
+        mistakes,
+    })?;
     config.resolve(path.parent().unwrap_or(Path::new("")));
     Ok(config)
 }
@@ -30,9 +48,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// All mistakes, in the order of their lines.
 pub fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { text, mistakes: Vec::new() };
+    let mut reader = Reader {
+        text,
+        mistakes: Vec::new(),
+    };
     for error in errors {
-        reader.mistake(error.span().unwrap_or(0..0), error.message().trim_end().replace('\n', ", "));
+        reader.mistake(
+            error.span().unwrap_or(0..0),
+            error.message().trim_end().replace('\n', ", "),
+        );
     }
     let mut config = Config::default();
     // A text that is no TOML gives keys that nobody wrote: its syntax is mended first.
@@ -42,7 +66,9 @@ pub fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
     if reader.mistakes.is_empty() {
         return Ok(config);
     }
-    reader.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    reader
+        .mistakes
+        .sort_by_key(|mistake| (mistake.line, mistake.column));
     Err(reader.mistakes)
 }
 
@@ -65,9 +91,14 @@ impl Reader<'_> {
         if let Some(value) = table.get("file-group") {
             config.file_group = self.text_of(value, "the name of a group, such as \"ssl-cert\"");
         }
-        let Some(value) = table.get("nginx") else { return };
+        let Some(value) = table.get("nginx") else {
+            return;
+        };
         let Some(nginx) = value.get_ref().as_table() else {
-            self.mistake(value.span(), "nginx is a table: write [nginx] and its keys below it");
+            self.mistake(
+                value.span(),
+                "nginx is a table: write [nginx] and its keys below it",
+            );
             return;
         };
         self.refuse_unknown(nginx, NGINX_KEYS, "nginx.");
@@ -98,8 +129,10 @@ impl Reader<'_> {
         for key in table.keys() {
             let name = key.get_ref();
             if !known.contains(&name.as_ref()) {
-                let hint = nearest(name, known)
-                    .map_or_else(|| format!("known are {}", known.join(", ")), |near| format!("did you mean {near}?"));
+                let hint = nearest(name, known).map_or_else(
+                    || format!("known are {}", known.join(", ")),
+                    |near| format!("did you mean {near}?"),
+                );
                 self.mistake(key.span(), format!("unknown key {prefix}{name}; {hint}"));
             }
         }
@@ -114,7 +147,10 @@ impl Reader<'_> {
             }
             None => {
                 let found = value.get_ref().type_str();
-                self.mistake(value.span(), format!("is of type {found}; {wanted} is needed"));
+                self.mistake(
+                    value.span(),
+                    format!("is of type {found}; {wanted} is needed"),
+                );
                 None
             }
         }
@@ -122,7 +158,9 @@ impl Reader<'_> {
 
     fn path(&mut self, table: &DeTable<'_>, key: &str, into: &mut PathBuf) {
         let Some(value) = table.get(key) else { return };
-        let Some(text) = self.text_of(value, "a path in quotes") else { return };
+        let Some(text) = self.text_of(value, "a path in quotes") else {
+            return;
+        };
         if text.contains('\0') {
             self.mistake(value.span(), "a path can't hold a zero byte");
         } else {
@@ -132,8 +170,14 @@ impl Reader<'_> {
 
     fn duration(&mut self, value: &Value<'_>, into: &mut Duration) {
         const WANTED: &str = "a duration such as \"90s\", \"30m\" or \"1h\"";
-        let Some(text) = self.text_of(value, WANTED) else { return };
-        match text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()) {
+        let Some(text) = self.text_of(value, WANTED) else {
+            return;
+        };
+        match text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|d| Duration::try_from(d).ok())
+        {
             Some(duration) => *into = duration,
             None => self.mistake(value.span(), format!("{text:?} is not {WANTED}")),
         }
@@ -195,7 +239,10 @@ mod tests {
         .unwrap();
         assert_eq!(config.file_group.as_deref(), Some("ssl-cert"));
         assert_eq!(config.nginx.prefix, Some("x".into()));
-        assert_eq!(config.nginx.reload, Reload::Command("systemctl reload nginx".into()));
+        assert_eq!(
+            config.nginx.reload,
+            Reload::Command("systemctl reload nginx".into())
+        );
         assert_eq!(config.edit_hold, Duration::from_secs(90));
     }
 
@@ -203,7 +250,11 @@ mod tests {
     fn relative_paths_are_relative_to_the_files_directory() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("agent.toml");
-        std::fs::write(&path, "state-directory = \"state\"\n[nginx]\npid-file = \"/run/x.pid\"").unwrap();
+        std::fs::write(
+            &path,
+            "state-directory = \"state\"\n[nginx]\npid-file = \"/run/x.pid\"",
+        )
+        .unwrap();
         let config = load(&path).unwrap();
         assert_eq!(config.state_directory, directory.path().join("state"));
         assert_eq!(config.nginx.pid_file, Path::new("/run/x.pid"));
@@ -213,8 +264,18 @@ mod tests {
     fn mistakes_are_told_with_their_place() {
         let table: &[(&str, usize, usize, &str)] = &[
             ("state-dir = \"x\"", 1, 1, "unknown key state-dir"),
-            ("live-directroy = \"x\"", 1, 1, "did you mean live-directory?"),
-            ("\nstate-directory = 5", 2, 19, "is of type integer; a path in quotes is needed"),
+            (
+                "live-directroy = \"x\"",
+                1,
+                1,
+                "did you mean live-directory?",
+            ),
+            (
+                "\nstate-directory = 5",
+                2,
+                19,
+                "is of type integer; a path in quotes is needed",
+            ),
             ("live-directory = \"\"", 1, 18, "is empty"),
             ("live-directory = \"a\\u0000b\"", 1, 18, "zero byte"),
             ("nginx = 1", 1, 9, "nginx is a table"),
@@ -222,24 +283,46 @@ mod tests {
             ("[nginx]\nedit-hold = \"soon\"", 2, 13, "is not a duration"),
             ("[nginx]\nedit-hold = \"-1h\"", 2, 13, "is not a duration"),
             ("[nginx]\nedit-hold = 3", 2, 13, "is of type integer"),
-            ("[nginx]\nreload = true", 2, 10, "\"signal\" or a command is needed"),
+            (
+                "[nginx]\nreload = true",
+                2,
+                10,
+                "\"signal\" or a command is needed",
+            ),
             ("[nginx]\nreload = \" \"", 2, 10, "is empty"),
             ("file-group = []", 1, 14, "is of type array"),
             ("a = ", 1, 5, ""),
             ("[nginx\n", 1, 7, ""),
-            ("state-directory = \"a\"\nstate-directory = \"b\"", 2, 1, "duplicate"),
+            (
+                "state-directory = \"a\"\nstate-directory = \"b\"",
+                2,
+                1,
+                "duplicate",
+            ),
         ];
         for (text, line, column, problem) in table {
             let mistakes = parse(text).expect_err(text);
-            assert_eq!((mistakes[0].line, mistakes[0].column), (*line, *column), "{text}: {mistakes:?}");
-            assert!(mistakes[0].problem.contains(problem), "{text}: {}", mistakes[0].problem);
+            assert_eq!(
+                (mistakes[0].line, mistakes[0].column),
+                (*line, *column),
+                "{text}: {mistakes:?}"
+            );
+            assert!(
+                mistakes[0].problem.contains(problem),
+                "{text}: {}",
+                mistakes[0].problem
+            );
         }
     }
 
     #[test]
     fn all_mistakes_come_at_once() {
-        let mistakes = parse("x = 1\nstate-directory = 2\n[nginx]\ny = 3\nedit-hold = \"?\"").unwrap_err();
-        assert_eq!(mistakes.iter().map(|m| m.line).collect::<Vec<_>>(), [1, 2, 4, 5]);
+        let mistakes =
+            parse("x = 1\nstate-directory = 2\n[nginx]\ny = 3\nedit-hold = \"?\"").unwrap_err();
+        assert_eq!(
+            mistakes.iter().map(|m| m.line).collect::<Vec<_>>(),
+            [1, 2, 4, 5]
+        );
     }
 
     #[test]

@@ -98,14 +98,17 @@ impl LiveDirectory {
     /// When it can't be looked at.
     pub fn look(&self, name: &CertificateName, store: &Store) -> Result<Live, DiskError> {
         let path = self.path(name);
-        let Some(meta) = metadata(&path)? else { return Ok(Live::Absent) };
+        let Some(meta) = metadata(&path)? else {
+            return Ok(Live::Absent);
+        };
         if meta.is_dir() {
             return Ok(Live::Directory);
         }
         if !meta.is_symlink() {
             return Ok(Live::Other);
         }
-        let target = std::fs::read_link(&path).map_err(DiskError::about("reading the link", &path))?;
+        let target =
+            std::fs::read_link(&path).map_err(DiskError::about("reading the link", &path))?;
         Ok(match store.generation_at(name, &target) {
             Some(generation) => Live::Ours(generation),
             None => Live::ForeignLink(target),
@@ -125,9 +128,9 @@ impl LiveDirectory {
         let path = self.path(name);
         let before = match metadata(&path)? {
             None => Before::Nothing,
-            Some(meta) if meta.is_symlink() => {
-                Before::Link(std::fs::read_link(&path).map_err(DiskError::about("reading the link", &path))?)
-            }
+            Some(meta) if meta.is_symlink() => Before::Link(
+                std::fs::read_link(&path).map_err(DiskError::about("reading the link", &path))?,
+            ),
             Some(meta) if meta.is_dir() => Before::Directory(self.free_place_aside(name)),
             Some(_) => return Err(ActivationError::InTheWay(path)),
         };
@@ -147,7 +150,11 @@ impl LiveDirectory {
     ///
     /// # Errors
     /// When it can't be done; `live/NAME` is then as it was.
-    pub fn roll_back(&self, name: &CertificateName, before: &Before) -> Result<(), ActivationError> {
+    pub fn roll_back(
+        &self,
+        name: &CertificateName,
+        before: &Before,
+    ) -> Result<(), ActivationError> {
         let path = self.path(name);
         match before {
             Before::Nothing => remove_if_there(&path)?,
@@ -207,11 +214,19 @@ fn metadata(path: &Path) -> Result<Option<Metadata>, DiskError> {
     match std::fs::symlink_metadata(path) {
         Ok(meta) => Ok(Some(meta)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(DiskError { what: "looking at", path: path.to_owned(), source }),
+        Err(source) => Err(DiskError {
+            what: "looking at",
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
 fn exchange(a: &Path, b: &Path) -> Result<(), ActivationError> {
-    renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE)
-        .map_err(|errno| ActivationError::Exchange { path: b.to_owned(), errno })
+    renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE).map_err(|errno| {
+        ActivationError::Exchange {
+            path: b.to_owned(),
+            errno,
+        }
+    })
 }

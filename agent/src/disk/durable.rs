@@ -22,12 +22,19 @@ pub struct DiskError {
 impl DiskError {
     /// For `map_err`.
     pub fn about<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
-        move |source| Self { what, path: path.to_owned(), source }
+        move |source| Self {
+            what,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Whether the disk is full, or its quota used up.
     pub fn is_full(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
     }
 }
 
@@ -45,7 +52,8 @@ pub fn create(path: &Path, content: &[u8], mode: u32) -> Result<File, DiskError>
         .map_err(DiskError::about("creating", path))?;
     file.set_permissions(std::fs::Permissions::from_mode(mode))
         .map_err(DiskError::about("setting the mode of", path))?;
-    file.write_all(content).map_err(DiskError::about("writing", path))?;
+    file.write_all(content)
+        .map_err(DiskError::about("writing", path))?;
     Ok(file)
 }
 
@@ -59,14 +67,31 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), DiskError> 
     let temporary = parent.join(format!(".{name}.new"));
     remove_if_there(&temporary)?;
     let written = create(&temporary, content, mode)
-        .and_then(|file| file.sync_all().map_err(DiskError::about("writing", &temporary)))
-        .and_then(|()| std::fs::rename(&temporary, path).map_err(DiskError::about("replacing", path)));
+        .and_then(|file| {
+            file.sync_all()
+                .map_err(DiskError::about("writing", &temporary))
+        })
+        .and_then(|()| {
+            std::fs::rename(&temporary, path).map_err(DiskError::about("replacing", path))
+        });
     if written.is_err() {
         // The first error is the one to tell; the leftover is removed at the next attempt at the latest.
         let _ = std::fs::remove_file(&temporary);
         return written;
     }
     sync_directory(parent)
+}
+
+/// Replaces `path` whole, without forcing it to disk: for what can be made anew.
+///
+/// # Errors
+/// When it can't be written; `path` is then as it was.
+pub fn replace_lightly(path: &Path, content: &[u8], mode: u32) -> Result<(), DiskError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = parent(path).join(format!(".{name}.new"));
+    remove_if_there(&temporary)?;
+    create(&temporary, content, mode)?;
+    std::fs::rename(&temporary, path).map_err(DiskError::about("replacing", path))
 }
 
 /// Forces a directory's entries to disk.
@@ -85,9 +110,11 @@ pub fn sync_directory(path: &Path) -> Result<(), DiskError> {
 /// When it is there and stays.
 pub fn remove_if_there(path: &Path) -> Result<(), DiskError> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DiskError { what: "removing", path: path.to_owned(), source: error })
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DiskError {
+            what: "removing",
+            path: path.to_owned(),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }
@@ -98,14 +125,18 @@ pub fn remove_if_there(path: &Path) -> Result<(), DiskError> {
 /// When it is there and stays.
 pub fn remove_directory_if_there(path: &Path) -> Result<(), DiskError> {
     match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DiskError { what: "removing", path: path.to_owned(), source: error })
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DiskError {
+            what: "removing",
+            path: path.to_owned(),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }
 
 /// The directory that holds `path`.
 pub fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }

@@ -69,6 +69,19 @@ pub struct Highest {
     pub generation: u64,
     /// Of its leaves, in hex.
     pub fingerprints: Vec<String>,
+    /// Id of the lineage under which it was staged.
+    #[serde(default)]
+    pub lineage: Option<String>,
+}
+
+impl Highest {
+    /// Its leaves.
+    pub fn leaves(&self) -> Vec<Fingerprint> {
+        self.fingerprints
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect()
+    }
 }
 
 /// See [`LedgerEntry::regressed`].
@@ -129,7 +142,11 @@ pub enum LedgerError {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { version: VERSION, lineage: None, certificates: BTreeMap::new() }
+        Self {
+            version: VERSION,
+            lineage: None,
+            certificates: BTreeMap::new(),
+        }
     }
 }
 
@@ -142,12 +159,23 @@ impl Ledger {
         let text = match std::fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(LedgerError::Read { path: path.to_owned(), source }),
+            Err(source) => {
+                return Err(LedgerError::Read {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         };
-        let damaged = |problem: String| LedgerError::Damaged { path: path.to_owned(), problem };
+        let damaged = |problem: String| LedgerError::Damaged {
+            path: path.to_owned(),
+            problem,
+        };
         let ledger: Self = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
         if ledger.version > VERSION {
-            return Err(damaged(format!("a newer certwell-agent wrote version {} of it", ledger.version)));
+            return Err(damaged(format!(
+                "a newer certwell-agent wrote version {} of it",
+                ledger.version
+            )));
         }
         Ok(ledger)
     }
@@ -157,20 +185,29 @@ impl Ledger {
     /// # Errors
     /// When it can't be written; the file is then as it was.
     pub fn save(&self, path: &Path) -> Result<(), DiskError> {
-        let text = serde_json::to_vec(self)
-            .map_err(|e| DiskError { what: "writing", path: path.to_owned(), source: io::Error::other(e) })?;
+        let text = serde_json::to_vec(self).map_err(|e| DiskError {
+            what: "writing",
+            path: path.to_owned(),
+            source: io::Error::other(e),
+        })?;
         replace(path, &text, 0o600)
     }
 
     /// The lineage that it believes in.
     pub fn lineage(&self) -> Option<Lineage> {
         let record = self.lineage.as_ref()?;
-        Some(Lineage { id: record.id.parse().ok()?, started_ms: record.started_ms })
+        Some(Lineage {
+            id: record.id.parse().ok()?,
+            started_ms: record.started_ms,
+        })
     }
 
     /// Believes in this lineage from now on.
     pub fn set_lineage(&mut self, lineage: Lineage) {
-        self.lineage = Some(LineageRecord { id: lineage.id.to_string(), started_ms: lineage.started_ms });
+        self.lineage = Some(LineageRecord {
+            id: lineage.id.to_string(),
+            started_ms: lineage.started_ms,
+        });
     }
 
     /// What is known of a certificate.
@@ -180,7 +217,9 @@ impl Ledger {
 
     /// The same, to be changed; begun when there is none.
     pub fn entry_mut(&mut self, name: &CertificateName) -> &mut LedgerEntry {
-        self.certificates.entry(name.as_str().to_owned()).or_default()
+        self.certificates
+            .entry(name.as_str().to_owned())
+            .or_default()
     }
 }
 
@@ -199,32 +238,40 @@ impl LedgerEntry {
             .map(|(number, _)| Generation(*number))
     }
 
-    /// The leaves of a generation on disk.
-    pub fn fingerprints(&self, generation: Generation) -> Vec<Fingerprint> {
-        self.staged
-            .get(&generation.0)
-            .map(|record| record.fingerprints.iter().filter_map(|text| text.parse().ok()).collect())
-            .unwrap_or_default()
-    }
-
-    /// Takes note of a staged generation.
-    pub fn record_staged(&mut self, generation: Generation, record: StagedRecord) {
-        if generation.0 > 0 && self.highest.as_ref().is_none_or(|highest| highest.generation <= generation.0) {
-            self.highest =
-                Some(Highest { generation: generation.0, fingerprints: record.fingerprints.clone() });
+    /// Takes note of a generation that was staged under a lineage.
+    pub fn record_staged(
+        &mut self,
+        generation: Generation,
+        record: StagedRecord,
+        lineage: Option<String>,
+    ) {
+        let taken_over =
+            |highest: &Highest| highest.generation <= generation.0 || highest.lineage != lineage;
+        if generation.0 > 0 && self.highest.as_ref().is_none_or(taken_over) {
+            let fingerprints = record.fingerprints.clone();
+            self.highest = Some(Highest {
+                generation: generation.0,
+                fingerprints,
+                lineage,
+            });
         }
         self.staged.insert(generation.0, record);
     }
 
     /// How often this generation regressed so far.
     pub fn regressions(&self, generation: Generation) -> u32 {
-        self.regressed.filter(|r| r.generation == generation.0).map_or(0, |r| r.times)
+        self.regressed
+            .filter(|r| r.generation == generation.0)
+            .map_or(0, |r| r.times)
     }
 
     /// Counts one more.
     pub fn count_regression(&mut self, generation: Generation) -> u32 {
         let times = self.regressions(generation) + 1;
-        self.regressed = Some(Regressed { generation: generation.0, times });
+        self.regressed = Some(Regressed {
+            generation: generation.0,
+            times,
+        });
         times
     }
 }
@@ -238,19 +285,37 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.json");
         let mut ledger = Ledger::load(&path).unwrap();
-        ledger.set_lineage(Lineage { id: uuid::Uuid::from_u128(7), started_ms: 9 });
+        ledger.set_lineage(Lineage {
+            id: uuid::Uuid::from_u128(7),
+            started_ms: 9,
+        });
         let name: CertificateName = "media.example.org".parse().unwrap();
         let leaf = Fingerprint::of(b"leaf");
         ledger.entry_mut(&name).record_staged(
             Generation(3),
-            StagedRecord { files: BTreeMap::new(), fingerprints: vec![leaf.to_string()] },
+            StagedRecord {
+                files: BTreeMap::new(),
+                fingerprints: vec![leaf.to_string()],
+            },
+            None,
         );
         ledger.save(&path).unwrap();
         let read = Ledger::load(&path).unwrap();
         assert_eq!(read, ledger);
         assert_eq!(read.lineage().unwrap().id, uuid::Uuid::from_u128(7));
-        assert_eq!(read.entry(&name).unwrap().generation_of(&leaf), Some(Generation(3)));
-        assert_eq!(read.entry(&name).unwrap().highest.as_ref().unwrap().generation, 3);
+        assert_eq!(
+            read.entry(&name).unwrap().generation_of(&leaf),
+            Some(Generation(3))
+        );
+        assert_eq!(
+            read.entry(&name)
+                .unwrap()
+                .highest
+                .as_ref()
+                .unwrap()
+                .generation,
+            3
+        );
     }
 
     #[test]

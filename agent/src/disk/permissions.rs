@@ -20,7 +20,9 @@ pub struct Permissions {
 #[derive(Debug, thiserror::Error)]
 pub enum PermissionError {
     /// `file-group` is unknown.
-    #[error("file-group {0:?} is no group of this machine; make it (groupadd --system {0}) or leave the setting out")]
+    #[error(
+        "file-group {0:?} is no group of this machine; make it (groupadd --system {0}) or leave the setting out"
+    )]
     UnknownGroup(String),
     /// Somebody else could exchange what lies in it.
     #[error("{path} {problem}, so another user could exchange keys in it; {remedy}", path = .path.display())]
@@ -46,9 +48,13 @@ impl Permissions {
     /// # Errors
     /// When there is no such group.
     pub fn new(file_group: Option<&str>) -> Result<Self, PermissionError> {
-        let Some(name) = file_group else { return Ok(Self::default()) };
+        let Some(name) = file_group else {
+            return Ok(Self::default());
+        };
         match Group::from_name(name) {
-            Ok(Some(group)) => Ok(Self { group: Some(group.gid) }),
+            Ok(Some(group)) => Ok(Self {
+                group: Some(group.gid),
+            }),
             Ok(None) => Err(PermissionError::UnknownGroup(name.to_owned())),
             Err(error) => Err(PermissionError::Lookup(name.to_owned(), error)),
         }
@@ -77,7 +83,8 @@ impl Permissions {
         let wanted = std::fs::Permissions::from_mode(self.directory_mode());
         let meta = std::fs::metadata(path).map_err(DiskError::about("looking at", path))?;
         if meta.mode() & 0o7777 != self.directory_mode() {
-            std::fs::set_permissions(path, wanted).map_err(DiskError::about("setting the mode of", path))?;
+            std::fs::set_permissions(path, wanted)
+                .map_err(DiskError::about("setting the mode of", path))?;
         }
         self.own(path, meta.gid())
     }
@@ -123,15 +130,24 @@ pub fn check_directory(path: &Path) -> Result<(), PermissionError> {
         remedy,
     };
     if meta.uid() != us && meta.uid() != 0 {
-        return Err(untrusted(format!("belongs to user {}", meta.uid()), format!("chown root {shown}")));
+        return Err(untrusted(
+            format!("belongs to user {}", meta.uid()),
+            format!("chown root {shown}"),
+        ));
     }
     if meta.mode() & 0o002 != 0 {
-        return Err(untrusted("can be written by everybody".into(), format!("chmod o-w {shown}")));
+        return Err(untrusted(
+            "can be written by everybody".into(),
+            format!("chmod o-w {shown}"),
+        ));
     }
     // A user's own group is as good as the user, which is how many systems set their umask.
     let own_group = meta.gid() == 0 || meta.gid() == Gid::effective().as_raw();
     if meta.mode() & 0o020 != 0 && !own_group {
-        return Err(untrusted(format!("can be written by group {}", meta.gid()), format!("chmod g-w {shown}")));
+        return Err(untrusted(
+            format!("can be written by group {}", meta.gid()),
+            format!("chmod g-w {shown}"),
+        ));
     }
     Ok(())
 }

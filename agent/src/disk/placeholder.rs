@@ -29,14 +29,21 @@ pub fn make(
     identifiers: &[Identifier],
     now: Timestamp,
 ) -> Result<Bundle, PlaceholderError> {
-    let wrong = |problem: &dyn std::fmt::Display| PlaceholderError { name: name.clone(), problem: problem.to_string() };
+    let wrong = |problem: &dyn std::fmt::Display| PlaceholderError {
+        name: name.clone(),
+        problem: problem.to_string(),
+    };
     let mut params = CertificateParams::default();
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, COMMON_NAME);
     params.distinguished_name = subject;
     for identifier in identifiers {
         params.subject_alt_names.push(match identifier {
-            Identifier::Dns(dns) => SanType::DnsName(dns.as_str().try_into().map_err(|e: rcgen::Error| wrong(&e))?),
+            Identifier::Dns(dns) => SanType::DnsName(
+                dns.as_str()
+                    .try_into()
+                    .map_err(|e: rcgen::Error| wrong(&e))?,
+            ),
             Identifier::Ip(address) => SanType::IpAddress(*address),
         });
     }

@@ -89,19 +89,30 @@ impl Store {
         for (name, content) in contents(&bundle.key_pairs) {
             let path = directory.join(&name);
             let file = create(&path, content.as_bytes(), self.permissions.file_mode())?;
-            let group = file.metadata().map_err(DiskError::about("looking at", &path))?.gid();
+            let group = file
+                .metadata()
+                .map_err(DiskError::about("looking at", &path))?
+                .gid();
             self.permissions.own(&path, group)?;
-            files.insert(name, fingerprint::hex(&fingerprint::sha256(content.as_bytes())));
+            files.insert(
+                name,
+                fingerprint::hex(&fingerprint::sha256(content.as_bytes())),
+            );
             open.push((path, file));
         }
         // Written first and forced together: the first force carries most of the others' work.
         for (path, file) in open {
-            file.sync_all().map_err(DiskError::about("forcing to disk", &path))?;
+            file.sync_all()
+                .map_err(DiskError::about("forcing to disk", &path))?;
         }
         sync_directory(directory)?;
         Ok(StagedRecord {
             files,
-            fingerprints: bundle.fingerprints().iter().map(ToString::to_string).collect(),
+            fingerprints: bundle
+                .fingerprints()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         })
     }
 
@@ -109,13 +120,28 @@ impl Store {
         if std::fs::symlink_metadata(target).is_err() {
             return std::fs::rename(temporary, target).map_err(DiskError::about("placing", target));
         }
-        renameat2(AT_FDCWD, temporary, AT_FDCWD, target, RenameFlags::RENAME_EXCHANGE)
-            .map_err(|errno| DiskError { what: "exchanging", path: target.to_owned(), source: errno.into() })?;
+        renameat2(
+            AT_FDCWD,
+            temporary,
+            AT_FDCWD,
+            target,
+            RenameFlags::RENAME_EXCHANGE,
+        )
+        .map_err(|errno| DiskError {
+            what: "exchanging",
+            path: target.to_owned(),
+            source: errno.into(),
+        })?;
         remove_directory_if_there(temporary)
     }
 
     /// Compares what is on disk with what was written.
-    pub fn inspect(&self, name: &CertificateName, generation: Generation, record: &StagedRecord) -> Condition {
+    pub fn inspect(
+        &self,
+        name: &CertificateName,
+        generation: Generation,
+        record: &StagedRecord,
+    ) -> Condition {
         let directory = self.path(name, generation);
         if !directory.is_dir() {
             return Condition::Missing;
@@ -124,11 +150,18 @@ impl Store {
             let path = directory.join(file);
             match std::fs::read(&path).map(Zeroizing::new) {
                 Ok(content) if fingerprint::hex(&fingerprint::sha256(&content)) == *digest => {}
-                Ok(_) => return Condition::Damaged(format!("{} holds other bytes than were written", path.display())),
+                Ok(_) => {
+                    return Condition::Damaged(format!(
+                        "{} holds other bytes than were written",
+                        path.display()
+                    ));
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Condition::Damaged(format!("{} is gone", path.display()));
                 }
-                Err(error) => return Condition::Damaged(format!("{} can't be read: {error}", path.display())),
+                Err(error) => {
+                    return Condition::Damaged(format!("{} can't be read: {error}", path.display()));
+                }
             }
         }
         Condition::Whole
@@ -151,7 +184,9 @@ impl Store {
         wanted: Generation,
     ) -> Result<Vec<Generation>, DiskError> {
         let directory = self.root.join(name.as_str());
-        let Ok(entries) = std::fs::read_dir(&directory) else { return Ok(Vec::new()) };
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            return Ok(Vec::new());
+        };
         let mut generations = Vec::new();
         for entry in entries.flatten() {
             let text = entry.file_name().to_string_lossy().into_owned();
@@ -180,9 +215,15 @@ pub fn read_fullchain(directory: &Path) -> Vec<Vec<u8>> {
 }
 
 /// Which generations to remove: all but the active one, the wanted one, and the newest two before the active one.
-fn superfluous(present: &[Generation], active: Option<Generation>, wanted: Generation) -> Vec<Generation> {
+fn superfluous(
+    present: &[Generation],
+    active: Option<Generation>,
+    wanted: Generation,
+) -> Vec<Generation> {
     // With nothing active nothing is known to be unneeded.
-    let Some(active) = active else { return Vec::new() };
+    let Some(active) = active else {
+        return Vec::new();
+    };
     let mut older: Vec<Generation> = present.iter().copied().filter(|g| *g < active).collect();
     older.sort_unstable_by(|a, b| b.cmp(a));
     let kept = &older[..older.len().min(OLDER_KEPT)];
@@ -236,9 +277,22 @@ mod tests {
 
     #[test]
     fn two_older_generations_are_kept() {
-        assert_eq!(superfluous(&numbers(&[0, 1, 2, 3, 4, 5]), Some(Generation(5)), Generation(5)), numbers(&[0, 1, 2]));
-        assert_eq!(superfluous(&numbers(&[4, 5, 6]), Some(Generation(5)), Generation(6)), numbers(&[]));
-        assert_eq!(superfluous(&numbers(&[1, 2]), None, Generation(2)), numbers(&[]));
+        assert_eq!(
+            superfluous(
+                &numbers(&[0, 1, 2, 3, 4, 5]),
+                Some(Generation(5)),
+                Generation(5)
+            ),
+            numbers(&[0, 1, 2])
+        );
+        assert_eq!(
+            superfluous(&numbers(&[4, 5, 6]), Some(Generation(5)), Generation(6)),
+            numbers(&[])
+        );
+        assert_eq!(
+            superfluous(&numbers(&[1, 2]), None, Generation(2)),
+            numbers(&[])
+        );
     }
 
     proptest! {

@@ -1,9 +1,16 @@
 //! One HTTP/2 connection to the issuer, dialled over its endpoints in order. It never redials by itself: when to is
 //! a plan's decision.
 
-use std::{io, sync::{Arc, Mutex, PoisonError}, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use certwell_proto::{limits, v1::{enrollment_client::EnrollmentClient, fleet_client::FleetClient}};
+use certwell_proto::{
+    limits,
+    v1::{enrollment_client::EnrollmentClient, fleet_client::FleetClient},
+};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
@@ -36,7 +43,9 @@ pub enum DialError {
     #[error("the issuer can't be reached: {}", .0.iter().map(|(endpoint, problem)| format!("{endpoint}: {problem}")).collect::<Vec<_>>().join("; "))]
     Unreachable(Vec<(String, String)>),
     /// Somebody else answers.
-    #[error("{endpoint}: {problem}; check the address, or make a new token with `certwell token create`")]
+    #[error(
+        "{endpoint}: {problem}; check the address, or make a new token with `certwell token create`"
+    )]
     WrongIssuer {
         /// Where.
         endpoint: String,
@@ -60,7 +69,10 @@ impl Connection {
                 Ok(connection) => return Ok(connection),
                 Err(problem) => {
                     if let Some(problem) = wrong_issuer(&problem) {
-                        return Err(DialError::WrongIssuer { endpoint: endpoint.clone(), problem });
+                        return Err(DialError::WrongIssuer {
+                            endpoint: endpoint.clone(),
+                            problem,
+                        });
                     }
                     problems.push((endpoint.clone(), problem.to_string()));
                 }
@@ -73,12 +85,19 @@ impl Connection {
         let dial = async {
             let tcp = TcpStream::connect(endpoint).await?;
             tcp.set_nodelay(true)?;
-            TlsConnector::from(config).connect(tls::server_name(), tcp).await
+            TlsConnector::from(config)
+                .connect(tls::server_name(), tcp)
+                .await
         };
-        let stream = tokio::time::timeout(DIAL_LIMIT, dial)
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {DIAL_LIMIT:?}")))??;
-        Ok(Self { channel: channel(stream).await? })
+        let stream = tokio::time::timeout(DIAL_LIMIT, dial).await.map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {DIAL_LIMIT:?}"),
+            )
+        })??;
+        Ok(Self {
+            channel: channel(stream).await?,
+        })
     }
 
     /// For the calls of an enrolled host.
@@ -101,11 +120,12 @@ async fn channel(stream: TlsStream<TcpStream>) -> io::Result<Channel> {
     let once = Arc::new(Mutex::new(Some(stream)));
     let connector = tower::service_fn(move |_: http::Uri| {
         let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-        std::future::ready(
-            stream
-                .map(TokioIo::new)
-                .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the connection to the issuer is lost")),
-        )
+        std::future::ready(stream.map(TokioIo::new).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the connection to the issuer is lost",
+            )
+        }))
     });
     Endpoint::from_static("https://issuer.certwell.internal")
         .http2_keep_alive_interval(PING_EVERY)
@@ -141,5 +161,9 @@ pub fn words(status: &tonic::Status) -> String {
         }
         cause = error.source();
     }
-    if text.is_empty() { format!("{:?}", status.code()) } else { text }
+    if text.is_empty() {
+        format!("{:?}", status.code())
+    } else {
+        text
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use certwell_proto::{CertificateName, FieldError, Fingerprint, Generation, Identifier, Lineage, limits, v1};
+use certwell_proto::{
+    CertificateName, FieldError, Fingerprint, Generation, Identifier, Lineage, limits, v1,
+};
 use jiff::Timestamp;
 
 use crate::nginx::{Ask, Challenge};
@@ -46,12 +48,22 @@ impl TryFrom<v1::DesiredState> for Desired {
         if wire.certificates.len() > limits::CERTIFICATES_PER_HOST {
             return Err(FieldError::new(
                 "certificates",
-                format!("{} of them; a host takes at most {}", wire.certificates.len(), limits::CERTIFICATES_PER_HOST),
+                format!(
+                    "{} of them; a host takes at most {}",
+                    wire.certificates.len(),
+                    limits::CERTIFICATES_PER_HOST
+                ),
             ));
         }
-        let lineage = wire.lineage.ok_or_else(|| FieldError::new("lineage", "is missing"))?.try_into()?;
-        let authorities: BTreeMap<String, Arc<Vec<Vec<u8>>>> =
-            wire.authorities.into_iter().map(|authority| (authority.name, Arc::new(authority.roots))).collect();
+        let lineage = wire
+            .lineage
+            .ok_or_else(|| FieldError::new("lineage", "is missing"))?
+            .try_into()?;
+        let authorities: BTreeMap<String, Arc<Vec<Vec<u8>>>> = wire
+            .authorities
+            .into_iter()
+            .map(|authority| (authority.name, Arc::new(authority.roots)))
+            .collect();
         let mut certificates = BTreeMap::new();
         for (index, certificate) in wire.certificates.into_iter().enumerate() {
             let within = |error: FieldError| error.within(format!("certificates[{index}]"));
@@ -66,7 +78,8 @@ impl TryFrom<v1::DesiredState> for Desired {
             .iter()
             .enumerate()
             .map(|(index, challenge)| {
-                Challenge::from_wire(challenge).map_err(|e| e.within(format!("challenges[{index}]")))
+                Challenge::from_wire(challenge)
+                    .map_err(|e| e.within(format!("challenges[{index}]")))
             })
             .collect::<Result<_, _>>()?;
         let preflights = wire
@@ -74,7 +87,8 @@ impl TryFrom<v1::DesiredState> for Desired {
             .iter()
             .enumerate()
             .map(|(index, request)| {
-                let ask = Ask::from_wire(request).map_err(|e| e.within(format!("preflights[{index}]")))?;
+                let ask = Ask::from_wire(request)
+                    .map_err(|e| e.within(format!("preflights[{index}]")))?;
                 Ok((request.id.clone(), ask))
             })
             .collect::<Result<_, FieldError>>()?;
@@ -97,20 +111,32 @@ fn wanted(
     let roots = match authorities.get(&wire.authority) {
         Some(roots) => roots.clone(),
         None if issued => {
-            return Err(FieldError::new("authority", format!("{:?} is not among the authorities", wire.authority)));
+            return Err(FieldError::new(
+                "authority",
+                format!("{:?} is not among the authorities", wire.authority),
+            ));
         }
         None => Arc::default(),
     };
     if issued && wire.fingerprints.is_empty() {
-        return Err(FieldError::new("fingerprints", "is empty, though a generation is issued"));
+        return Err(FieldError::new(
+            "fingerprints",
+            "is empty, though a generation is issued",
+        ));
     }
     let not_after = issued
-        .then(|| Timestamp::from_second(wire.not_after).map_err(|e| FieldError::new("not_after", e)))
+        .then(|| {
+            Timestamp::from_second(wire.not_after).map_err(|e| FieldError::new("not_after", e))
+        })
         .transpose()?;
     if wire.identifiers.is_empty() || wire.identifiers.len() > limits::IDENTIFIERS_PER_CERTIFICATE {
         return Err(FieldError::new(
             "identifiers",
-            format!("1 to {} are allowed, not {}", limits::IDENTIFIERS_PER_CERTIFICATE, wire.identifiers.len()),
+            format!(
+                "1 to {} are allowed, not {}",
+                limits::IDENTIFIERS_PER_CERTIFICATE,
+                wire.identifiers.len()
+            ),
         ));
     }
     Ok(Wanted {
@@ -138,7 +164,10 @@ mod tests {
 
     fn wire() -> v1::DesiredState {
         v1::DesiredState {
-            lineage: Some(v1::Lineage { id: vec![1; 16], started_ms: 5 }),
+            lineage: Some(v1::Lineage {
+                id: vec![1; 16],
+                started_ms: 5,
+            }),
             certificates: vec![v1::DesiredCertificate {
                 name: "a.example".into(),
                 generation: 2,
@@ -147,7 +176,10 @@ mod tests {
                 authority: "ca".into(),
                 not_after: 100,
             }],
-            authorities: vec![v1::Authority { name: "ca".into(), roots: vec![vec![1]] }],
+            authorities: vec![v1::Authority {
+                name: "ca".into(),
+                roots: vec![vec![1]],
+            }],
             reconnect_window_ms: 1_500,
             ..Default::default()
         }
@@ -167,14 +199,38 @@ mod tests {
         type Change = fn(&mut v1::DesiredState);
         let table: &[(Change, &str)] = &[
             (|w| w.lineage = None, "lineage"),
-            (|w| w.certificates[0].name = "../x".into(), "certificates[0].name"),
-            (|w| w.certificates[0].authority = "other".into(), "certificates[0].authority"),
-            (|w| w.certificates[0].fingerprints = vec![vec![1]], "certificates[0].fingerprints[0]"),
-            (|w| w.certificates[0].fingerprints.clear(), "certificates[0].fingerprints"),
-            (|w| w.certificates[0].identifiers.clear(), "certificates[0].identifiers"),
-            (|w| w.certificates[0].identifiers.push("?".into()), "certificates[0].identifiers[1]"),
-            (|w| w.certificates[0].not_after = i64::MAX, "certificates[0].not_after"),
-            (|w| w.certificates.push(w.certificates[0].clone()), "certificates[1].name"),
+            (
+                |w| w.certificates[0].name = "../x".into(),
+                "certificates[0].name",
+            ),
+            (
+                |w| w.certificates[0].authority = "other".into(),
+                "certificates[0].authority",
+            ),
+            (
+                |w| w.certificates[0].fingerprints = vec![vec![1]],
+                "certificates[0].fingerprints[0]",
+            ),
+            (
+                |w| w.certificates[0].fingerprints.clear(),
+                "certificates[0].fingerprints",
+            ),
+            (
+                |w| w.certificates[0].identifiers.clear(),
+                "certificates[0].identifiers",
+            ),
+            (
+                |w| w.certificates[0].identifiers.push("?".into()),
+                "certificates[0].identifiers[1]",
+            ),
+            (
+                |w| w.certificates[0].not_after = i64::MAX,
+                "certificates[0].not_after",
+            ),
+            (
+                |w| w.certificates.push(w.certificates[0].clone()),
+                "certificates[1].name",
+            ),
         ];
         for (change, field) in table {
             let mut wire = wire();

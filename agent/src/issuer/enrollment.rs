@@ -21,7 +21,9 @@ const ATTEMPTS: u32 = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
     /// It is already.
-    #[error("this host is already enrolled as {host}; to enroll it anew, stop the agent, move {directory} aside, and run this again with a new token")]
+    #[error(
+        "this host is already enrolled as {host}; to enroll it anew, stop the agent, move {directory} aside, and run this again with a new token"
+    )]
     AlreadyEnrolled {
         /// Its name.
         host: String,
@@ -35,7 +37,9 @@ pub enum EnrollError {
     #[error("the issuer refused: {0}")]
     Refused(String),
     /// The answer didn't come.
-    #[error("the issuer didn't answer: {0}; run the same command again, the token stays good for this host's keys")]
+    #[error(
+        "the issuer didn't answer: {0}; run the same command again, the token stays good for this host's keys"
+    )]
     NoAnswer(String),
     /// The answer can't be right.
     #[error("the issuer's answer can't be used: {0}")]
@@ -73,8 +77,14 @@ pub async fn enroll(
     now: UnixTime,
 ) -> Result<Enrolled, EnrollError> {
     if store.is_enrolled() {
-        let host = store.load().map_or_else(|_| "another host".to_owned(), |identity| identity.host.to_string());
-        return Err(EnrollError::AlreadyEnrolled { host, directory: store.root().display().to_string() });
+        let host = store.load().map_or_else(
+            |_| "another host".to_owned(),
+            |identity| identity.host.to_string(),
+        );
+        return Err(EnrollError::AlreadyEnrolled {
+            host,
+            directory: store.root().display().to_string(),
+        });
     }
     store.create()?;
     let bound = store.bound_key()?;
@@ -99,7 +109,10 @@ pub async fn enroll(
     })
 }
 
-async fn ask(token: &JoinToken, request: &v1::EnrollRequest) -> Result<v1::EnrollResponse, EnrollError> {
+async fn ask(
+    token: &JoinToken,
+    request: &v1::EnrollRequest,
+) -> Result<v1::EnrollResponse, EnrollError> {
     let config = tls::with_pin(token.ca_pin)?;
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
@@ -107,7 +120,9 @@ async fn ask(token: &JoinToken, request: &v1::EnrollRequest) -> Result<v1::Enrol
         match connection.enrollment().enroll(request.clone()).await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) => match status.code() {
-                Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded => last = words(&status),
+                Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded => {
+                    last = words(&status)
+                }
                 _ => return Err(EnrollError::Refused(words(&status))),
             },
         }
@@ -116,16 +131,26 @@ async fn ask(token: &JoinToken, request: &v1::EnrollRequest) -> Result<v1::Enrol
 }
 
 /// The answer must be of the pinned CA, and for the host and fleet of the token.
-fn check(answer: &v1::EnrollResponse, token: &JoinToken, now: UnixTime) -> Result<FleetRecord, EnrollError> {
+fn check(
+    answer: &v1::EnrollResponse,
+    token: &JoinToken,
+    now: UnixTime,
+) -> Result<FleetRecord, EnrollError> {
     let wrong = |problem: &dyn std::fmt::Display| EnrollError::Answer(problem.to_string());
     if Fingerprint::of(&answer.fleet_ca) != token.ca_pin {
         return Err(wrong(&"its fleet CA is not the one that the token names"));
     }
-    let named = identity::Identity::of_certificate(&answer.identity_certificate).map_err(|e| wrong(&e))?;
-    let expected =
-        identity::Identity { fleet: token.fleet.clone(), role: identity::Role::Agent, name: token.host.clone() };
+    let named =
+        identity::Identity::of_certificate(&answer.identity_certificate).map_err(|e| wrong(&e))?;
+    let expected = identity::Identity {
+        fleet: token.fleet.clone(),
+        role: identity::Role::Agent,
+        name: token.host.clone(),
+    };
     if named != expected {
-        return Err(wrong(&format!("the certificate is for {named}, not {expected}")));
+        return Err(wrong(&format!(
+            "the certificate is for {named}, not {expected}"
+        )));
     }
     verify_identity(&answer.fleet_ca, &answer.identity_certificate, now).map_err(|e| wrong(&e))?;
     let lineage: Lineage = answer
@@ -137,7 +162,11 @@ fn check(answer: &v1::EnrollResponse, token: &JoinToken, now: UnixTime) -> Resul
     Ok(FleetRecord {
         fleet: token.fleet.to_string(),
         host: token.host.to_string(),
-        endpoints: if answer.endpoints.is_empty() { token.endpoints.clone() } else { answer.endpoints.clone() },
+        endpoints: if answer.endpoints.is_empty() {
+            token.endpoints.clone()
+        } else {
+            answer.endpoints.clone()
+        },
         lineage: lineage.id.to_string(),
         lineage_started_ms: lineage.started_ms,
         fleet_ca: certwell_proto::pem::certificates([answer.fleet_ca.as_slice()]),

@@ -76,7 +76,9 @@ pub struct FleetRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// There is none.
-    #[error("this host is not enrolled: on the issuer run `certwell token create --host NAME`, then here `certwell-agent enroll TOKEN`")]
+    #[error(
+        "this host is not enrolled: on the issuer run `certwell token create --host NAME`, then here `certwell-agent enroll TOKEN`"
+    )]
     NotEnrolled,
     /// A file is not what it should be.
     #[error("{path} can't be used: {problem}; move {directory} aside and enroll anew", path = .path.display(), directory = .path.parent().unwrap_or(Path::new("")).display())]
@@ -139,8 +141,10 @@ impl IdentityStore {
             path: path.to_owned(),
             problem: problem.to_string(),
         };
-        let record: FleetRecord = serde_json::from_slice(&read(&fleet_path)?).map_err(|e| damaged(&fleet_path, &e))?;
-        let fleet_ca = one_certificate(record.fleet_ca.as_bytes()).map_err(|e| damaged(&fleet_path, &e))?;
+        let record: FleetRecord =
+            serde_json::from_slice(&read(&fleet_path)?).map_err(|e| damaged(&fleet_path, &e))?;
+        let fleet_ca =
+            one_certificate(record.fleet_ca.as_bytes()).map_err(|e| damaged(&fleet_path, &e))?;
         let path = self.path("identity.pem");
         let certificate = one_certificate(&read(&path)?).map_err(|e| damaged(&path, &e))?;
         let leaf = Leaf::read(&certificate).map_err(|e| damaged(&path, &e))?;
@@ -150,11 +154,10 @@ impl IdentityStore {
             fleet: record.fleet.parse().map_err(|e| damaged(&fleet_path, &e))?,
             host: record.host.parse().map_err(|e| damaged(&fleet_path, &e))?,
             endpoints: record.endpoints,
-            lineage: record
-                .lineage
-                .parse()
-                .ok()
-                .map(|id| Lineage { id, started_ms: record.lineage_started_ms }),
+            lineage: record.lineage.parse().ok().map(|id| Lineage {
+                id,
+                started_ms: record.lineage_started_ms,
+            }),
             fleet_ca,
             certificate,
             key,
@@ -168,7 +171,10 @@ impl IdentityStore {
         let path = self.path(name);
         check_key_file(&path)?;
         let text = zeroize::Zeroizing::new(read(&path)?);
-        HostKey::from_pem(&text).map_err(|e| IdentityError::Damaged { path, problem: e.to_string() })
+        HostKey::from_pem(&text).map_err(|e| IdentityError::Damaged {
+            path,
+            problem: e.to_string(),
+        })
     }
 
     fn key_or_new(&self, name: &str) -> Result<HostKey, IdentityError> {
@@ -226,31 +232,22 @@ impl IdentityStore {
     pub fn enroll(&self, record: &FleetRecord, certificate: &[u8]) -> Result<(), IdentityError> {
         self.write_fleet(record)?;
         // Last: its presence is what makes a host enrolled.
-        replace(&self.path("identity.pem"), pem::certificates([certificate]).as_bytes(), 0o600)?;
+        replace(
+            &self.path("identity.pem"),
+            pem::certificates([certificate]).as_bytes(),
+            0o600,
+        )?;
         remove_if_there(&self.path("enroll.csr"))?;
         Ok(())
     }
 
     fn write_fleet(&self, record: &FleetRecord) -> Result<(), IdentityError> {
         let path = self.path("fleet.json");
-        let text = serde_json::to_vec_pretty(record)
-            .map_err(|e| IdentityError::Damaged { path: path.clone(), problem: e.to_string() })?;
+        let text = serde_json::to_vec_pretty(record).map_err(|e| IdentityError::Damaged {
+            path: path.clone(),
+            problem: e.to_string(),
+        })?;
         Ok(replace(&path, &text, 0o600)?)
-    }
-
-    /// Takes note of the issuer's endpoints, for the next start.
-    ///
-    /// # Errors
-    /// When the record can't be read or written.
-    pub fn set_endpoints(&self, endpoints: &[String]) -> Result<(), IdentityError> {
-        let path = self.path("fleet.json");
-        let mut record: FleetRecord = serde_json::from_slice(&read(&path)?)
-            .map_err(|e| IdentityError::Damaged { path, problem: e.to_string() })?;
-        if record.endpoints != endpoints {
-            record.endpoints = endpoints.to_vec();
-            self.write_fleet(&record)?;
-        }
-        Ok(())
     }
 
     /// The key of the next identity: the pending one, else a new one, on disk before anybody hears of it.
@@ -266,7 +263,11 @@ impl IdentityStore {
     /// # Errors
     /// When it can't be written; the present identity stays, or the next start ends the change.
     pub fn switch(&self, certificate: &[u8]) -> Result<Identity, IdentityError> {
-        replace(&self.path("pending.pem"), pem::certificates([certificate]).as_bytes(), 0o600)?;
+        replace(
+            &self.path("pending.pem"),
+            pem::certificates([certificate]).as_bytes(),
+            0o600,
+        )?;
         self.load()
     }
 
@@ -296,8 +297,8 @@ impl IdentityStore {
 /// When it isn't, in words.
 pub fn check_key(certificate: &[u8], key: &HostKey) -> Result<(), String> {
     use x509_parser::prelude::FromDer as _;
-    let (_, parsed) =
-        x509_parser::certificate::X509Certificate::from_der(certificate).map_err(|e| e.to_string())?;
+    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(certificate)
+        .map_err(|e| e.to_string())?;
     if parsed.public_key().raw == key.public() {
         Ok(())
     } else {
@@ -306,14 +307,19 @@ pub fn check_key(certificate: &[u8], key: &HostKey) -> Result<(), String> {
 }
 
 fn is_request_for(request: &[u8], uri: &str, public: &[u8]) -> bool {
-    use x509_parser::{extensions::{GeneralName, ParsedExtension}, prelude::FromDer as _};
-    let Ok((_, parsed)) = x509_parser::certification_request::X509CertificationRequest::from_der(request) else {
+    use x509_parser::{
+        extensions::{GeneralName, ParsedExtension},
+        prelude::FromDer as _,
+    };
+    let Ok((_, parsed)) =
+        x509_parser::certification_request::X509CertificationRequest::from_der(request)
+    else {
         return false;
     };
     let same_name = parsed.requested_extensions().is_some_and(|mut extensions| {
         extensions.any(|extension| {
             matches!(extension, ParsedExtension::SubjectAlternativeName(san)
-                if san.general_names.iter().any(|name| *name == GeneralName::URI(uri)))
+                if san.general_names.contains(&GeneralName::URI(uri)))
         })
     });
     same_name && parsed.certification_request_info.subject_pki.raw == public
@@ -322,14 +328,26 @@ fn is_request_for(request: &[u8], uri: &str, public: &[u8]) -> bool {
 fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
     std::fs::read(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
-            IdentityError::Damaged { path: path.to_owned(), problem: "it is gone".into() }
+            IdentityError::Damaged {
+                path: path.to_owned(),
+                problem: "it is gone".into(),
+            }
         } else {
-            DiskError { what: "reading", path: path.to_owned(), source: error }.into()
+            DiskError {
+                what: "reading",
+                path: path.to_owned(),
+                source: error,
+            }
+            .into()
         }
     })
 }
 
 fn one_certificate(text: &[u8]) -> Result<CertificateDer<'static>, String> {
     let mut list = pem::read_certificates(text).map_err(|e| format!("{e:?}"))?;
-    if list.len() == 1 { Ok(list.remove(0)) } else { Err(format!("it holds {} certificates, not one", list.len())) }
+    if list.len() == 1 {
+        Ok(list.remove(0))
+    } else {
+        Err(format!("it holds {} certificates, not one", list.len()))
+    }
 }

@@ -51,8 +51,9 @@ impl HostKey {
         let rustls_pki_types::PrivateKeyDer::Pkcs8(pkcs8) = &der else {
             return Err(read(&"another encoding"));
         };
-        let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(pkcs8, &rcgen::PKCS_ECDSA_P256_SHA256)
-            .map_err(|e| read(&e))?;
+        let pair =
+            rcgen::KeyPair::from_pkcs8_der_and_sign_algo(pkcs8, &rcgen::PKCS_ECDSA_P256_SHA256)
+                .map_err(|e| read(&e))?;
         Ok(Self { pair })
     }
 
@@ -75,17 +76,29 @@ impl HostKey {
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn identity_request(&self, fleet: &FleetName, host: &HostName) -> Result<Vec<u8>, KeyError> {
+    pub fn identity_request(
+        &self,
+        fleet: &FleetName,
+        host: &HostName,
+    ) -> Result<Vec<u8>, KeyError> {
         let request = |e: rcgen::Error| KeyError::Request(e.to_string());
-        let identity =
-            certwell_proto::identity::Identity { fleet: fleet.clone(), role: Role::Agent, name: host.clone() };
+        let identity = certwell_proto::identity::Identity {
+            fleet: fleet.clone(),
+            role: Role::Agent,
+            name: host.clone(),
+        };
         let mut params = CertificateParams::default();
         let mut subject = DistinguishedName::new();
         subject.push(DnType::CommonName, host.as_str());
         params.distinguished_name = subject;
-        params.subject_alt_names =
-            vec![SanType::URI(identity.to_string().as_str().try_into().map_err(request)?)];
-        Ok(params.serialize_request(&self.pair).map_err(request)?.der().to_vec())
+        params.subject_alt_names = vec![SanType::URI(
+            identity.to_string().as_str().try_into().map_err(request)?,
+        )];
+        Ok(params
+            .serialize_request(&self.pair)
+            .map_err(request)?
+            .der()
+            .to_vec())
     }
 
     /// ECDSA P-256 SHA-256, ASN.1.
@@ -93,9 +106,12 @@ impl HostKey {
     /// # Errors
     /// When the key can't sign.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, self.to_pkcs8().expose())
+        let key =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, self.to_pkcs8().expose())
+                .map_err(|_| KeyError::Sign)?;
+        let signature = key
+            .sign(&SystemRandom::new(), message)
             .map_err(|_| KeyError::Sign)?;
-        let signature = key.sign(&SystemRandom::new(), message).map_err(|_| KeyError::Sign)?;
         Ok(signature.as_ref().to_vec())
     }
 }

@@ -5,10 +5,8 @@ use certwell_proto::{identity, v1};
 use rustls_pki_types::UnixTime;
 
 use super::{
-    Connection, Identity, IdentityError, IdentityStore,
-    connection::words,
-    enrollment::verify_identity,
-    identity::check_key,
+    Connection, Identity, IdentityError, IdentityStore, connection::words,
+    enrollment::verify_identity, identity::check_key,
 };
 
 /// Why an identity wasn't renewed; the present one stays.
@@ -37,20 +35,31 @@ pub async fn renew(
 ) -> Result<Identity, RenewError> {
     let bound = store.bound_key()?;
     let key = store.pending_key()?;
-    let csr = key.identity_request(&present.fleet, &present.host).map_err(IdentityError::from)?;
-    let bound_proof = bound.sign(&identity::renew_proof_message(&csr)).map_err(IdentityError::from)?;
+    let csr = key
+        .identity_request(&present.fleet, &present.host)
+        .map_err(IdentityError::from)?;
+    let bound_proof = bound
+        .sign(&identity::renew_proof_message(&csr))
+        .map_err(IdentityError::from)?;
     let answer = connection
         .enrollment()
-        .renew(v1::RenewRequest { identity_csr: csr, bound_proof })
+        .renew(v1::RenewRequest {
+            identity_csr: csr,
+            bound_proof,
+        })
         .await
         .map_err(|status| RenewError::Call(words(&status)))?
         .into_inner();
     let named = identity::Identity::of_certificate(&answer.identity_certificate)
         .map_err(|e| RenewError::Answer(e.to_string()))?;
-    if named.name != present.host || named.fleet != present.fleet || named.role != identity::Role::Agent {
+    if named.name != present.host
+        || named.fleet != present.fleet
+        || named.role != identity::Role::Agent
+    {
         return Err(RenewError::Answer(format!("it is for {named}")));
     }
-    verify_identity(&present.fleet_ca, &answer.identity_certificate, now).map_err(RenewError::Answer)?;
+    verify_identity(&present.fleet_ca, &answer.identity_certificate, now)
+        .map_err(RenewError::Answer)?;
     check_key(&answer.identity_certificate, &key).map_err(RenewError::Answer)?;
     Ok(store.switch(&answer.identity_certificate)?)
 }

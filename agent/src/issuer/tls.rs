@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use certwell_proto::{Fingerprint, identity::SERVER_NAME};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme,
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -24,7 +25,9 @@ pub struct TlsError(String);
 /// The name to verify.
 pub(super) fn server_name() -> ServerName<'static> {
     // A constant that is a valid name; were it not, no handshake would ever pass.
-    ServerName::try_from(SERVER_NAME).unwrap_or(ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()))
+    ServerName::try_from(SERVER_NAME).unwrap_or(ServerName::IpAddress(
+        std::net::Ipv4Addr::UNSPECIFIED.into(),
+    ))
 }
 
 fn wrong(error: &dyn std::fmt::Display) -> TlsError {
@@ -44,8 +47,12 @@ fn common(mut config: ClientConfig) -> Arc<ClientConfig> {
 /// When its certificates or key can't be used.
 pub fn with_identity(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
-    roots.add(identity.fleet_ca.clone()).map_err(|e| wrong(&e))?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.to_pkcs8().expose().to_vec()));
+    roots
+        .add(identity.fleet_ca.clone())
+        .map_err(|e| wrong(&e))?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(
+        identity.key.to_pkcs8().expose().to_vec(),
+    ));
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(|e| wrong(&e))?
@@ -61,7 +68,11 @@ pub fn with_identity(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError>
 /// When TLS 1.3 isn't to be had.
 pub fn with_pin(pin: Fingerprint) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = PinVerifier { pin, algorithms: provider.signature_verification_algorithms, provider: provider.clone() };
+    let verifier = PinVerifier {
+        pin,
+        algorithms: provider.signature_verification_algorithms,
+        provider: provider.clone(),
+    };
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(|e| wrong(&e))?
@@ -73,7 +84,9 @@ pub fn with_pin(pin: Fingerprint) -> Result<Arc<ClientConfig>, TlsError> {
 
 /// No certificate that the server sent is the one that the token names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the server is not the issuer that made this token: no certificate that it sent has the token's fingerprint {0}")]
+#[error(
+    "the server is not the issuer that made this token: no certificate that it sent has the token's fingerprint {0}"
+)]
 pub struct WrongIssuer(pub String);
 
 /// Finds the fleet CA by its pin, then verifies as with any root.
@@ -97,13 +110,16 @@ impl ServerCertVerifier for PinVerifier {
             .iter()
             .find(|certificate| Fingerprint::of(certificate) == self.pin)
             .ok_or_else(|| {
-                Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(WrongIssuer(self.pin.short())))))
+                Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(
+                    WrongIssuer(self.pin.short()),
+                ))))
             })?;
         let mut roots = RootCertStore::empty();
         roots.add(pinned.clone().into_owned())?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
-            .build()
-            .map_err(|e| Error::General(e.to_string()))?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+                .build()
+                .map_err(|e| Error::General(e.to_string()))?;
         verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
@@ -113,7 +129,9 @@ impl ServerCertVerifier for PinVerifier {
         _certificate: &CertificateDer<'_>,
         _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2 is not spoken with an issuer".into()))
+        Err(Error::General(
+            "TLS 1.2 is not spoken with an issuer".into(),
+        ))
     }
 
     fn verify_tls13_signature(

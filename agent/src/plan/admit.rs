@@ -20,7 +20,9 @@ pub struct Known {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The issuer was restored from, or replaced by, an older one.
-    #[error("the issuer shows lineage {offered}, begun before or beside lineage {known} that this host has seen: an old copy of the issuer is running; stop it, and start the newer one")]
+    #[error(
+        "the issuer shows lineage {offered}, begun before or beside lineage {known} that this host has seen: an old copy of the issuer is running; stop it, and start the newer one"
+    )]
     OlderLineage {
         /// The ledger's.
         known: Lineage,
@@ -28,7 +30,9 @@ pub enum Refusal {
         offered: Lineage,
     },
     /// A lower generation.
-    #[error("generation {offered} is offered, but this host has had generation {known}; what is served stays")]
+    #[error(
+        "generation {offered} is offered, but this host has had generation {known}; what is served stays"
+    )]
     Backwards {
         /// The ledger's.
         known: Generation,
@@ -36,7 +40,9 @@ pub enum Refusal {
         offered: Generation,
     },
     /// The same number for something else.
-    #[error("generation {0} is offered with another certificate than this host got under that number; what is served stays")]
+    #[error(
+        "generation {0} is offered with another certificate than this host got under that number; what is served stays"
+    )]
     OtherBytes(Generation),
 }
 
@@ -57,12 +63,19 @@ pub fn lineage(known: Option<Lineage>, offered: Lineage) -> Result<(), Refusal> 
 ///
 /// # Errors
 /// When it would go backwards, or the number stands for other bytes.
-pub fn generation(known: &Known, offered: Generation, fingerprints: &[Fingerprint]) -> Result<(), Refusal> {
+pub fn generation(
+    known: &Known,
+    offered: Generation,
+    fingerprints: &[Fingerprint],
+) -> Result<(), Refusal> {
     if known.other_lineage && known.worthless {
         return Ok(());
     }
     if offered < known.highest {
-        return Err(Refusal::Backwards { known: known.highest, offered });
+        return Err(Refusal::Backwards {
+            known: known.highest,
+            offered,
+        });
     }
     if offered == known.highest && !offered.is_none() && fingerprints != known.fingerprints {
         return Err(Refusal::OtherBytes(offered));
@@ -82,17 +95,33 @@ mod tests {
 
     #[test]
     fn an_older_lineage_is_refused() {
-        let old = Lineage { id: Uuid::from_u128(1), started_ms: 1 };
-        let new = Lineage { id: Uuid::from_u128(2), started_ms: 2 };
+        let old = Lineage {
+            id: Uuid::from_u128(1),
+            started_ms: 1,
+        };
+        let new = Lineage {
+            id: Uuid::from_u128(2),
+            started_ms: 2,
+        };
         assert_eq!(lineage(Some(old), new), Ok(()));
         assert_eq!(lineage(None, old), Ok(()));
-        assert_eq!(lineage(Some(new), old), Err(Refusal::OlderLineage { known: new, offered: old }));
+        assert_eq!(
+            lineage(Some(new), old),
+            Err(Refusal::OlderLineage {
+                known: new,
+                offered: old
+            })
+        );
     }
 
     #[test]
     fn a_host_that_is_ahead_after_a_restore_keeps_what_it_serves_until_it_is_worthless() {
-        let mut known =
-            Known { highest: Generation(7), fingerprints: leaf(7), other_lineage: true, worthless: false };
+        let mut known = Known {
+            highest: Generation(7),
+            fingerprints: leaf(7),
+            other_lineage: true,
+            worthless: false,
+        };
         assert!(generation(&known, Generation(6), &leaf(6)).is_err());
         assert!(generation(&known, Generation(7), &leaf(9)).is_err());
         known.worthless = true;

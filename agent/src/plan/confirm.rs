@@ -101,14 +101,22 @@ pub fn deadline(test_took: Duration) -> Duration {
 }
 
 /// The verdict over all listeners of one certificate. Without any listener, new workers are all that can be asked.
-pub fn verdict(tallies: &[Tally], new_workers: bool, elapsed: Duration, deadline: Duration) -> Verdict {
+pub fn verdict(
+    tallies: &[Tally],
+    new_workers: bool,
+    elapsed: Duration,
+    deadline: Duration,
+) -> Verdict {
     if new_workers && tallies.iter().all(Tally::settled) {
         return Verdict::Converged;
     }
     if elapsed < deadline {
         return Verdict::Wait;
     }
-    if tallies.iter().any(|tally| tally.healthy_before && tally.last == Some(Seen::Down)) {
+    if tallies
+        .iter()
+        .any(|tally| tally.healthy_before && tally.last == Some(Seen::Down))
+    {
         return Verdict::Regressed;
     }
     Verdict::NotApplied
@@ -149,9 +157,23 @@ mod tests {
         assert!(seen(&row, true, true).settled());
         assert!(!seen(&row[..4], true, true).settled());
         // Too quick: an old worker may yet answer.
-        assert!(!seen(&[(New, 0), (New, 1), (New, 2), (New, 3), (New, 4)], true, true).settled());
+        assert!(
+            !seen(
+                &[(New, 0), (New, 1), (New, 2), (New, 3), (New, 4)],
+                true,
+                true
+            )
+            .settled()
+        );
         // An old leaf in between begins the row anew.
-        let broken = [(New, 0), (New, 75), (Old, 150), (New, 225), (New, 300), (New, 375)];
+        let broken = [
+            (New, 0),
+            (New, 75),
+            (Old, 150),
+            (New, 225),
+            (New, 300),
+            (New, 375),
+        ];
         assert!(!seen(&broken, true, true).settled());
         assert!(seen(&[(New, 5)], false, true).settled());
     }
@@ -175,13 +197,24 @@ mod tests {
     fn a_listener_that_was_healthy_and_is_down_has_regressed() {
         let down = |healthy| [seen(&[(Seen::Down, 100)], true, healthy)];
         assert_eq!(verdict(&down(true), true, LIMIT, LIMIT), Verdict::Regressed);
-        assert_eq!(verdict(&down(false), true, LIMIT, LIMIT), Verdict::NotApplied);
+        assert_eq!(
+            verdict(&down(false), true, LIMIT, LIMIT),
+            Verdict::NotApplied
+        );
         assert_eq!(verdict(&down(true), true, ms(1), LIMIT), Verdict::Wait);
     }
 
     #[test]
     fn what_needs_no_probe_and_no_listener_at_all_are_no_hindrance() {
-        assert_eq!(verdict(&[seen(&[(Seen::Exempt, 1)], true, false)], true, ms(1), LIMIT), Verdict::Converged);
+        assert_eq!(
+            verdict(
+                &[seen(&[(Seen::Exempt, 1)], true, false)],
+                true,
+                ms(1),
+                LIMIT
+            ),
+            Verdict::Converged
+        );
         assert_eq!(verdict(&[], true, ms(1), LIMIT), Verdict::Converged);
         assert_eq!(verdict(&[], false, ms(1), LIMIT), Verdict::Wait);
     }

@@ -63,19 +63,34 @@ mod tests {
     #[test]
     fn a_host_in_need_does_not_wait() {
         for why in [Why::Started, Why::LostStream] {
-            assert!(wait(why, MINUTE, Some(Duration::ZERO), 1.0) <= FLOOR, "{why:?}");
+            assert!(
+                wait(why, MINUTE, Some(Duration::ZERO), 1.0) <= FLOOR,
+                "{why:?}"
+            );
         }
         // A certificate of three minutes is short of life soon.
-        assert_eq!(wait(Why::LostStream, MINUTE, Some(Duration::from_secs(100)), 1.0), Duration::from_secs(10));
+        assert_eq!(
+            wait(Why::LostStream, MINUTE, Some(Duration::from_secs(100)), 1.0),
+            Duration::from_secs(10)
+        );
     }
 
     #[test]
     fn failures_back_off_with_full_jitter() {
-        assert_eq!(wait(Why::Failed(1), MINUTE, MONTH, 1.0), Duration::from_secs(1));
-        assert_eq!(wait(Why::Failed(4), MINUTE, MONTH, 1.0), Duration::from_secs(8));
+        assert_eq!(
+            wait(Why::Failed(1), MINUTE, MONTH, 1.0),
+            Duration::from_secs(1)
+        );
+        assert_eq!(
+            wait(Why::Failed(4), MINUTE, MONTH, 1.0),
+            Duration::from_secs(8)
+        );
         assert_eq!(wait(Why::Failed(40), MINUTE, MONTH, 1.0), CAP);
         assert_eq!(wait(Why::Failed(40), MINUTE, MONTH, 0.0), FLOOR);
-        assert_eq!(wait(Why::Failed(40), MINUTE, Some(Duration::ZERO), 1.0), FIRST);
+        assert_eq!(
+            wait(Why::Failed(40), MINUTE, Some(Duration::ZERO), 1.0),
+            FIRST
+        );
     }
 
     proptest! {

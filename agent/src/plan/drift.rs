@@ -71,13 +71,22 @@ pub fn action(facts: &Facts, now: Timestamp) -> Action {
             Action::Nothing => Action::Placeholder,
             action => action,
         },
-        Found::Ours { generation, whole: true } if generation > Generation::NONE && generation >= desired => Action::Nothing,
-        Found::Ours { generation, whole: true } => match best() {
+        Found::Ours {
+            generation,
+            whole: true,
+        } if generation > Generation::NONE && generation >= desired => Action::Nothing,
+        Found::Ours {
+            generation,
+            whole: true,
+        } => match best() {
             // Never to something older than what is there.
             Action::Relink(staged) if staged <= generation => Action::Nothing,
             action => action,
         },
-        Found::Ours { generation, whole: false } => match best() {
+        Found::Ours {
+            generation,
+            whole: false,
+        } => match best() {
             // The damaged one itself can't be what is whole on disk.
             Action::Nothing if generation.is_none() => Action::Placeholder,
             Action::Nothing => Action::Draw,
@@ -115,7 +124,10 @@ mod tests {
     }
 
     fn ours(generation: u64, whole: bool) -> Found {
-        Found::Ours { generation: Generation(generation), whole }
+        Found::Ours {
+            generation: Generation(generation),
+            whole,
+        }
     }
 
     #[test]
@@ -134,11 +146,44 @@ mod tests {
             (facts(ours(0, true), 0, None), Action::Nothing),
             (facts(ours(0, true), 1, None), Action::Draw),
             (facts(ours(0, false), 0, None), Action::Placeholder),
-            (facts(Found::Foreign { valid_until: None }, 3, None), Action::Draw),
-            (facts(Found::Foreign { valid_until: Some(at(900)) }, 3, Some(3)), relink(3)),
-            (facts(Found::Foreign { valid_until: Some(at(2_000)) }, 3, Some(3)), Action::KeepForeign),
-            (facts(Found::Foreign { valid_until: Some(at(50)) }, 3, None), Action::Draw),
-            (facts(Found::Foreign { valid_until: None }, 0, None), Action::KeepForeign),
+            (
+                facts(Found::Foreign { valid_until: None }, 3, None),
+                Action::Draw,
+            ),
+            (
+                facts(
+                    Found::Foreign {
+                        valid_until: Some(at(900)),
+                    },
+                    3,
+                    Some(3),
+                ),
+                relink(3),
+            ),
+            (
+                facts(
+                    Found::Foreign {
+                        valid_until: Some(at(2_000)),
+                    },
+                    3,
+                    Some(3),
+                ),
+                Action::KeepForeign,
+            ),
+            (
+                facts(
+                    Found::Foreign {
+                        valid_until: Some(at(50)),
+                    },
+                    3,
+                    None,
+                ),
+                Action::Draw,
+            ),
+            (
+                facts(Found::Foreign { valid_until: None }, 0, None),
+                Action::KeepForeign,
+            ),
         ];
         for (facts, wanted) in table {
             assert_eq!(action(&facts, at(100)), wanted, "{facts:?}");
@@ -147,7 +192,10 @@ mod tests {
 
     #[test]
     fn a_rejected_generation_is_not_drawn_again() {
-        let facts = Facts { rejected: true, ..facts(ours(2, true), 3, Some(2)) };
+        let facts = Facts {
+            rejected: true,
+            ..facts(ours(2, true), 3, Some(2))
+        };
         assert_eq!(action(&facts, at(100)), Action::Nothing);
     }
 

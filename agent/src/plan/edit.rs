@@ -46,8 +46,16 @@ mod tests {
         assert_eq!(hold(100, 200, month, 300), None, "older than the workers");
         assert_eq!(hold(200, 100, month, 300), at(3_800));
         assert_eq!(hold(200, 100, month, 3_800), None, "an hour is enough");
-        assert_eq!(hold(200, 100, Duration::from_secs(100), 205), at(210), "less when expiry presses");
-        assert_eq!(hold(200, 100, Duration::ZERO, 201), None, "not at all when nothing valid is served");
+        assert_eq!(
+            hold(200, 100, Duration::from_secs(100), 205),
+            at(210),
+            "less when expiry presses"
+        );
+        assert_eq!(
+            hold(200, 100, Duration::ZERO, 201),
+            None,
+            "not at all when nothing valid is served"
+        );
         assert_eq!(hold_until(None, at(1), hour, month, at(1).unwrap()), None);
     }
 }

@@ -18,7 +18,13 @@ pub fn renew_at(not_before: Timestamp, not_after: Timestamp, jitter: f64) -> Tim
 /// How long to wait after so many attempts that failed, at least 1.
 pub fn retry(attempts: u32, remaining: Duration, jitter: f64) -> Duration {
     let cap = pace(Duration::from_secs(3_600), Some(remaining));
-    backoff(Duration::from_secs(5), cap, attempts.saturating_sub(1), jitter).max(Duration::from_secs(1))
+    backoff(
+        Duration::from_secs(5),
+        cap,
+        attempts.saturating_sub(1),
+        jitter,
+    )
+    .max(Duration::from_secs(1))
 }
 
 #[cfg(test)]

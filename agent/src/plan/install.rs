@@ -141,7 +141,12 @@ pub enum Step {
 impl Round {
     /// A round of these.
     pub fn new(certificates: BTreeMap<CertificateName, Candidate>) -> Self {
-        Self { certificates, host: Host::Unknown, phase: Phase::Preparing, one_by_one: false }
+        Self {
+            certificates,
+            host: Host::Unknown,
+            phase: Phase::Preparing,
+            one_by_one: false,
+        }
     }
 
     fn at(&self, progress: Progress) -> Vec<CertificateName> {
@@ -149,11 +154,19 @@ impl Round {
     }
 
     fn those(&self, matches: impl Fn(&Candidate) -> bool) -> Vec<CertificateName> {
-        self.certificates.iter().filter(|(_, c)| matches(c)).map(|(name, _)| name.clone()).collect()
+        self.certificates
+            .iter()
+            .filter(|(_, c)| matches(c))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     fn regressed(&self) -> Vec<CertificateName> {
-        self.those(|c| c.progress == Progress::Active && c.verdict == Some(Verdict::Regressed) && !c.older_worthless)
+        self.those(|c| {
+            c.progress == Progress::Active
+                && c.verdict == Some(Verdict::Regressed)
+                && !c.older_worthless
+        })
     }
 }
 
@@ -183,14 +196,22 @@ pub fn next(round: &Round) -> Step {
                 return Step::RollBack(batch);
             }
             let back = round.those(|c| c.progress == Progress::Active && !c.older_worthless);
-            if back.is_empty() { Step::Report(batch) } else { Step::RollBack(back) }
+            if back.is_empty() {
+                Step::Report(batch)
+            } else {
+                Step::RollBack(back)
+            }
         }
         Phase::RolledBack => Step::TestAgain,
         Phase::TestedAgain => Step::Report(active()),
         Phase::Reloaded => Step::Confirm(active()),
         Phase::Confirmed => {
             let back = round.regressed();
-            if back.is_empty() { Step::Report(active()) } else { Step::RollBack(back) }
+            if back.is_empty() {
+                Step::Report(active())
+            } else {
+                Step::RollBack(back)
+            }
         }
         Phase::RegressedRolledBack => Step::Test,
         Phase::RegressedTested => Step::Reload,
@@ -254,7 +275,9 @@ pub fn after(round: &mut Round, step: &Step, passed: bool) {
             };
         }
         Step::Confirm(_) => round.phase = Phase::Confirmed,
-        Step::RollBack(names) if round.phase == Phase::TestFailed && round.at(Progress::Active).len() > 1 => {
+        Step::RollBack(names)
+            if round.phase == Phase::TestFailed && round.at(Progress::Active).len() > 1 =>
+        {
             set(round, names, Progress::Ready);
             round.one_by_one = true;
             round.phase = Phase::Preparing;
@@ -266,7 +289,12 @@ pub fn after(round: &mut Round, step: &Step, passed: bool) {
             set(round, names, Progress::Finished);
             round.phase = Phase::Preparing;
         }
-        Step::Fetch(_) | Step::Verify(_) | Step::Stage(_) | Step::TestCandidate(_) | Step::Baseline | Step::Done => {}
+        Step::Fetch(_)
+        | Step::Verify(_)
+        | Step::Stage(_)
+        | Step::TestCandidate(_)
+        | Step::Baseline
+        | Step::Done => {}
     }
 }
 

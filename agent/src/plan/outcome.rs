@@ -35,6 +35,8 @@ pub struct Found {
     pub host: Host,
     /// Whether `live/NAME` was pointed at it.
     pub activated: bool,
+    /// Nothing was changed in this round: what was active already was looked at again.
+    pub resumed: bool,
     /// Whether the test after activation passed.
     pub tested: Option<bool>,
     /// Whether the test after rolling back passed.
@@ -55,8 +57,14 @@ pub fn outcome(found: &Found) -> Outcome {
     if found.stopped_early || !found.activated {
         return Outcome::Held;
     }
-    let regressed =
-        if found.regressions + 1 >= REGRESSIONS { Outcome::Rejected } else { Outcome::Regressed };
+    let regressed = if found.resumed {
+        // It isn't this generation that changed anything.
+        Outcome::NotApplied
+    } else if found.regressions + 1 >= REGRESSIONS {
+        Outcome::Rejected
+    } else {
+        Outcome::Regressed
+    };
     match found.tested {
         // Rolled back, and the configuration passes again: it was this generation.
         Some(false) if found.tested_again == Some(true) => return regressed,
@@ -99,6 +107,7 @@ mod tests {
             candidate: Some(true),
             host: Host::Sound,
             activated: true,
+            resumed: false,
             tested: Some(true),
             tested_again: None,
             reloaded: Some(true),
@@ -111,21 +120,139 @@ mod tests {
     fn the_design_s_table() {
         let table = [
             (good(), Outcome::Converged),
-            (Found { verified: Some(false), activated: false, ..good() }, Outcome::Rejected),
-            (Found { candidate: Some(false), activated: false, ..good() }, Outcome::Rejected),
-            (Found { host: Host::Broken, activated: false, tested: None, ..good() }, Outcome::Held),
-            (Found { host: Host::Editing, activated: false, tested: None, ..good() }, Outcome::Held),
-            (Found { stopped_early: true, activated: false, verified: None, ..good() }, Outcome::Held),
-            (Found { host: Host::Stopped, reloaded: None, verdict: None, ..good() }, Outcome::Held),
-            (Found { host: Host::Absent, tested: None, reloaded: None, verdict: None, ..good() }, Outcome::Held),
-            (Found { tested: Some(false), tested_again: Some(false), ..good() }, Outcome::Held),
-            (Found { tested: Some(false), tested_again: Some(true), ..good() }, Outcome::Regressed),
-            (Found { verdict: Some(Verdict::NotApplied), ..good() }, Outcome::NotApplied),
-            (Found { reloaded: Some(false), verdict: None, ..good() }, Outcome::NotApplied),
-            (Found { verdict: Some(Verdict::Regressed), ..good() }, Outcome::Regressed),
-            (Found { verdict: Some(Verdict::Regressed), regressions: 1, ..good() }, Outcome::Regressed),
-            (Found { verdict: Some(Verdict::Regressed), regressions: 2, ..good() }, Outcome::Rejected),
-            (Found { tested: Some(false), tested_again: Some(true), regressions: 2, ..good() }, Outcome::Rejected),
+            (
+                Found {
+                    verified: Some(false),
+                    activated: false,
+                    ..good()
+                },
+                Outcome::Rejected,
+            ),
+            (
+                Found {
+                    candidate: Some(false),
+                    activated: false,
+                    ..good()
+                },
+                Outcome::Rejected,
+            ),
+            (
+                Found {
+                    host: Host::Broken,
+                    activated: false,
+                    tested: None,
+                    ..good()
+                },
+                Outcome::Held,
+            ),
+            (
+                Found {
+                    host: Host::Editing,
+                    activated: false,
+                    tested: None,
+                    ..good()
+                },
+                Outcome::Held,
+            ),
+            (
+                Found {
+                    stopped_early: true,
+                    activated: false,
+                    verified: None,
+                    ..good()
+                },
+                Outcome::Held,
+            ),
+            (
+                Found {
+                    host: Host::Stopped,
+                    reloaded: None,
+                    verdict: None,
+                    ..good()
+                },
+                Outcome::Held,
+            ),
+            (
+                Found {
+                    host: Host::Absent,
+                    tested: None,
+                    reloaded: None,
+                    verdict: None,
+                    ..good()
+                },
+                Outcome::Held,
+            ),
+            (
+                Found {
+                    tested: Some(false),
+                    tested_again: Some(false),
+                    ..good()
+                },
+                Outcome::Held,
+            ),
+            (
+                Found {
+                    tested: Some(false),
+                    tested_again: Some(true),
+                    ..good()
+                },
+                Outcome::Regressed,
+            ),
+            (
+                Found {
+                    verdict: Some(Verdict::NotApplied),
+                    ..good()
+                },
+                Outcome::NotApplied,
+            ),
+            (
+                Found {
+                    reloaded: Some(false),
+                    verdict: None,
+                    ..good()
+                },
+                Outcome::NotApplied,
+            ),
+            (
+                Found {
+                    verdict: Some(Verdict::Regressed),
+                    ..good()
+                },
+                Outcome::Regressed,
+            ),
+            (
+                Found {
+                    verdict: Some(Verdict::Regressed),
+                    regressions: 1,
+                    ..good()
+                },
+                Outcome::Regressed,
+            ),
+            (
+                Found {
+                    verdict: Some(Verdict::Regressed),
+                    resumed: true,
+                    ..good()
+                },
+                Outcome::NotApplied,
+            ),
+            (
+                Found {
+                    verdict: Some(Verdict::Regressed),
+                    regressions: 2,
+                    ..good()
+                },
+                Outcome::Rejected,
+            ),
+            (
+                Found {
+                    tested: Some(false),
+                    tested_again: Some(true),
+                    regressions: 2,
+                    ..good()
+                },
+                Outcome::Rejected,
+            ),
         ];
         for (found, wanted) in table {
             assert_eq!(outcome(&found), wanted, "{found:?}");
@@ -155,13 +282,13 @@ mod tests {
     proptest! {
         #[test]
         fn total_and_converged_only_when_all_went_well(
-            (stopped_early, activated) in any::<(bool, bool)>(),
+            (stopped_early, activated, resumed) in any::<(bool, bool, bool)>(),
             (verified, candidate, tested, tested_again, reloaded) in any::<(Option<bool>, Option<bool>, Option<bool>, Option<bool>, Option<bool>)>(),
             host in host(),
             verdict in verdict(),
             regressions in 0_u32..10,
         ) {
-            let found = Found { stopped_early, verified, candidate, host, activated, tested, tested_again, reloaded, verdict, regressions };
+            let found = Found { stopped_early, verified, candidate, host, activated, resumed, tested, tested_again, reloaded, verdict, regressions };
             let outcome = outcome(&found);
             if outcome == Outcome::Converged {
                 prop_assert!(!stopped_early && activated && tested == Some(true) && reloaded == Some(true));

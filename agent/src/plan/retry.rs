@@ -18,7 +18,15 @@ pub fn wait(outcome: Outcome, attempts: u32, remaining: Duration, jitter: f64) -
             // With nothing valid served, ten seconds apart is as hurried as a host stands.
             let cap = pace(CAP, Some(remaining)).max(Duration::from_secs(10));
             // The lower half of the jitter is cut off: a host that stands in the way isn't gone in an instant.
-            Some(backoff(FIRST, cap, attempts.saturating_sub(1), jitter.mul_add(0.5, 0.5)).max(FLOOR))
+            Some(
+                backoff(
+                    FIRST,
+                    cap,
+                    attempts.saturating_sub(1),
+                    jitter.mul_add(0.5, 0.5),
+                )
+                .max(FLOOR),
+            )
         }
     }
 }

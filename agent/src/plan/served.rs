@@ -52,9 +52,16 @@ impl Sighting {
         let (state, fingerprint, detail) = match &self.shown {
             Shown::Leaf(leaf, generation) => {
                 let (state, detail) = match generation {
-                    Some(Generation::NONE) => (v1::ListenerState::Stranger, "the placeholder of this agent".into()),
-                    Some(generation) if *generation == desired => (v1::ListenerState::Current, String::new()),
-                    Some(generation) => (v1::ListenerState::Old, format!("generation {generation}")),
+                    Some(Generation::NONE) => (
+                        v1::ListenerState::Stranger,
+                        "the placeholder of this agent".into(),
+                    ),
+                    Some(generation) if *generation == desired => {
+                        (v1::ListenerState::Current, String::new())
+                    }
+                    Some(generation) => {
+                        (v1::ListenerState::Old, format!("generation {generation}"))
+                    }
                     None => (v1::ListenerState::Stranger, String::new()),
                 };
                 (state, leaf.0.to_vec(), detail)
@@ -80,7 +87,8 @@ pub fn generation(sightings: &[Sighting]) -> Option<Generation> {
     for sighting in sightings {
         match &sighting.shown {
             Shown::Leaf(_, Some(generation)) if !generation.is_none() => {
-                lowest = Some(lowest.map_or(*generation, |lowest: Generation| lowest.min(*generation)));
+                lowest =
+                    Some(lowest.map_or(*generation, |lowest: Generation| lowest.min(*generation)));
             }
             Shown::Leaf(..) | Shown::Down(_) => return None,
             Shown::Rejects | Shown::Elsewhere | Shown::Unprobed(_) => {}
@@ -91,17 +99,22 @@ pub fn generation(sightings: &[Sighting]) -> Option<Generation> {
 
 /// The fact for the report.
 pub fn to_wire(sightings: &[Sighting], desired: Generation, agent_at_ms: i64) -> v1::Served {
-    let mut leaves = sightings.iter().filter_map(|sighting| match &sighting.shown {
-        Shown::Leaf(leaf, _) => Some(*leaf),
-        _ => None,
-    });
+    let mut leaves = sightings
+        .iter()
+        .filter_map(|sighting| match &sighting.shown {
+            Shown::Leaf(leaf, _) => Some(*leaf),
+            _ => None,
+        });
     let first = leaves.next();
     let common = first.filter(|first| leaves.all(|leaf| leaf == *first));
     v1::Served {
         generation: generation(sightings).map(|generation| generation.0),
         agent_at_ms,
         fingerprint: common.map(|leaf| leaf.0.to_vec()).unwrap_or_default(),
-        listeners: sightings.iter().map(|sighting| sighting.to_wire(desired)).collect(),
+        listeners: sightings
+            .iter()
+            .map(|sighting| sighting.to_wire(desired))
+            .collect(),
     }
 }
 
@@ -118,24 +131,47 @@ mod tests {
     }
 
     fn other(shown: Shown) -> Sighting {
-        Sighting { shown, ..leaf(0, None) }
+        Sighting {
+            shown,
+            ..leaf(0, None)
+        }
     }
 
     #[test]
     fn served_is_the_lowest_and_a_stranger_voids_it() {
-        assert_eq!(generation(&[leaf(1, Some(3)), leaf(2, Some(2))]), Some(Generation(2)));
+        assert_eq!(
+            generation(&[leaf(1, Some(3)), leaf(2, Some(2))]),
+            Some(Generation(2))
+        );
         assert_eq!(generation(&[leaf(1, Some(3)), leaf(9, None)]), None);
         assert_eq!(generation(&[leaf(1, Some(3)), leaf(0, Some(0))]), None);
-        assert_eq!(generation(&[leaf(1, Some(3)), other(Shown::Down("refused".into()))]), None);
-        assert_eq!(generation(&[leaf(1, Some(3)), other(Shown::Rejects), other(Shown::Elsewhere)]), Some(Generation(3)));
+        assert_eq!(
+            generation(&[leaf(1, Some(3)), other(Shown::Down("refused".into()))]),
+            None
+        );
+        assert_eq!(
+            generation(&[
+                leaf(1, Some(3)),
+                other(Shown::Rejects),
+                other(Shown::Elsewhere)
+            ]),
+            Some(Generation(3))
+        );
         assert_eq!(generation(&[]), None);
     }
 
     #[test]
     fn the_wire_tells_one_fingerprint_only_when_all_serve_it() {
         let same = to_wire(&[leaf(1, Some(3)), leaf(1, Some(3))], Generation(3), 5);
-        assert_eq!((same.generation, same.fingerprint, same.agent_at_ms), (Some(3), vec![1; 32], 5));
-        assert!(same.listeners.iter().all(|l| l.state() == v1::ListenerState::Current));
+        assert_eq!(
+            (same.generation, same.fingerprint, same.agent_at_ms),
+            (Some(3), vec![1; 32], 5)
+        );
+        assert!(
+            same.listeners
+                .iter()
+                .all(|l| l.state() == v1::ListenerState::Current)
+        );
         let mixed = to_wire(&[leaf(1, Some(3)), leaf(2, Some(2))], Generation(3), 5);
         assert_eq!(mixed.fingerprint, Vec::<u8>::new());
         assert_eq!(mixed.listeners[1].state(), v1::ListenerState::Old);

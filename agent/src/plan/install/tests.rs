@@ -2,7 +2,12 @@ use super::*;
 use proptest::prelude::*;
 
 fn candidate(ever_real: bool, older_worthless: bool) -> Candidate {
-    Candidate { progress: Progress::Wanted, ever_real, older_worthless, verdict: None }
+    Candidate {
+        progress: Progress::Wanted,
+        ever_real,
+        older_worthless,
+        verdict: None,
+    }
 }
 
 fn round(candidates: &[Candidate]) -> Round {
@@ -23,14 +28,24 @@ struct World {
     verdict: Verdict,
 }
 
-const GOOD: World = World { host: Host::Sound, tests: Vec::new(), verdict: Verdict::Converged };
+const GOOD: World = World {
+    host: Host::Sound,
+    tests: Vec::new(),
+    verdict: Verdict::Converged,
+};
 
 /// Performs the whole round; the steps, in words.
 fn walk(mut round: Round, mut world: World) -> Vec<String> {
     let mut log = Vec::new();
     for _ in 0..1_000 {
         let step = next(&round);
-        let list = |names: &[CertificateName]| names.iter().map(ToString::to_string).collect::<Vec<_>>().join("+");
+        let list = |names: &[CertificateName]| {
+            names
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("+")
+        };
         let advance = |round: &mut Round, names: &[CertificateName], progress| {
             for name in names {
                 round.certificates.get_mut(name).unwrap().progress = progress;
@@ -42,9 +57,13 @@ fn walk(mut round: Round, mut world: World) -> Vec<String> {
                 log.push(format!("fetch {name}"));
                 advance(&mut round, std::slice::from_ref(name), Progress::Fetched);
             }
-            Step::Verify(name) => advance(&mut round, std::slice::from_ref(name), Progress::Verified),
+            Step::Verify(name) => {
+                advance(&mut round, std::slice::from_ref(name), Progress::Verified)
+            }
             Step::Stage(name) => advance(&mut round, std::slice::from_ref(name), Progress::Staged),
-            Step::TestCandidate(name) => advance(&mut round, std::slice::from_ref(name), Progress::Ready),
+            Step::TestCandidate(name) => {
+                advance(&mut round, std::slice::from_ref(name), Progress::Ready)
+            }
             Step::Baseline => {
                 log.push("baseline".into());
                 round.host = world.host;
@@ -55,8 +74,19 @@ fn walk(mut round: Round, mut world: World) -> Vec<String> {
                 advance(&mut round, names, Progress::Active);
             }
             Step::Test | Step::TestAgain => {
-                passed = if world.tests.is_empty() { true } else { world.tests.remove(0) };
-                log.push(format!("{} {passed}", if step == Step::Test { "test" } else { "test again" }));
+                passed = if world.tests.is_empty() {
+                    true
+                } else {
+                    world.tests.remove(0)
+                };
+                log.push(format!(
+                    "{} {passed}",
+                    if step == Step::Test {
+                        "test"
+                    } else {
+                        "test again"
+                    }
+                ));
             }
             Step::Reload => log.push("reload".into()),
             Step::Confirm(names) => {
@@ -76,74 +106,187 @@ fn walk(mut round: Round, mut world: World) -> Vec<String> {
 
 #[test]
 fn all_that_are_due_share_one_reload() {
-    let log = walk(round(&[candidate(true, false), candidate(true, false)]), GOOD);
+    let log = walk(
+        round(&[candidate(true, false), candidate(true, false)]),
+        GOOD,
+    );
     assert_eq!(
         log,
-        ["fetch c0", "fetch c1", "baseline", "activate c0+c1", "test true", "reload", "confirm c0+c1", "report c0+c1"]
+        [
+            "fetch c0",
+            "fetch c1",
+            "baseline",
+            "activate c0+c1",
+            "test true",
+            "reload",
+            "confirm c0+c1",
+            "report c0+c1"
+        ]
     );
 }
 
 #[test]
 fn a_joint_test_that_fails_is_rolled_back_and_tried_one_by_one() {
-    let world = World { tests: vec![false, true, false, true], ..GOOD };
-    let log = walk(round(&[candidate(true, false), candidate(true, false)]), world);
+    let world = World {
+        tests: vec![false, true, false, true],
+        ..GOOD
+    };
+    let log = walk(
+        round(&[candidate(true, false), candidate(true, false)]),
+        world,
+    );
     assert_eq!(
         log[2..],
         [
-            "baseline", "activate c0+c1", "test false", "roll back c0+c1",
-            "activate c0", "test true", "reload", "confirm c0", "report c0",
-            "activate c1", "test false", "roll back c1", "test again true", "report c1",
+            "baseline",
+            "activate c0+c1",
+            "test false",
+            "roll back c0+c1",
+            "activate c0",
+            "test true",
+            "reload",
+            "confirm c0",
+            "report c0",
+            "activate c1",
+            "test false",
+            "roll back c1",
+            "test again true",
+            "report c1",
         ]
     );
 }
 
 #[test]
 fn a_broken_host_holds_what_was_ever_real_and_lets_the_first_one_in() {
-    let world = World { host: Host::Broken, ..GOOD };
-    let log = walk(round(&[candidate(true, false), candidate(false, true)]), world);
-    assert_eq!(log[2..], ["baseline", "hold c0", "activate c1", "test true", "reload", "confirm c1", "report c1"]);
+    let world = World {
+        host: Host::Broken,
+        ..GOOD
+    };
+    let log = walk(
+        round(&[candidate(true, false), candidate(false, true)]),
+        world,
+    );
+    assert_eq!(
+        log[2..],
+        [
+            "baseline",
+            "hold c0",
+            "activate c1",
+            "test true",
+            "reload",
+            "confirm c1",
+            "report c1"
+        ]
+    );
 }
 
 #[test]
 fn a_stopped_nginx_gets_a_tested_pair_and_is_not_started() {
-    let log = walk(round(&[candidate(true, false)]), World { host: Host::Stopped, ..GOOD });
-    assert_eq!(log, ["fetch c0", "baseline", "activate c0", "test true", "report c0"]);
+    let log = walk(
+        round(&[candidate(true, false)]),
+        World {
+            host: Host::Stopped,
+            ..GOOD
+        },
+    );
+    assert_eq!(
+        log,
+        [
+            "fetch c0",
+            "baseline",
+            "activate c0",
+            "test true",
+            "report c0"
+        ]
+    );
 }
 
 #[test]
 fn without_nginx_only_a_first_certificate_is_put_in_place() {
-    let log = walk(round(&[candidate(true, false), candidate(false, true)]), World { host: Host::Absent, ..GOOD });
-    assert_eq!(log[2..], ["baseline", "hold c0", "activate c1", "report c1"]);
+    let log = walk(
+        round(&[candidate(true, false), candidate(false, true)]),
+        World {
+            host: Host::Absent,
+            ..GOOD
+        },
+    );
+    assert_eq!(
+        log[2..],
+        ["baseline", "hold c0", "activate c1", "report c1"]
+    );
 }
 
 #[test]
 fn an_edit_in_progress_holds_everything() {
-    let log = walk(round(&[candidate(false, true)]), World { host: Host::Editing, ..GOOD });
+    let log = walk(
+        round(&[candidate(false, true)]),
+        World {
+            host: Host::Editing,
+            ..GOOD
+        },
+    );
     assert_eq!(log, ["fetch c0", "baseline", "hold c0"]);
 }
 
 #[test]
 fn what_regressed_is_rolled_back_and_nginx_goes_back_to_it() {
-    let log = walk(round(&[candidate(true, false)]), World { verdict: Verdict::Regressed, ..GOOD });
+    let log = walk(
+        round(&[candidate(true, false)]),
+        World {
+            verdict: Verdict::Regressed,
+            ..GOOD
+        },
+    );
     assert_eq!(
         log[2..],
-        ["activate c0", "test true", "reload", "confirm c0", "roll back c0", "test true", "reload", "report c0"]
+        [
+            "activate c0",
+            "test true",
+            "reload",
+            "confirm c0",
+            "roll back c0",
+            "test true",
+            "reload",
+            "report c0"
+        ]
     );
 }
 
 #[test]
 fn nothing_goes_back_to_what_is_worthless() {
     for tests in [vec![false], vec![true]] {
-        let world = World { verdict: Verdict::Regressed, tests, ..GOOD };
+        let world = World {
+            verdict: Verdict::Regressed,
+            tests,
+            ..GOOD
+        };
         let log = walk(round(&[candidate(true, true)]), world);
-        assert!(!log.iter().any(|step| step.starts_with("roll back")), "{log:?}");
+        assert!(
+            !log.iter().any(|step| step.starts_with("roll back")),
+            "{log:?}"
+        );
     }
 }
 
 #[test]
 fn what_was_not_applied_stays_on_disk() {
-    let log = walk(round(&[candidate(true, false)]), World { verdict: Verdict::NotApplied, ..GOOD });
-    assert_eq!(log[2..], ["activate c0", "test true", "reload", "confirm c0", "report c0"]);
+    let log = walk(
+        round(&[candidate(true, false)]),
+        World {
+            verdict: Verdict::NotApplied,
+            ..GOOD
+        },
+    );
+    assert_eq!(
+        log[2..],
+        [
+            "activate c0",
+            "test true",
+            "reload",
+            "confirm c0",
+            "report c0"
+        ]
+    );
 }
 
 fn hosts() -> impl Strategy<Value = Host> {
@@ -157,7 +300,11 @@ fn hosts() -> impl Strategy<Value = Host> {
 }
 
 fn verdicts() -> impl Strategy<Value = Verdict> {
-    prop_oneof![Just(Verdict::Converged), Just(Verdict::NotApplied), Just(Verdict::Regressed)]
+    prop_oneof![
+        Just(Verdict::Converged),
+        Just(Verdict::NotApplied),
+        Just(Verdict::Regressed)
+    ]
 }
 
 proptest! {

@@ -1,0 +1,244 @@
+//! Wires the tasks of `certwell-agent run`, and ends them.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use certwell_proto::v1;
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use prost::Message as _;
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+
+use crate::{
+    clock,
+    config::Config,
+    disk::{Permissions, durable::DiskError, permissions::PermissionError},
+    issuer::{Desired, IdentityError, IdentityStore, host_info},
+    nginx::{Nginx, dump, run},
+    tasks::{
+        connection::{ConnectionTask, Link},
+        identity::IdentityTask,
+        installer::{HostFacts, Installer, OpenError, Parts},
+        observed::Observed,
+        preflight::PreflightTask,
+        reporter::Reporter,
+        state_file::StateFileTask,
+    },
+};
+
+/// For `nginx -v`, which people read in `certwell hosts show`.
+const VERSION_LIMIT: Duration = Duration::from_secs(5);
+/// Tasks that haven't ended by then are cut off. An install that is being confirmed is not.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why the agent can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The clock is lost.
+    #[error(transparent)]
+    Clock(#[from] clock::ClockError),
+    /// Another agent, or an enrollment, works there.
+    #[error("another certwell-agent works in {0}; stop it first")]
+    Locked(PathBuf),
+    /// The state directory can't be used.
+    #[error(transparent)]
+    Permission(#[from] PermissionError),
+    /// A file can't be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// No identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Disk or ledger.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The system.
+    #[error("signals can't be received: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Held while somebody works in the state directory.
+pub struct StateLock(#[expect(dead_code, reason = "held for its drop")] Flock<std::fs::File>);
+
+/// Makes the state directory and locks it.
+///
+/// # Errors
+/// When it can't be made, or somebody else holds it.
+pub fn lock_state(config: &Config) -> Result<StateLock, AppError> {
+    Permissions::new(config.file_group.as_deref())?.make_directory(&config.state_directory)?;
+    let path = config.lock_file();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(DiskError::about("opening", &path))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(StateLock(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Err(AppError::Locked(config.state_directory.clone())),
+        Err((_, errno)) => Err(DiskError {
+            what: "locking",
+            path,
+            source: errno.into(),
+        }
+        .into()),
+    }
+}
+
+/// What we say of this machine.
+pub async fn gather_host_info(config: &Config) -> v1::HostInfo {
+    let version = match Nginx::find(&config.nginx, clock::now()) {
+        Ok(nginx) => run::version(&nginx.invocation, VERSION_LIMIT).await.ok(),
+        Err(_) => None,
+    };
+    host_info::gather(version)
+}
+
+/// The whole agent, until a signal ends it.
+///
+/// # Errors
+/// When it can't begin.
+pub async fn run(config: Config) -> Result<(), AppError> {
+    clock::plausible(clock::now())?;
+    let config = Arc::new(config);
+    let _lock = lock_state(&config)?;
+    let store = IdentityStore::new(config.identity_directory());
+    let identity = Arc::new(store.load()?);
+    tracing::info!(host = %identity.host, fleet = %identity.fleet, "certwell-agent {}", env!("CARGO_PKG_VERSION"));
+    let (stop, shutdown) = watch::channel(false);
+
+    let (identity_tx, identity_rx) = watch::channel(identity.clone());
+    let (desired_tx, desired_rx) = watch::channel(last_desired(&config));
+    let (kept_tx, kept_rx) = watch::channel(Vec::new());
+    let (link_tx, link_rx) = watch::channel(Link::default());
+    let (observed_tx, observed_rx) = watch::channel(Observed::default());
+    let (facts_tx, facts_rx) = watch::channel(HostFacts::default());
+    let (results_tx, results_rx) = watch::channel(std::collections::BTreeMap::new());
+
+    let installer = Installer::open(
+        Parts {
+            config: config.clone(),
+            agent: dump::SELF.into(),
+            desired: desired_rx.clone(),
+            link: link_rx.clone(),
+            observed: observed_tx,
+            facts: facts_tx,
+            shutdown: shutdown.clone(),
+        },
+        gather_host_info(&config).await,
+    )?;
+    let lineage = installer.lineage().or(identity.lineage);
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(
+        ConnectionTask {
+            identity: identity_rx.clone(),
+            observed: observed_rx.clone(),
+            desired: desired_tx,
+            kept: kept_tx,
+            link: link_tx,
+            lineage,
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        IdentityTask {
+            store,
+            identity: identity_tx,
+            link: link_rx.clone(),
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        PreflightTask {
+            desired: desired_rx,
+            host: facts_rx,
+            results: results_tx,
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        Reporter {
+            observed: observed_rx.clone(),
+            preflights: results_rx,
+            link: link_rx.clone(),
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        StateFileTask {
+            state_path: config.state_file(),
+            desired_path: config.desired_file(),
+            host: identity.host.to_string(),
+            fleet: identity.fleet.to_string(),
+            identity_not_after: identity_rx,
+            observed: observed_rx,
+            link: link_rx,
+            kept: kept_rx,
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    // Apart from the others: it ends when it is safe to, however long a confirm takes.
+    let installing = tokio::spawn(installer.run());
+
+    let notified = sd_notify::notify(&[NotifyState::Ready]);
+    if let Err(error) = notified {
+        tracing::warn!(%error, "the service manager can't be told");
+    }
+    wait_for_end(&mut tasks).await?;
+    tracing::info!("stopping");
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    let _ = stop.send(true);
+    if let Err(error) = installing.await {
+        tracing::error!(%error, "the installer broke off");
+    }
+    let rest = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GRACE, rest).await;
+    Ok(())
+}
+
+/// Until SIGTERM or SIGINT, or until a task breaks off. Keeps the watchdog quiet meanwhile.
+async fn wait_for_end(tasks: &mut JoinSet<()>) -> Result<(), AppError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+    // A third of the time that the service manager gives: this thread runs all tasks, so it is alive if this is.
+    let beat = sd_notify::watchdog_enabled().map(|limit| limit / 3);
+    loop {
+        let next_beat = async {
+            match beat {
+                Some(beat) => tokio::time::sleep(beat).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            // None of them ends by itself: a panic ends the process in an orderly way.
+            _ = tasks.join_next() => {
+                tracing::error!("a task broke off");
+                return Ok(());
+            }
+            () = next_beat => {
+                let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            }
+        }
+    }
+}
+
+/// What the issuer wanted when it was last reached; a file that can't be read is as good as none.
+fn last_desired(config: &Config) -> Option<Arc<Desired>> {
+    let bytes = std::fs::read(config.desired_file()).ok()?;
+    let wire = v1::DesiredState::decode(bytes.as_slice()).ok()?;
+    Desired::try_from(wire).ok().map(Arc::new)
+}

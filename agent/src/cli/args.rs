@@ -1,0 +1,100 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use certwell_proto::exit;
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Draws this host's TLS certificates from the issuer, has nginx serve them, and proves it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "certwell-agent",
+    version,
+    after_help = exit::HELP,
+    after_long_help = LONG_AFTER,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = "/etc/certwell/agent.toml"
+    )]
+    pub(super) config: PathBuf,
+
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+const LONG_AFTER: &str = "\
+Environment: CERTWELL_LOG is a filter for log lines (default \"info\"), CERTWELL_LOG_FORMAT=json makes them JSON.
+The log goes to standard error.
+
+Exit codes: 0 done / all converged, 1 internal, 2 usage, 3 not converged, 4 configuration,
+5 unreachable, 6 denied, 7 not found, 8 conflict, 9 nginx refused.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Run until SIGTERM: keep a stream to the issuer, install what it offers, report what is served.
+    #[command(after_help = "\
+Exit codes: 0 ended by a signal, 4 wrong configuration, untrusted directory or a clock before 2020,
+6 a file can't be read or written, 7 not enrolled, 8 another agent runs here, 1 anything else.")]
+    Run,
+    /// Join a fleet: make this host's keys and have the issuer sign its identity.
+    #[command(after_help = "\
+Exit codes: 0 enrolled, 2 no valid token, 4 configuration, 5 the issuer can't be reached,
+6 the issuer refuses (token used, expired or revoked) or another answers, 8 already enrolled.")]
+    Enroll {
+        /// The line that `certwell token create` printed; `-` reads it from standard input.
+        #[arg(value_name = "TOKEN")]
+        token: String,
+    },
+    /// Show what this host serves, as the running agent last saw it.
+    #[command(after_help = "\
+Exit codes: 0 all converged, 3 not (or the agent isn't running, or the issuer is lost and certificates get old),
+4 configuration, 7 not enrolled.")]
+    Status {
+        /// As JSON, stable for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Validate the configuration file without starting anything.
+    #[command(after_help = "Exit codes: 0 it is right, 4 it is not.")]
+    Check,
+    /// Print completions for a shell.
+    Completions {
+        /// Which one.
+        shell: Shell,
+    },
+    /// Print the manual page.
+    Man,
+    /// The child that parses `nginx -T`.
+    #[command(hide = true, name = "nginx-listeners")]
+    NginxListeners,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_default_path_is_the_documented_one() {
+        let cli = Cli::parse_from(["certwell-agent", "check"]);
+        assert_eq!(cli.config, PathBuf::from(crate::config::DEFAULT_PATH));
+    }
+
+    #[test]
+    fn exit_codes_in_the_long_help_are_those_of_every_binary() {
+        assert!(LONG_AFTER.ends_with(exit::HELP));
+    }
+}

@@ -1,0 +1,184 @@
+//! The verbs of `certwell-agent`, and how each ends.
+//!
+//! ```text
+//! args    the command line
+//! log     where log lines go, and what never gets into them
+//! enroll  a join token becomes an identity
+//! status  what the state file says, judged
+//! ```
+
+mod args;
+mod enroll;
+mod log;
+mod status;
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use certwell_proto::Exit;
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+
+pub use self::args::Cli;
+use self::args::Verb;
+use crate::{
+    app::{self, AppError},
+    config::{self, Config, ConfigError},
+    issuer::IdentityError,
+    nginx::dump,
+    tasks::installer::OpenError,
+};
+
+/// How a verb failed: the sentence, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    sentence: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, sentence: impl Display) -> Self {
+        Self {
+            exit,
+            sentence: sentence.to_string(),
+        }
+    }
+}
+
+/// The whole binary.
+pub fn main() -> ExitCode {
+    // The only cryptography in this process. It fails when it is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // The parser's child has no use for the rest, and begins as small as it can.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|verb| verb == dump::SUBCOMMAND)
+    {
+        return dump::child();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
+                _ => Exit::Usage,
+            }
+            .into();
+        }
+    };
+    match perform(&cli) {
+        Ok(exit) => exit.into(),
+        Err(Failure { exit, sentence }) => {
+            let _ = writeln!(io::stderr(), "certwell-agent: {sentence}");
+            exit.into()
+        }
+    }
+}
+
+fn perform(cli: &Cli) -> Result<Exit, Failure> {
+    match &cli.verb {
+        Verb::Run => {
+            let config = load(cli)?;
+            log::begin().map_err(|problem| Failure::new(Exit::Usage, problem))?;
+            runtime()?
+                .block_on(app::run(config))
+                .map_err(|error| failure_of(&error))?;
+            Ok(Exit::Done)
+        }
+        Verb::Enroll { token } => {
+            let config = load(cli)?;
+            runtime()?.block_on(enroll::perform(&config, token))
+        }
+        Verb::Status { json } => status::perform(&load(cli)?, *json),
+        Verb::Check => {
+            load(cli)?;
+            say("ok");
+            Ok(Exit::Done)
+        }
+        Verb::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "certwell-agent",
+                &mut io::stdout(),
+            );
+            Ok(Exit::Done)
+        }
+        Verb::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .and_then(|()| io::stdout().write_all(&page))
+                .map_err(|error| Failure::new(Exit::Internal, error))?;
+            Ok(Exit::Done)
+        }
+        Verb::NginxListeners => Ok(if dump::child() == ExitCode::SUCCESS {
+            Exit::Done
+        } else {
+            Exit::Internal
+        }),
+    }
+}
+
+/// A line on standard output; a reader that has gone away is no failure of ours.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn load(cli: &Cli) -> Result<Config, Failure> {
+    config::load(&cli.config).map_err(|error| {
+        let sentence = match &error {
+            ConfigError::Read { .. } => error.to_string(),
+            ConfigError::Mistakes { mistakes, .. } => {
+                let count = mistakes.len();
+                format!(
+                    "{count} mistake{} in the configuration\n{error}",
+                    if count == 1 { "" } else { "s" }
+                )
+            }
+        };
+        Failure::new(Exit::Configuration, sentence)
+    })
+}
+
+/// One thread: the agent waits nearly always, and its steps on disk are to happen on one.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format!("the runtime can't begin: {error}")))
+}
+
+/// The exit code for each way in which the agent can't begin.
+pub(crate) fn failure_of(error: &AppError) -> Failure {
+    let exit = match error {
+        // The clock is this host's setting, as its files are.
+        AppError::Clock(_) | AppError::Permission(_) => Exit::Configuration,
+        AppError::Locked(_) => Exit::Conflict,
+        AppError::Identity(error) => exit_of_identity(error),
+        AppError::Open(OpenError::Permission(_)) => Exit::Configuration,
+        AppError::Disk(error) | AppError::Open(OpenError::Disk(error)) => exit_of_io(&error.source),
+        AppError::Open(OpenError::Ledger(_)) | AppError::Signals(_) => Exit::Internal,
+    };
+    Failure::new(exit, error)
+}
+
+pub(crate) fn exit_of_identity(error: &IdentityError) -> Exit {
+    match error {
+        IdentityError::NotEnrolled => Exit::NotFound,
+        IdentityError::Permission(_) => Exit::Denied,
+        IdentityError::Disk(error) => exit_of_io(&error.source),
+        IdentityError::Damaged { .. } | IdentityError::Key(_) => Exit::Internal,
+    }
+}
+
+fn exit_of_io(error: &io::Error) -> Exit {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        Exit::Denied
+    } else {
+        Exit::Internal
+    }
+}

@@ -1,0 +1,221 @@
+//! Which certificates a round is about, by what is on disk and what is wanted.
+
+use std::collections::BTreeMap;
+
+use certwell_proto::{CertificateName, Generation};
+use tokio::time::Instant;
+
+use super::{Installer, round::Trail};
+use crate::{
+    clock,
+    disk::placeholder,
+    nginx::Nginx,
+    plan::{
+        admit,
+        drift::{self, Action, Found},
+        install::{Candidate, Progress, Round},
+        outcome::Outcome,
+    },
+};
+
+impl Installer {
+    /// Installs what is due, in one round.
+    pub(super) async fn install_due(&mut self) {
+        let mut candidates = BTreeMap::new();
+        let mut trails = BTreeMap::new();
+        let names: Vec<CertificateName> = self.wanted.keys().cloned().collect();
+        for name in names {
+            if let Some((candidate, trail)) = self.due(&name) {
+                candidates.insert(name.clone(), candidate);
+                trails.insert(name, trail);
+            }
+        }
+        if !candidates.is_empty() {
+            self.run_round(Round::new(candidates), trails).await;
+        }
+    }
+
+    fn action(&self, name: &CertificateName) -> Option<Action> {
+        let wanted = self.wanted.get(name)?;
+        let disk = self.states.get(name)?.disk.as_ref()?;
+        let rejected = self
+            .ledger
+            .entry(name)
+            .is_some_and(|entry| entry.rejected.contains_key(&wanted.generation.0));
+        let facts = drift::Facts {
+            found: disk.found,
+            desired: wanted.generation,
+            desired_until: wanted.not_after,
+            staged: disk.staged,
+            rejected,
+        };
+        Some(drift::action(&facts, clock::now()))
+    }
+
+    /// What a round does about it, if anything is to be done now.
+    fn due(&mut self, name: &CertificateName) -> Option<(Candidate, Trail)> {
+        let action = self.action(name)?;
+        let (generation, progress) = match action {
+            Action::Draw => (self.wanted.get(name)?.generation, Progress::Wanted),
+            Action::Relink(generation) => (generation, Progress::Staged),
+            Action::KeepForeign => {
+                self.keep_foreign(name);
+                return None;
+            }
+            Action::Nothing | Action::Placeholder => return None,
+        };
+        if !self.is_time(name) {
+            return None;
+        }
+        if action == Action::Draw {
+            if let Err(refusal) = self.admit(name, generation) {
+                let state = self.states.get_mut(name)?;
+                if state.problem != refusal {
+                    tracing::warn!(certificate = %name, %generation, problem = refusal, "not taken");
+                }
+                state.outcome = Some((generation, Outcome::Held));
+                state.problem = refusal;
+                return None;
+            }
+            if self.link.borrow().connection.is_none() {
+                // Drawn as soon as there is a connection: nothing has failed.
+                let state = self.states.get_mut(name)?;
+                if state.problem.is_empty() {
+                    state.problem =
+                        format!("generation {generation} is drawn when the issuer is reached");
+                }
+                return None;
+            }
+        }
+        let wanted = self.wanted.get(name)?.clone();
+        let disk = self.states.get(name)?.disk.as_ref()?;
+        let entry = self.ledger.entry(name);
+        let candidate = Candidate {
+            progress,
+            ever_real: entry.is_some_and(|entry| entry.ever_real),
+            older_worthless: disk.worthless(clock::now()),
+            verdict: None,
+        };
+        let regressions = entry.map_or(0, |entry| entry.regressions(generation));
+        Some((candidate, Trail::new(generation, wanted, regressions)))
+    }
+
+    /// Whether its back-off is over; while nginx is stopped, whether it runs again.
+    fn is_time(&mut self, name: &CertificateName) -> bool {
+        let Some(state) = self.states.get_mut(name) else {
+            return false;
+        };
+        if state.retry_at.is_some_and(|at| at > Instant::now()) {
+            return false;
+        }
+        if state.nginx_stopped {
+            let running = Nginx::find(self.host.settings(), clock::now())
+                .is_ok_and(|nginx| nginx.master.is_some());
+            if !running && state.retry_at.is_some() {
+                state.retry_at = Some(Instant::now() + super::round::STOPPED_RETRY);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn keep_foreign(&mut self, name: &CertificateName) {
+        let path = self.live.path(name);
+        let Some(state) = self.states.get_mut(name) else {
+            return;
+        };
+        let until = state.disk.as_ref().and_then(|disk| match disk.found {
+            Found::Foreign { valid_until } => valid_until,
+            _ => None,
+        });
+        let Some(until) = until else { return };
+        let problem = format!(
+            "{} holds another hand's certificate that is valid until {until}, later than ours; it stays: move it away to have ours",
+            path.display()
+        );
+        if state.problem != problem {
+            tracing::warn!(certificate = %name, problem, "kept");
+        }
+        let generation = self
+            .wanted
+            .get(name)
+            .map_or(Generation::NONE, |wanted| wanted.generation);
+        state.outcome = Some((generation, Outcome::Held));
+        state.problem = problem;
+    }
+
+    fn admit(&self, name: &CertificateName, offered: Generation) -> Result<(), String> {
+        let Some(wanted) = self.wanted.get(name) else {
+            return Ok(());
+        };
+        let highest = self
+            .ledger
+            .entry(name)
+            .and_then(|entry| entry.highest.as_ref());
+        let present = self.ledger.lineage().map(|lineage| lineage.id.to_string());
+        let known = admit::Known {
+            highest: highest.map_or(Generation::NONE, |highest| Generation(highest.generation)),
+            fingerprints: highest
+                .map(crate::disk::ledger::Highest::leaves)
+                .unwrap_or_default(),
+            other_lineage: highest.is_some_and(|highest| highest.lineage != present),
+            worthless: self
+                .states
+                .get(name)
+                .and_then(|state| state.disk.as_ref())
+                .is_none_or(|disk| disk.worthless(clock::now())),
+        };
+        admit::generation(&known, offered, &wanted.fingerprints)
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    /// Where nothing is at `live/NAME` after all, the placeholder goes there, so that nginx can start.
+    pub(super) fn put_placeholders(&mut self) {
+        let names: Vec<CertificateName> = self.wanted.keys().cloned().collect();
+        for name in names {
+            let Some(state) = self.states.get(&name) else {
+                continue;
+            };
+            let found = state.disk.as_ref().map(|disk| disk.found);
+            let placeholder = self.action(&name) == Some(Action::Placeholder)
+                || (found == Some(Found::Nothing) && self.live_is_absent(&name));
+            if !placeholder {
+                continue;
+            }
+            if let Err(problem) = self.put_placeholder(&name) {
+                tracing::warn!(certificate = %name, problem, "no placeholder");
+                if let Some(state) = self.states.get_mut(&name) {
+                    state.problem = problem;
+                }
+            }
+        }
+        self.look_at_disk();
+    }
+
+    fn live_is_absent(&self, name: &CertificateName) -> bool {
+        std::fs::symlink_metadata(self.live.path(name)).is_err()
+    }
+
+    fn put_placeholder(&mut self, name: &CertificateName) -> Result<(), String> {
+        let Some(wanted) = self.wanted.get(name) else {
+            return Ok(());
+        };
+        let bundle = placeholder::make(name, &wanted.identifiers, clock::now())
+            .map_err(|e| e.to_string())?;
+        let record = self.store.stage(&bundle).map_err(|e| e.to_string())?;
+        let lineage = self.ledger.lineage().map(|lineage| lineage.id.to_string());
+        let entry = self.ledger.entry_mut(name);
+        entry.record_staged(Generation::NONE, record, lineage);
+        entry.active = Some(0);
+        self.ledger_dirty = true;
+        self.save();
+        self.live
+            .activate(name, Generation::NONE, &self.store)
+            .map_err(|e| e.to_string())?;
+        if let Some(state) = self.states.get_mut(name) {
+            state.disk = None;
+        }
+        tracing::info!(certificate = %name, "a self-signed placeholder is in place until the first certificate comes");
+        Ok(())
+    }
+}

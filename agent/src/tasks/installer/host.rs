@@ -1,0 +1,231 @@
+//! What the installer knows of this host's nginx, asked again only when it may have changed.
+
+use std::{
+    collections::{BTreeSet, hash_map::DefaultHasher},
+    hash::{Hash as _, Hasher as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::{
+    clock,
+    nginx::{
+        Challenge, Invocation, Nginx, Parsed, Settings, Tested,
+        dump::{self, DumpError},
+        edits::{self, Edit},
+        master::MasterError,
+        run::{self, RunError},
+    },
+};
+
+/// For one run of nginx; a configuration with thousands of names that resolve slowly takes its time.
+pub(super) const RUN_LIMIT: Duration = Duration::from_secs(120);
+/// Directories beside the main configuration file that are watched before its includes are known.
+const SIDE_DIRECTORIES: usize = 64;
+/// A refused configuration isn't asked for again within one pass.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
+
+/// What other tasks may know of this host's nginx.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostFacts {
+    /// What nginx answers to HTTP-01; `None` until the first map is in place.
+    pub answers: Option<Vec<Challenge>>,
+    /// What it is configured to serve; `None` while that isn't known.
+    pub parsed: Option<Arc<Parsed>>,
+    /// Why it isn't known; empty when it is.
+    pub problem: String,
+}
+
+/// See the module.
+pub(super) struct HostView {
+    settings: Settings,
+    /// The binary that is run to parse `nginx -T`.
+    agent: PathBuf,
+    cached: Option<Cached>,
+    /// nginx refused its configuration so lately that it would again.
+    refused: Option<(Instant, String)>,
+    /// Files of the configuration when it was last known, whatever became of it.
+    files: Vec<PathBuf>,
+    /// How long the last `nginx -t` took.
+    pub(super) test_took: Duration,
+}
+
+struct Cached {
+    invocation: Invocation,
+    pid: Option<i32>,
+    stamp: u64,
+    parsed: Arc<Parsed>,
+}
+
+impl HostView {
+    pub(super) fn new(settings: Settings, agent: PathBuf) -> Self {
+        Self {
+            settings,
+            agent,
+            cached: None,
+            refused: None,
+            files: Vec::new(),
+            test_took: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The running master, or how nginx would be started.
+    pub(super) fn find(&self) -> Result<Nginx, MasterError> {
+        Nginx::find(&self.settings, clock::now())
+    }
+
+    /// What it is configured to serve; asked anew when master or configuration changed.
+    pub(super) async fn parsed(&mut self, nginx: &Nginx) -> Result<Arc<Parsed>, DumpError> {
+        let pid = nginx.master.as_ref().map(|master| master.pid);
+        if let Some(cached) = &self.cached
+            && cached.pid == pid
+            && cached.invocation == nginx.invocation
+            && cached.stamp == stamp(&cached.parsed.files)
+        {
+            return Ok(cached.parsed.clone());
+        }
+        self.cached = None;
+        if let Some((at, words)) = &self.refused
+            && at.elapsed() < REFUSED_FOR
+        {
+            return Err(DumpError::Refused {
+                words: words.clone(),
+            });
+        }
+        let dumped = dump::listeners(&self.agent, &nginx.invocation, RUN_LIMIT).await;
+        self.refused = match &dumped {
+            Err(DumpError::Refused { words }) => Some((Instant::now(), words.clone())),
+            _ => None,
+        };
+        let parsed = Arc::new(dumped?);
+        for warning in &parsed.warnings {
+            tracing::warn!(warning, "a part of nginx's configuration isn't understood");
+        }
+        self.files.clone_from(&parsed.files);
+        self.cached = Some(Cached {
+            invocation: nginx.invocation.clone(),
+            pid,
+            stamp: stamp(&parsed.files),
+            parsed: parsed.clone(),
+        });
+        Ok(parsed)
+    }
+
+    /// Something changed that nginx's answer depends on.
+    pub(super) fn forget_refusal(&mut self) {
+        self.refused = None;
+    }
+
+    /// `nginx -t` of what would be loaded.
+    pub(super) async fn test(&mut self, nginx: &Nginx) -> Result<Tested, RunError> {
+        let tested = run::test(&nginx.invocation, RUN_LIMIT).await?;
+        if let Tested::Passed { took } = &tested {
+            self.test_took = *took;
+        }
+        Ok(tested)
+    }
+
+    /// The newest change of the configuration that isn't ours.
+    pub(super) fn newest_change(&self, live: &Path) -> Option<Edit> {
+        let files: Vec<PathBuf> = self
+            .files
+            .iter()
+            .filter(|file| !file.starts_with(live))
+            .cloned()
+            .collect();
+        edits::newest_change(&files, &[&self.settings.challenge_map])
+    }
+
+    /// When the challenge map was written.
+    pub(super) fn map_written(&self) -> Option<Timestamp> {
+        edits::newest_change(std::slice::from_ref(&self.settings.challenge_map), &[])
+            .map(|edit| edit.at)
+    }
+
+    /// Whether nginx reads the challenge map, as far as that is known.
+    pub(super) fn reads_map(&self) -> Option<bool> {
+        let cached = self.cached.as_ref()?;
+        let wanted = std::fs::canonicalize(&self.settings.challenge_map).ok()?;
+        Some(
+            cached
+                .parsed
+                .files
+                .iter()
+                .any(|file| std::fs::canonicalize(file).is_ok_and(|file| file == wanted)),
+        )
+    }
+
+    /// Directories in which a change of the configuration would show.
+    pub(super) fn directories(&self) -> BTreeSet<PathBuf> {
+        let mut found: BTreeSet<PathBuf> = self
+            .files
+            .iter()
+            .filter_map(|file| file.parent())
+            .map(Path::to_owned)
+            .collect();
+        if let Some(main) = self.settings.config.parent()
+            && found.is_empty()
+        {
+            found.insert(main.to_owned());
+            let below = std::fs::read_dir(main).into_iter().flatten().flatten();
+            found.extend(
+                below
+                    .map(|entry| entry.path())
+                    .filter(|path| path.is_dir())
+                    .take(SIDE_DIRECTORIES),
+            );
+        }
+        found
+    }
+}
+
+/// Changes when a file of the configuration changes, or a directory of them gets or loses an entry.
+///
+/// Not by the directories' own times: nginx's test touches them where its pid file lies among the configuration.
+fn stamp(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut directories = BTreeSet::new();
+    for file in files {
+        file.hash(&mut hasher);
+        if let Ok(meta) = std::fs::metadata(file) {
+            (meta.mtime(), meta.mtime_nsec(), meta.ino(), meta.len()).hash(&mut hasher);
+        }
+        directories.extend(file.parent());
+    }
+    for directory in directories {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        names.sort_unstable();
+        names.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stamp_notices_edits_and_new_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("nginx.conf");
+        std::fs::write(&file, "a").unwrap();
+        let files = [file.clone()];
+        let first = stamp(&files);
+        assert_eq!(stamp(&files), first);
+        std::fs::write(&file, "ab").unwrap();
+        let edited = stamp(&files);
+        assert_ne!(edited, first);
+        std::fs::write(directory.path().join("more.conf"), "").unwrap();
+        assert_ne!(stamp(&files), edited);
+    }
+}

@@ -1,0 +1,468 @@
+//! Owns the disk and nginx: brings this host to the desired state, proves it, and keeps it there. All that it changes
+//! on disk, it changes on this one thread, step by step.
+//!
+//! ```text
+//! host        what is known of nginx, asked anew only when it may have changed
+//! state       one certificate between rounds; how it looks on disk
+//! due         which certificates a round is about
+//! round       performs the plan's steps
+//! confirm     handshakes until there is a verdict
+//! challenges  the map of HTTP-01 answers
+//! words       the one sentence in the way of a certificate
+//! ```
+
+mod challenges;
+mod confirm;
+mod due;
+mod host;
+mod round;
+mod state;
+mod words;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use certwell_proto::{CertificateName, v1};
+use tokio::{sync::watch, time::Instant};
+
+pub use self::host::HostFacts;
+use self::{challenges::MapState, confirm::TargetKey, host::HostView, state::State};
+use super::{
+    Shutdown, asked_to_stop,
+    connection::Link,
+    observed::Observed,
+    watch_files::{FileWatch, is_configuration},
+};
+use crate::{
+    clock,
+    config::Config,
+    disk::{
+        Ledger, LiveDirectory, Permissions, Store,
+        durable::DiskError,
+        ledger::LedgerError,
+        permissions::{PermissionError, check_directory},
+    },
+    issuer::{Desired, Wanted},
+    jitter,
+    plan::{age, outcome::Outcome},
+};
+use certwell_proto::pace::pace;
+
+/// Disk and listeners are looked at so often even when nothing changes.
+const SLOW_CHECK: Duration = Duration::from_secs(600);
+/// A changed configuration brings a retry forward, but never sooner than this.
+const AFTER_CHANGE: Duration = Duration::from_secs(1);
+
+/// What the installer is made of and talks to.
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The binary that is run to parse `nginx -T`.
+    pub agent: PathBuf,
+    /// What the issuer wants.
+    pub desired: watch::Receiver<Option<Arc<Desired>>>,
+    /// Through which bundles are fetched.
+    pub link: watch::Receiver<Link>,
+    /// What is so.
+    pub observed: watch::Sender<Observed>,
+    /// What is known of nginx.
+    pub facts: watch::Sender<HostFacts>,
+    /// The end.
+    pub shutdown: Shutdown,
+}
+
+/// The task.
+pub struct Installer {
+    config: Arc<Config>,
+    store: Store,
+    live: LiveDirectory,
+    ledger: Ledger,
+    ledger_dirty: bool,
+    host: HostView,
+    map: MapState,
+    wanted: BTreeMap<CertificateName, Wanted>,
+    states: BTreeMap<CertificateName, State>,
+    /// Whether a listener served any leaf when it was last looked at.
+    healthy: HashMap<TargetKey, bool>,
+    info: v1::HostInfo,
+    watch: FileWatch,
+    next_check: Instant,
+    alarmed: bool,
+    desired: watch::Receiver<Option<Arc<Desired>>>,
+    link: watch::Receiver<Link>,
+    observed: watch::Sender<Observed>,
+    facts: watch::Sender<HostFacts>,
+    shutdown: Shutdown,
+}
+
+/// Why the installer can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Directories that keys can't be trusted to.
+    #[error(transparent)]
+    Permission(#[from] PermissionError),
+    /// Directories that can't be made.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The ledger can't be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// What woke it.
+enum Woken {
+    Stop,
+    Desired,
+    Link,
+    Files(HashSet<PathBuf>),
+    Timer,
+}
+
+impl Installer {
+    /// Opens what is on disk, looks at it, and publishes that.
+    ///
+    /// # Errors
+    /// When directories or ledger can't be used.
+    pub fn open(parts: Parts, info: v1::HostInfo) -> Result<Self, OpenError> {
+        let Parts {
+            config,
+            agent,
+            desired,
+            link,
+            observed,
+            facts,
+            shutdown,
+        } = parts;
+        let permissions = Permissions::new(config.file_group.as_deref())?;
+        permissions.make_directory(&config.state_directory)?;
+        let store = Store::open(config.store_directory(), permissions)?;
+        let live = LiveDirectory::open(config.live_directory.clone())?;
+        for directory in [
+            config.state_directory.as_path(),
+            &config.store_directory(),
+            live.root(),
+        ] {
+            check_directory(directory)?;
+        }
+        let ledger = Ledger::load(&config.ledger_file())?;
+        let mut installer = Self {
+            host: HostView::new(config.nginx.clone(), agent),
+            config,
+            store,
+            live,
+            ledger,
+            ledger_dirty: false,
+            map: MapState::default(),
+            wanted: BTreeMap::new(),
+            states: BTreeMap::new(),
+            healthy: HashMap::new(),
+            info,
+            watch: FileWatch::new(),
+            next_check: Instant::now() + SLOW_CHECK,
+            alarmed: false,
+            desired,
+            link,
+            observed,
+            facts,
+            shutdown,
+        };
+        installer.begin_map();
+        installer.adopt_desired();
+        installer.look_at_disk();
+        installer.publish();
+        Ok(installer)
+    }
+
+    /// The newest lineage that the ledger knows.
+    pub fn lineage(&self) -> Option<certwell_proto::Lineage> {
+        self.ledger.lineage()
+    }
+
+    /// Until shutdown.
+    pub async fn run(mut self) {
+        loop {
+            self.pass().await;
+            self.set_watches();
+            match self.woken().await {
+                Woken::Stop => return,
+                Woken::Desired | Woken::Timer => {}
+                Woken::Link => self.bring_forward(Duration::ZERO, |state| {
+                    state
+                        .outcome
+                        .is_some_and(|(_, outcome)| outcome == Outcome::Held)
+                }),
+                Woken::Files(paths) => self.files_changed(&paths),
+            }
+        }
+    }
+
+    async fn woken(&mut self) -> Woken {
+        let timer = self
+            .states
+            .values()
+            .filter_map(|state| state.retry_at)
+            .chain(self.map.retry_at)
+            .chain([self.next_check])
+            .min()
+            .unwrap_or(self.next_check);
+        let session = self.link.borrow_and_update().session();
+        // Nothing is lost in any arm: state is in watches, and paths are kept until they are taken.
+        tokio::select! {
+            () = asked_to_stop(&mut self.shutdown) => Woken::Stop,
+            changed = self.desired.changed() => if changed.is_ok() { Woken::Desired } else { Woken::Stop },
+            paths = self.watch.changes() => Woken::Files(paths),
+            linked = self.link.wait_for(|link| link.session().is_some() && link.session() != session) => {
+                if linked.is_ok() { Woken::Link } else { Woken::Stop }
+            }
+            () = tokio::time::sleep_until(timer) => Woken::Timer,
+        }
+    }
+
+    /// Brings the host nearer to the desired state, as far as it goes now.
+    async fn pass(&mut self) {
+        self.adopt_desired();
+        if Instant::now() >= self.next_check {
+            self.check_all();
+        }
+        let Some(desired) = self.desired.borrow().clone() else {
+            return;
+        };
+        self.apply_challenges(&desired).await;
+        self.publish_facts().await;
+        self.look_at_disk();
+        self.install_due().await;
+        self.put_placeholders();
+        self.survey_all().await;
+        self.save();
+        self.publish();
+        self.publish_facts().await;
+        self.forget_past_retries();
+    }
+
+    /// What was to be tried by now has been, or waits for something else than time.
+    fn forget_past_retries(&mut self) {
+        let now = Instant::now();
+        for retry in self
+            .states
+            .values_mut()
+            .map(|state| &mut state.retry_at)
+            .chain([&mut self.map.retry_at])
+        {
+            if retry.is_some_and(|at| at <= now) {
+                *retry = None;
+            }
+        }
+    }
+
+    /// The slow check: everything is looked at again.
+    fn check_all(&mut self) {
+        let now = clock::now();
+        let remaining = self.observed.borrow().remaining(now);
+        // Spread a little, so that a fleet doesn't do it in one beat.
+        self.next_check =
+            Instant::now() + pace(SLOW_CHECK, remaining).mul_f64(0.9 + 0.2 * jitter::fraction());
+        for state in self.states.values_mut() {
+            state.disk = None;
+            state.sightings = None;
+        }
+        self.raise_alarm(now);
+    }
+
+    /// The agent's own alarm: without the issuer, what is served gets old.
+    fn raise_alarm(&mut self, now: jiff::Timestamp) {
+        let connected = self.link.borrow().connection.is_some();
+        let old: Vec<String> = self
+            .states
+            .iter()
+            .filter(|(_, state)| {
+                state
+                    .disk
+                    .as_ref()
+                    .and_then(|disk| disk.validity)
+                    .is_some_and(|(not_before, not_after)| age::is_old(not_before, not_after, now))
+            })
+            .map(|(name, _)| name.to_string())
+            .collect();
+        let alarm = !connected && !old.is_empty();
+        if alarm {
+            tracing::error!(
+                certificates = old.join(", "),
+                "the issuer is not reached, and less than a quarter of the life of what is served is left: see to the issuer"
+            );
+        } else if self.alarmed {
+            tracing::info!("the issuer is reached again");
+        }
+        self.alarmed = alarm;
+    }
+
+    fn adopt_desired(&mut self) {
+        let Some(desired) = self.desired.borrow_and_update().clone() else {
+            return;
+        };
+        if self.ledger.lineage() != Some(desired.lineage) {
+            self.ledger.set_lineage(desired.lineage);
+            self.ledger_dirty = true;
+        }
+        self.states
+            .retain(|name, _| desired.certificates.contains_key(name));
+        for (name, wanted) in &desired.certificates {
+            let state = self.states.entry(name.clone()).or_default();
+            let before = self.wanted.get(name);
+            if before.map(|before| before.generation) != Some(wanted.generation) {
+                // A new generation is a new beginning.
+                state.attempts = 0;
+                state.retry_at = None;
+            }
+            if before != Some(wanted) {
+                state.disk = None;
+            }
+        }
+        self.wanted.clone_from(&desired.certificates);
+    }
+
+    fn look_at_disk(&mut self) {
+        for (name, wanted) in &self.wanted {
+            let Some(state) = self.states.get_mut(name) else {
+                continue;
+            };
+            if state.disk.is_some() {
+                continue;
+            }
+            match state::look(name, wanted, &self.live, &self.store, &self.ledger) {
+                Ok(disk) => {
+                    if !disk.damage.is_empty() {
+                        tracing::warn!(certificate = %name, problem = disk.damage, "what is on disk isn't what was put there");
+                    }
+                    state.disk = Some(disk);
+                }
+                Err(error) => {
+                    tracing::warn!(certificate = %name, %error, "can't be looked at");
+                    state.problem = error.to_string();
+                    state.retry_at = Some(Instant::now() + SLOW_CHECK / 10);
+                }
+            }
+        }
+    }
+
+    fn save(&mut self) {
+        if !self.ledger_dirty {
+            return;
+        }
+        match self.ledger.save(&self.config.ledger_file()) {
+            Ok(()) => self.ledger_dirty = false,
+            Err(error) => tracing::error!(%error, "the ledger isn't saved; it is tried again"),
+        }
+    }
+
+    fn publish(&self) {
+        let certificates = self
+            .wanted
+            .iter()
+            .filter_map(|(name, wanted)| {
+                let state = self.states.get(name)?;
+                Some((
+                    name.clone(),
+                    state::observed(name, wanted, state, self.ledger.entry(name)),
+                ))
+            })
+            .collect();
+        let observed = Observed {
+            certificates,
+            host_problem: self.map.problem.clone(),
+            info: self.info.clone(),
+        };
+        self.observed.send_if_modified(|present| {
+            let news = *present != observed;
+            if news {
+                *present = observed;
+            }
+            news
+        });
+    }
+
+    /// Asks nginx what it serves, if that may have changed, and tells the other tasks.
+    async fn publish_facts(&mut self) {
+        let (parsed, problem) = match self.host.find() {
+            Ok(nginx) => match self.host.parsed(&nginx).await {
+                Ok(parsed) => (Some(parsed), String::new()),
+                Err(error) => (None, error.to_string()),
+            },
+            Err(error) => (None, error.to_string()),
+        };
+        if self.map.problem.is_empty()
+            && self
+                .map
+                .applied
+                .as_ref()
+                .is_some_and(|applied| !applied.is_empty())
+            && self.host.reads_map() == Some(false)
+        {
+            self.map.problem = format!(
+                "nginx's configuration doesn't include {}: HTTP-01 can't be answered; include it at http level, as /etc/nginx/conf.d/*.conf are",
+                self.host.settings().challenge_map.display()
+            );
+        }
+        let facts = HostFacts {
+            answers: self.map.applied.clone(),
+            parsed,
+            problem,
+        };
+        self.facts.send_if_modified(|present| {
+            let news = *present != facts;
+            if news {
+                *present = facts;
+            }
+            news
+        });
+    }
+
+    fn set_watches(&mut self) {
+        let mut directories: BTreeSet<PathBuf> = self.host.directories();
+        directories.insert(self.live.root().to_owned());
+        for (name, state) in &self.states {
+            if let Some(generation) = state.disk.as_ref().and_then(state::OnDisk::active) {
+                directories.insert(self.store.path(name, generation));
+            }
+        }
+        self.watch.set(directories);
+    }
+
+    fn files_changed(&mut self, paths: &HashSet<PathBuf>) {
+        let live = self.live.root().to_owned();
+        let store = self.config.store_directory();
+        let settings = self.host.settings();
+        let not: [&Path; 2] = [&settings.pid_file, &settings.challenge_map];
+        let ours = |path: &PathBuf| path.starts_with(&live) || path.starts_with(&store);
+        let configuration = paths
+            .iter()
+            .any(|path| !ours(path) && is_configuration(path, &not));
+        if paths.iter().any(ours) {
+            for state in self.states.values_mut() {
+                state.disk = None;
+            }
+        }
+        if configuration {
+            self.host.forget_refusal();
+            self.bring_forward(AFTER_CHANGE, |_| true);
+            if self.map.retry_at.is_some() {
+                self.map.retry_at = Some(Instant::now() + AFTER_CHANGE);
+            }
+            // What is configured to be served may be other listeners now.
+            for state in self.states.values_mut() {
+                state.sightings = None;
+            }
+        }
+    }
+
+    /// Lets those that wait be tried in a moment.
+    fn bring_forward(&mut self, after: Duration, which: impl Fn(&State) -> bool) {
+        let at = Instant::now() + after;
+        for state in self.states.values_mut().filter(|state| which(state)) {
+            state.retry_at = state.retry_at.map(|present| present.min(at));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One certificate, as the installer sees it between rounds.
+
+use certwell_proto::{CertificateName, Fingerprint, Generation, Identifier, Leaf, v1};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::{
+    disk::{
+        Condition, Ledger, LedgerEntry, Live, LiveDirectory, Store, durable::DiskError,
+        ledger::Fact, staging,
+    },
+    issuer::Wanted,
+    plan::{
+        drift,
+        outcome::Outcome,
+        served::{self, Sighting},
+    },
+    tasks::observed,
+};
+
+/// What is in memory only; the ledger has the rest.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// What was found on disk; `None` when it has to be looked at again.
+    pub(super) disk: Option<OnDisk>,
+    /// What the handshakes showed, and when; `None` when they are to be made again.
+    pub(super) sightings: Option<(Vec<Sighting>, Timestamp)>,
+    /// How the last install ended, and of which generation.
+    pub(super) outcome: Option<(Generation, Outcome)>,
+    /// One sentence; empty when nothing is in the way.
+    pub(super) problem: String,
+    /// In a row, without converging.
+    pub(super) attempts: u32,
+    /// Not before.
+    pub(super) retry_at: Option<Instant>,
+    /// nginx wasn't running at the last attempt.
+    pub(super) nginx_stopped: bool,
+}
+
+/// What was found on disk.
+#[derive(Debug, Clone)]
+pub(super) struct OnDisk {
+    /// At `live/NAME`.
+    pub(super) found: drift::Found,
+    /// Our newest generation that is whole, the desired one first.
+    pub(super) staged: Option<Generation>,
+    /// The certificates of an active, issued generation of ours, leaf first.
+    pub(super) chain: Vec<Vec<u8>>,
+    /// Of the leaf that is active, whosoever's; `None` for the placeholder.
+    pub(super) validity: Option<(Timestamp, Timestamp)>,
+    /// What is wrong with it; empty when nothing is.
+    pub(super) damage: String,
+}
+
+impl OnDisk {
+    /// The generation of ours that is active and whole.
+    pub(super) fn active(&self) -> Option<Generation> {
+        match self.found {
+            drift::Found::Ours {
+                generation,
+                whole: true,
+            } => Some(generation),
+            _ => None,
+        }
+    }
+
+    /// Whether going back to what is active would be worth nothing.
+    pub(super) fn worthless(&self, now: Timestamp) -> bool {
+        self.validity.is_none_or(|(_, not_after)| not_after <= now)
+    }
+}
+
+/// Looks at `live/NAME` and at what it points to.
+pub(super) fn look(
+    name: &CertificateName,
+    wanted: &Wanted,
+    live: &LiveDirectory,
+    store: &Store,
+    ledger: &Ledger,
+) -> Result<OnDisk, DiskError> {
+    live.finish(name)?;
+    let empty = LedgerEntry::default();
+    let entry = ledger.entry(name).unwrap_or(&empty);
+    let condition = |generation: Generation| match entry.staged.get(&generation.0) {
+        Some(record) => store.inspect(name, generation, record),
+        None if store.path(name, generation).is_dir() => {
+            Condition::Damaged("the ledger doesn't know it".into())
+        }
+        None => Condition::Missing,
+    };
+    let mut damage = String::new();
+    let mut chain = Vec::new();
+    let mut validity = None;
+    let found = match live.look(name, store)? {
+        Live::Absent => drift::Found::Nothing,
+        Live::Ours(generation) => {
+            let condition = condition(generation);
+            match &condition {
+                Condition::Whole => {}
+                Condition::Missing => {
+                    damage = format!("generation {generation} is gone from the store")
+                }
+                Condition::Damaged(what) => damage.clone_from(what),
+            }
+            let whole = condition == Condition::Whole;
+            if whole && !generation.is_none() {
+                chain = store.fullchain(name, generation);
+                validity = leaf_of(&chain).map(|leaf| (leaf.not_before, leaf.not_after));
+            }
+            drift::Found::Ours { generation, whole }
+        }
+        Live::ForeignLink(_) | Live::Directory | Live::Other => {
+            let theirs = leaf_of(&staging::read_fullchain(&live.path(name)));
+            validity = theirs
+                .as_ref()
+                .map(|leaf| (leaf.not_before, leaf.not_after));
+            drift::Found::Foreign {
+                valid_until: theirs.and_then(|leaf| trusted_until(&leaf, &wanted.identifiers)),
+            }
+        }
+    };
+    let is_whole = |generation: &Generation| {
+        !generation.is_none() && condition(*generation) == Condition::Whole
+    };
+    let staged = Some(wanted.generation)
+        .filter(|generation| entry.staged.contains_key(&generation.0) && is_whole(generation))
+        .or_else(|| {
+            entry
+                .staged
+                .keys()
+                .rev()
+                .map(|number| Generation(*number))
+                .find(|g| is_whole(g))
+        });
+    Ok(OnDisk {
+        found,
+        staged,
+        chain,
+        validity,
+        damage,
+    })
+}
+
+fn leaf_of(chain: &[Vec<u8>]) -> Option<Leaf> {
+    Leaf::read(chain.first()?).ok()
+}
+
+/// Until when another hand's leaf is good for these names; a self-signed one is good for nobody.
+fn trusted_until(leaf: &Leaf, identifiers: &[Identifier]) -> Option<Timestamp> {
+    let covers = identifiers
+        .iter()
+        .all(|identifier| leaf.identifiers.contains(identifier));
+    (covers && !leaf.self_issued).then_some(leaf.not_after)
+}
+
+/// The leaves of a bundle of this generation, by the ledger.
+pub(super) fn generation_of(entry: Option<&LedgerEntry>, leaf: &Fingerprint) -> Option<Generation> {
+    entry.and_then(|entry| entry.generation_of(leaf))
+}
+
+/// What is told of it.
+pub(super) fn observed(
+    name: &CertificateName,
+    wanted: &Wanted,
+    state: &State,
+    entry: Option<&LedgerEntry>,
+) -> observed::Certificate {
+    let facts = entry.map(|entry| entry.facts).unwrap_or_default();
+    let wire = |fact: Option<Fact>| {
+        fact.map(|fact| v1::Fact {
+            generation: fact.generation,
+            agent_at_ms: fact.at_ms,
+        })
+    };
+    // What was given up on stays said, whatever was put back since.
+    let given_up = entry.and_then(|entry| entry.rejected.get(&wanted.generation.0));
+    let (outcome, problem) = match given_up {
+        Some(reason) => (Some((wanted.generation, Outcome::Rejected)), reason.clone()),
+        None => (state.outcome, state.problem.clone()),
+    };
+    observed::Certificate {
+        report: v1::CertificateReport {
+            name: name.to_string(),
+            fetched: wire(facts.fetched),
+            installed: wire(facts.installed),
+            tested: wire(facts.tested),
+            reloaded: wire(facts.reloaded),
+            served: state.sightings.as_ref().map(|(sightings, at)| {
+                served::to_wire(sightings, wanted.generation, at.as_millisecond())
+            }),
+            outcome_generation: outcome.map_or(0, |(generation, _)| generation.0),
+            outcome: outcome
+                .map_or(v1::Outcome::Unspecified, |(_, outcome)| outcome.into())
+                .into(),
+            problem,
+            active_fullchain: state
+                .disk
+                .as_ref()
+                .map(|disk| disk.chain.clone())
+                .unwrap_or_default(),
+        },
+        desired: wanted.generation.0,
+        active: state
+            .disk
+            .as_ref()
+            .and_then(OnDisk::active)
+            .map(|generation| generation.0),
+        validity: state.disk.as_ref().and_then(|disk| disk.validity),
+    }
+}

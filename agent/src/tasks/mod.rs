@@ -1,0 +1,34 @@
+//! What runs. Each task owns its state; others see it through a `watch` channel.
+//!
+//! ```text
+//!              DesiredState                     Observed
+//!  connection --------------> installer -----------------------> reporter ----> issuer
+//!      ^    \                   |  owns disk and nginx             ^   ^
+//!      |     \                  | HostFacts                        |   |
+//!      |      `--> preflight <--'     -----------------------------'   |
+//!  identity         (asks nginx)                PreflightResult        |
+//!      '-- renews through the connection       state_file <-- Observed-'
+//! ```
+//!
+//! Shutdown is a `watch` that turns true: each task ends at its next safe point, the installer never between
+//! activate and confirm.
+
+pub mod connection;
+pub mod identity;
+pub mod installer;
+pub mod observed;
+pub mod preflight;
+pub mod reporter;
+pub mod state_file;
+pub mod watch_files;
+
+use tokio::sync::watch;
+
+/// Becomes true when the process is to end.
+pub type Shutdown = watch::Receiver<bool>;
+
+/// Resolves when the process is to end, or nobody is left to say so.
+pub async fn asked_to_stop(shutdown: &mut Shutdown) {
+    // An error means that the sender is gone, which is an end as well.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,219 @@
+//! What is so on this host: made by the installer, told by the reporter, kept in the state file.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use certwell_proto::{CertificateName, v1};
+use jiff::Timestamp;
+use prost::Message as _;
+
+use crate::clock;
+
+/// What a message to the issuer may hold, with room for what surrounds it.
+const MESSAGE_ROOM: usize = certwell_proto::limits::MESSAGE - 64 * 1024;
+
+/// Everything that the installer knows and others may.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// By name.
+    pub certificates: BTreeMap<CertificateName, Certificate>,
+    /// In the way of the whole host; empty when nothing is.
+    pub host_problem: String,
+    /// About this machine.
+    pub info: v1::HostInfo,
+}
+
+/// One certificate.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Certificate {
+    /// What the issuer is told.
+    pub report: v1::CertificateReport,
+    /// What the issuer wants.
+    pub desired: u64,
+    /// What `live/NAME` points at; `None` when it isn't ours.
+    pub active: Option<u64>,
+    /// Of the leaf that is active.
+    pub validity: Option<(Timestamp, Timestamp)>,
+}
+
+impl Observed {
+    /// The least life left of what is active here: zero when any certificate is absent or expired, `None` when
+    /// nothing is assigned.
+    pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
+        self.certificates
+            .values()
+            .map(|certificate| {
+                certificate
+                    .validity
+                    .map_or(Duration::ZERO, |(_, not_after)| {
+                        clock::until(now, not_after)
+                    })
+            })
+            .min()
+    }
+
+    /// The report of all certificates, but for what doesn't fit into one message.
+    pub fn to_report(&self) -> v1::Report {
+        let all = self
+            .certificates
+            .values()
+            .map(|certificate| certificate.report.clone());
+        let mut report = self.frame();
+        let mut room = MESSAGE_ROOM;
+        for certificate in all {
+            let size = certificate.encoded_len() + 8;
+            if size > room {
+                break;
+            }
+            room -= size;
+            report.certificates.push(certificate);
+        }
+        report
+    }
+
+    /// A report without certificates.
+    fn frame(&self) -> v1::Report {
+        v1::Report {
+            certificates: Vec::new(),
+            preflights: Vec::new(),
+            host_problem: self.host_problem.clone(),
+            host_info: Some(self.info.clone()),
+        }
+    }
+
+    /// Reports of what differs from what the issuer has been told; none when nothing does.
+    pub fn news(
+        &self,
+        preflights: &BTreeMap<String, v1::PreflightResult>,
+        told: &Told,
+    ) -> Vec<v1::Report> {
+        let mut reports = Vec::new();
+        let mut report = self.frame();
+        let mut size = report.encoded_len();
+        let mut dirty =
+            told.host_problem != self.host_problem || told.info.as_ref() != Some(&self.info);
+        for (name, certificate) in &self.certificates {
+            if told.certificates.get(name) == Some(&certificate.report) {
+                continue;
+            }
+            let added = certificate.report.encoded_len() + 8;
+            if size + added > MESSAGE_ROOM && !report.certificates.is_empty() {
+                reports.push(std::mem::replace(&mut report, self.frame()));
+                size = report.encoded_len();
+            }
+            size += added;
+            report.certificates.push(certificate.report.clone());
+            dirty = true;
+        }
+        for (id, result) in preflights {
+            if told.preflights.get(id) != Some(result) {
+                report.preflights.push(result.clone());
+                dirty = true;
+            }
+        }
+        if dirty {
+            reports.push(report);
+        }
+        reports
+    }
+}
+
+/// What the issuer has been told over the present connection.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Told {
+    certificates: BTreeMap<CertificateName, v1::CertificateReport>,
+    preflights: BTreeMap<String, v1::PreflightResult>,
+    host_problem: String,
+    info: Option<v1::HostInfo>,
+}
+
+impl Told {
+    /// Takes note of a report that arrived.
+    pub fn add(&mut self, report: &v1::Report) {
+        for certificate in &report.certificates {
+            if let Ok(name) = certificate.name.parse() {
+                self.certificates.insert(name, certificate.clone());
+            }
+        }
+        for result in &report.preflights {
+            self.preflights.insert(result.id.clone(), result.clone());
+        }
+        self.host_problem.clone_from(&report.host_problem);
+        self.info.clone_from(&report.host_info);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observed(count: usize, chain: usize) -> Observed {
+        let certificates = (0..count)
+            .map(|n| {
+                let name: CertificateName = format!("c{n}.example").parse().unwrap();
+                let report = v1::CertificateReport {
+                    name: name.to_string(),
+                    active_fullchain: vec![vec![7; chain]],
+                    ..Default::default()
+                };
+                (
+                    name,
+                    Certificate {
+                        report,
+                        ..Default::default()
+                    },
+                )
+            })
+            .collect();
+        Observed {
+            certificates,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn only_news_is_told_and_all_of_it() {
+        let mut now = observed(3, 10);
+        let mut told = Told::default();
+        let none = BTreeMap::new();
+        let first = now.news(&none, &told);
+        assert_eq!(first.len(), 1);
+        assert_eq!(first[0].certificates.len(), 3);
+        told.add(&first[0]);
+        assert_eq!(now.news(&none, &told), Vec::new());
+        let name = "c1.example".parse().unwrap();
+        now.certificates.get_mut(&name).unwrap().report.problem = "new".into();
+        assert_eq!(now.news(&none, &told)[0].certificates.len(), 1);
+        let result = v1::PreflightResult {
+            id: "p".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            now.news(&BTreeMap::from([("p".into(), result)]), &told)[0]
+                .preflights
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn two_thousand_certificates_go_in_messages_under_the_limit() {
+        let now = observed(2_000, 4_000);
+        let reports = now.news(&BTreeMap::new(), &Told::default());
+        assert!(
+            reports
+                .iter()
+                .all(|report| report.encoded_len() < certwell_proto::limits::MESSAGE)
+        );
+        assert_eq!(
+            reports
+                .iter()
+                .map(|report| report.certificates.len())
+                .sum::<usize>(),
+            2_000
+        );
+        let first = now.to_report();
+        assert!(
+            !first.certificates.is_empty() && first.encoded_len() < certwell_proto::limits::MESSAGE
+        );
+    }
+}

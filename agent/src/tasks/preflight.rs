@@ -1,0 +1,146 @@
+//! Asks this host's own nginx for a made-up token, as the CA will for a real one, for as long as the issuer wants to
+//! know: a mended configuration turns the verdict by itself.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use certwell_proto::v1;
+use tokio::sync::watch;
+
+use super::{Shutdown, asked_to_stop, installer::HostFacts};
+use crate::{
+    issuer::Desired,
+    nginx::{Verdict, addresses, preflight},
+};
+
+/// Between attempts while the verdict is wrong.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Old workers may answer for a moment after a reload: a verdict of wrong is asked for again so soon, so often.
+const SOON: Duration = Duration::from_millis(200);
+const SOON_TIMES: u32 = 4;
+/// How long the challenge map may take to be in place before nginx is asked all the same.
+const MAP_LIMIT: Duration = Duration::from_secs(10);
+
+/// The task.
+pub struct PreflightTask {
+    /// The requests are in it.
+    pub desired: watch::Receiver<Option<Arc<Desired>>>,
+    /// What the installer knows of nginx.
+    pub host: watch::Receiver<HostFacts>,
+    /// Results, by id; those of requests that no longer stand are dropped.
+    pub results: watch::Sender<BTreeMap<String, v1::PreflightResult>>,
+    /// The end.
+    pub shutdown: Shutdown,
+}
+
+impl PreflightTask {
+    /// Until shutdown.
+    pub async fn run(mut self) {
+        loop {
+            let desired = self.desired.borrow_and_update().clone();
+            let wrong = match desired {
+                Some(desired) => self.answer_all(&desired).await,
+                None => false,
+            };
+            let again = async {
+                if wrong {
+                    tokio::time::sleep(AGAIN).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = asked_to_stop(&mut self.shutdown) => return,
+                changed = self.desired.changed() => if changed.is_err() { return },
+                () = again => {}
+            }
+        }
+    }
+
+    /// Answers what isn't answered by a pass yet; whether something is wrong.
+    async fn answer_all(&mut self, desired: &Desired) -> bool {
+        self.results.send_if_modified(|results| {
+            let before = results.len();
+            results.retain(|id, _| desired.preflights.contains_key(id));
+            results.len() != before
+        });
+        let open: Vec<String> = desired
+            .preflights
+            .keys()
+            .filter(|id| {
+                self.results
+                    .borrow()
+                    .get(*id)
+                    .is_none_or(|r| r.verdict() != v1::PreflightVerdict::Pass)
+            })
+            .cloned()
+            .collect();
+        if open.is_empty() {
+            return false;
+        }
+        let ready = self
+            .host
+            .wait_for(|host| host.answers.as_deref() == Some(desired.challenges.as_slice()));
+        // Passed or not: what nginx says decides, not whether we think it is ready.
+        let _ = tokio::time::timeout(MAP_LIMIT, ready).await;
+        let mut wrong = false;
+        for id in open {
+            let Some(ask) = desired.preflights.get(&id) else {
+                continue;
+            };
+            let first = !self.results.borrow().contains_key(&id);
+            let mut verdict = self.ask(ask).await;
+            let mut more = if first { SOON_TIMES } else { 0 };
+            while verdict != Verdict::Pass && more > 0 {
+                tokio::time::sleep(SOON).await;
+                verdict = self.ask(ask).await;
+                more -= 1;
+            }
+            wrong |= verdict != Verdict::Pass;
+            self.publish(id, verdict);
+        }
+        wrong
+    }
+
+    async fn ask(&self, ask: &crate::nginx::Ask) -> Verdict {
+        let parsed = self.host.borrow().parsed.clone();
+        let local = addresses::local().unwrap_or_default();
+        match parsed {
+            Some(parsed) => preflight::preflight(ask, &parsed.servers, &local).await,
+            None => {
+                let problem = self.host.borrow().problem.clone();
+                Verdict::Wrong(if problem.is_empty() {
+                    "nginx's configuration isn't known yet".into()
+                } else {
+                    problem
+                })
+            }
+        }
+    }
+
+    fn publish(&self, id: String, verdict: Verdict) {
+        let (kind, detail) = match verdict {
+            Verdict::Pass => (v1::PreflightVerdict::Pass, String::new()),
+            Verdict::Wrong(detail) => (v1::PreflightVerdict::Wrong, detail),
+        };
+        let result = v1::PreflightResult {
+            id: id.clone(),
+            verdict: kind.into(),
+            detail,
+        };
+        self.results.send_if_modified(|results| {
+            if results.get(&id) == Some(&result) {
+                return false;
+            }
+            if kind == v1::PreflightVerdict::Wrong {
+                tracing::warn!(
+                    problem = result.detail,
+                    "preflight: the CA would not be answered"
+                );
+            } else {
+                tracing::info!("preflight: the CA would be answered");
+            }
+            results.insert(id, result);
+            true
+        });
+    }
+}

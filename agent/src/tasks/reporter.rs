@@ -1,0 +1,95 @@
+//! Tells the issuer what is so: the latest state, never a history. Changes that come together go together.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use certwell_proto::v1;
+use tokio::sync::watch;
+
+use super::{
+    Shutdown, asked_to_stop,
+    connection::Link,
+    observed::{Observed, Told},
+};
+use crate::{issuer::connection::words, jitter};
+
+/// Facts of one install come in a burst.
+const COALESCE: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_secs(2);
+/// A report that isn't answered is as good as lost.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// The task.
+pub struct Reporter {
+    /// What is so.
+    pub observed: watch::Receiver<Observed>,
+    /// Results of preflights, by id.
+    pub preflights: watch::Receiver<BTreeMap<String, v1::PreflightResult>>,
+    /// Whom to tell.
+    pub link: watch::Receiver<Link>,
+    /// The end.
+    pub shutdown: Shutdown,
+}
+
+impl Reporter {
+    /// Until shutdown; what is known by then is told once more if it can be.
+    pub async fn run(mut self) {
+        let mut told = Told::default();
+        let mut session = None;
+        let mut failed = false;
+        loop {
+            let retry = if failed {
+                RETRY.mul_f64(0.5 + jitter::fraction())
+            } else {
+                Duration::MAX
+            };
+            let stop = tokio::select! {
+                () = asked_to_stop(&mut self.shutdown) => true,
+                _ = self.observed.changed() => false,
+                _ = self.preflights.changed() => false,
+                _ = self.link.changed() => false,
+                () = tokio::time::sleep(retry.min(Duration::from_secs(86_400))) => false,
+            };
+            if !stop {
+                tokio::time::sleep(COALESCE).await;
+            }
+            let link = self.link.borrow_and_update().clone();
+            if link.session().is_some() && link.session() != session {
+                // A new connection: the issuer knows what the watch told it, and nothing else.
+                session = link.session();
+                told = Told::default();
+                told.add(&link.told);
+            }
+            failed = !self.tell(&link, &mut told).await;
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Whether nothing is left to tell to whom can be told.
+    async fn tell(&mut self, link: &Link, told: &mut Told) -> bool {
+        let observed = self.observed.borrow_and_update().clone();
+        let preflights = self.preflights.borrow_and_update().clone();
+        let Some(connection) = &link.connection else {
+            return true;
+        };
+        for report in observed.news(&preflights, told) {
+            let mut fleet = connection.fleet();
+            match tokio::time::timeout(CALL_LIMIT, fleet.report(report.clone())).await {
+                Ok(Ok(_)) => told.add(&report),
+                Ok(Err(status)) => {
+                    tracing::warn!(
+                        problem = words(&status),
+                        "the issuer didn't take the report; it is told again"
+                    );
+                    return false;
+                }
+                Err(_) => {
+                    tracing::warn!("the issuer didn't answer the report; it is told again");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}

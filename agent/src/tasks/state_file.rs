@@ -1,0 +1,188 @@
+//! Keeps `state.json`, which `certwell-agent status` reads, and the last desired state, for a start without the
+//! issuer. Neither holds a secret; neither is forced to disk, since the next start makes them anew.
+
+use std::{path::PathBuf, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{Shutdown, asked_to_stop, connection::Link, observed::Observed};
+use crate::{clock, disk::durable};
+
+/// What changes together is written together.
+const COALESCE: Duration = Duration::from_millis(300);
+
+/// `state.json`. Stable: `status --json` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateFile {
+    /// Of this format.
+    pub version: u32,
+    /// This host's name in the fleet.
+    pub host: String,
+    /// The fleet.
+    pub fleet: String,
+    /// Whether there is a connection to the issuer.
+    pub connected: bool,
+    /// Since when that is so.
+    pub since: Option<Timestamp>,
+    /// When something last came from the issuer.
+    pub last_contact: Option<Timestamp>,
+    /// In the way of the whole host.
+    pub problem: Option<String>,
+    /// When the present identity ends.
+    pub identity_not_after: Option<Timestamp>,
+    /// By name.
+    pub certificates: Vec<CertificateState>,
+    /// When this was written.
+    pub written: Timestamp,
+}
+
+/// One certificate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CertificateState {
+    /// Its name.
+    pub name: String,
+    /// What the issuer wants; 0: nothing is issued yet.
+    pub desired: u64,
+    /// What `live/NAME` points at; 0 is the placeholder, null another hand's.
+    pub active: Option<u64>,
+    /// The lowest generation over the listeners, null if any serves a stranger.
+    pub served: Option<u64>,
+    /// How many listeners were looked at.
+    pub listeners: usize,
+    /// First instant of the validity of what is active.
+    pub not_before: Option<Timestamp>,
+    /// Last instant of it.
+    pub not_after: Option<Timestamp>,
+    /// How the last install ended: converged, rejected, held, not-applied, regressed.
+    pub outcome: Option<String>,
+    /// One sentence.
+    pub problem: Option<String>,
+}
+
+/// The task.
+pub struct StateFileTask {
+    /// `state.json`.
+    pub state_path: PathBuf,
+    /// The last desired state.
+    pub desired_path: PathBuf,
+    /// This host's name in the fleet.
+    pub host: String,
+    /// The fleet.
+    pub fleet: String,
+    /// When the identity ends.
+    pub identity_not_after: watch::Receiver<std::sync::Arc<crate::issuer::Identity>>,
+    /// What is so.
+    pub observed: watch::Receiver<Observed>,
+    /// The connection.
+    pub link: watch::Receiver<Link>,
+    /// The desired state as it came.
+    pub kept: watch::Receiver<Vec<u8>>,
+    /// The end.
+    pub shutdown: Shutdown,
+}
+
+impl StateFileTask {
+    /// Until shutdown, when it writes once more.
+    pub async fn run(mut self) {
+        let mut last: Option<StateFile> = None;
+        loop {
+            let link = self.link.borrow_and_update().clone();
+            let observed = self.observed.borrow_and_update().clone();
+            let mut file = self.file(&observed, &link);
+            let news = last.as_ref().is_none_or(|last| {
+                // When it is written is no news by itself.
+                file.written = last.written;
+                *last != file
+            });
+            if news {
+                file.written = clock::now();
+                self.write(&file);
+                last = Some(file);
+            }
+            if self.kept.has_changed().unwrap_or(false) {
+                let bytes = self.kept.borrow_and_update().clone();
+                warn_of(durable::replace_lightly(&self.desired_path, &bytes, 0o600));
+            }
+            tokio::select! {
+                () = asked_to_stop(&mut self.shutdown) => {
+                    let mut file = self.file(&self.observed.borrow().clone(), &Link::default());
+                    file.connected = false;
+                    file.last_contact = last.and_then(|last| last.last_contact);
+                    self.write(&file);
+                    return;
+                }
+                _ = self.observed.changed() => {}
+                _ = self.link.changed() => {}
+                _ = self.kept.changed() => self.kept.mark_changed(),
+                _ = self.identity_not_after.changed() => {}
+            }
+            tokio::time::sleep(COALESCE).await;
+        }
+    }
+
+    fn write(&self, file: &StateFile) {
+        match serde_json::to_vec_pretty(file) {
+            Ok(text) => warn_of(durable::replace_lightly(&self.state_path, &text, 0o600)),
+            Err(error) => tracing::warn!(%error, "no state file"),
+        }
+    }
+
+    fn file(&self, observed: &Observed, link: &Link) -> StateFile {
+        let at = |ms: i64| Timestamp::from_millisecond(ms).ok().filter(|_| ms > 0);
+        let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        StateFile {
+            version: 1,
+            host: self.host.clone(),
+            fleet: self.fleet.clone(),
+            connected: link.connection.is_some(),
+            since: at(link.since_ms),
+            last_contact: at(link.last_contact_ms),
+            problem: said(&observed.host_problem).or_else(|| said(&link.problem)),
+            identity_not_after: Some(self.identity_not_after.borrow().not_after),
+            certificates: observed
+                .certificates
+                .iter()
+                .map(|(name, certificate)| CertificateState {
+                    name: name.to_string(),
+                    desired: certificate.desired,
+                    active: certificate.active,
+                    served: certificate
+                        .report
+                        .served
+                        .as_ref()
+                        .and_then(|served| served.generation),
+                    listeners: certificate
+                        .report
+                        .served
+                        .as_ref()
+                        .map_or(0, |served| served.listeners.len()),
+                    not_before: certificate.validity.map(|(not_before, _)| not_before),
+                    not_after: certificate.validity.map(|(_, not_after)| not_after),
+                    outcome: outcome_name(certificate.report.outcome()).map(str::to_owned),
+                    problem: said(&certificate.report.problem),
+                })
+                .collect(),
+            written: clock::now(),
+        }
+    }
+}
+
+fn outcome_name(outcome: certwell_proto::v1::Outcome) -> Option<&'static str> {
+    use certwell_proto::v1::Outcome;
+    Some(match outcome {
+        Outcome::Unspecified => return None,
+        Outcome::Converged => "converged",
+        Outcome::Rejected => "rejected",
+        Outcome::Held => "held",
+        Outcome::NotApplied => "not-applied",
+        Outcome::Regressed => "regressed",
+    })
+}
+
+fn warn_of(written: Result<(), durable::DiskError>) {
+    if let Err(error) = written {
+        tracing::warn!(%error, "what status would show isn't written");
+    }
+}

@@ -1,0 +1,158 @@
+//! Notices changes in the directories that matter, by their parents and with a pause for what comes together.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use notify::{Event, EventKind, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+/// What comes together is told together.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Watches directories, not what lies below them.
+pub struct FileWatch {
+    // None where the system has no more watches to give: the slow check remains.
+    watcher: Option<notify::RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+    changed: Arc<Changed>,
+}
+
+#[derive(Default)]
+struct Changed {
+    paths: Mutex<HashSet<PathBuf>>,
+    notify: Notify,
+}
+
+impl FileWatch {
+    /// Watches nothing yet.
+    pub fn new() -> Self {
+        let changed = Arc::new(Changed::default());
+        let told = changed.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let Ok(event) = event else { return };
+            // Reading is no change, and we read ourselves.
+            if matches!(event.kind, EventKind::Access(_)) {
+                return;
+            }
+            told.paths
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(event.paths);
+            told.notify.notify_one();
+        });
+        let watcher = watcher
+            .inspect_err(|error| tracing::warn!(%error, "changes of files are noticed by the slow check alone"))
+            .ok();
+        Self {
+            watcher,
+            watched: BTreeSet::new(),
+            changed,
+        }
+    }
+
+    /// Watches exactly these from now on.
+    pub fn set(&mut self, directories: BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        for gone in self.watched.difference(&directories) {
+            // It may be gone from the disk as well.
+            let _ = watcher.unwatch(gone);
+        }
+        let mut kept = BTreeSet::new();
+        for directory in directories {
+            if self.watched.contains(&directory) && directory.exists() {
+                kept.insert(directory);
+                continue;
+            }
+            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    kept.insert(directory);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, directory = %directory.display(), "not watched");
+                }
+            }
+        }
+        self.watched = kept;
+    }
+
+    /// The paths that changed, once it is quiet for a moment.
+    pub async fn changes(&self) -> HashSet<PathBuf> {
+        self.changed.notify.notified().await;
+        tokio::time::sleep(DEBOUNCE).await;
+        self.taken()
+    }
+
+    /// Forgets what has changed so far: it was our own doing.
+    pub fn taken(&self) -> HashSet<PathBuf> {
+        std::mem::take(
+            &mut *self
+                .changed
+                .paths
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}
+
+impl Default for FileWatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether a changed path can be a part of nginx's configuration: not a log, a pid file, or a temporary file of an
+/// editor or of nginx's own test.
+pub fn is_configuration(path: &Path, not: &[&Path]) -> bool {
+    if not.contains(&path) {
+        return false;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = name.starts_with('.') || name.ends_with('~') || name.ends_with("_temp");
+    let other = [".log", ".pid", ".oldbin", ".swp", ".tmp", ".new"]
+        .iter()
+        .any(|suffix| name.ends_with(suffix));
+    !temporary && !other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_noticed_and_reading_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut watch = FileWatch::new();
+        let file = directory.path().join("nginx.conf");
+        std::fs::write(&file, "a").unwrap();
+        watch.set([directory.path().to_owned()].into());
+        std::fs::read(&file).unwrap();
+        let nothing = tokio::time::timeout(Duration::from_millis(400), watch.changes()).await;
+        assert!(nothing.is_err(), "{nothing:?}");
+        std::fs::write(&file, "b").unwrap();
+        let changes = tokio::time::timeout(Duration::from_secs(10), watch.changes())
+            .await
+            .unwrap();
+        assert!(changes.contains(&file));
+    }
+
+    #[test]
+    fn logs_and_pid_files_are_no_configuration() {
+        let pid = Path::new("/run/n");
+        for (path, wanted) in [
+            ("/etc/nginx/nginx.conf", true),
+            ("/etc/nginx/sites-enabled/media", true),
+            ("/etc/nginx/error.log", false),
+            ("/etc/nginx/nginx.pid", false),
+            ("/etc/nginx/.nginx.conf.swp", false),
+            ("/run/n", false),
+        ] {
+            assert_eq!(is_configuration(Path::new(path), &[pid]), wanted, "{path}");
+        }
+    }
+}
