@@ -7,6 +7,7 @@
 //! order       the next step of an order
 //! observe     what a report changes in what is known
 //! offer       what each host is offered
+//! presence    whether a host is there
 //! judge       how a host stands with a certificate
 //! status, headline, explain   what people are told
 //! words       times, spans and lists in words
@@ -20,6 +21,7 @@ pub mod observe;
 pub mod offer;
 pub mod order;
 pub mod preflight;
+pub mod presence;
 pub mod renew;
 pub mod status;
 pub mod words;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     facts::{CertificateFacts, FleetFacts, OrderStage},
     judge::{self, judge},
-    words,
+    presence, words,
 };
 use crate::config;
 
@@ -177,18 +177,18 @@ fn host(
             words::relative(leaf.not_after, now)
         )
     });
-    let problem = match judge::life(known) {
+    let problem = match presence::life(known) {
         v1::HostLife::Enrolled => expired,
         _ => None,
     }
-    .or_else(|| judge::silence(name, known, now))
+    .or_else(|| presence::silence(name, known, now))
     .or_else(|| known.and_then(|k| k.problem.clone()));
     v1::HostStatus {
         name: name.to_string(),
         labels: declared.labels.clone(),
-        life: judge::life(known).into(),
+        life: presence::life(known).into(),
         connected: known.is_some_and(|k| k.connected),
-        last_seen_ms: judge::last_seen(known).map(Timestamp::as_millisecond),
+        last_seen_ms: presence::last_seen(known).map(Timestamp::as_millisecond),
         identity_not_after: identity.map(|leaf| leaf.not_after.as_second()),
         info: record.map(|r| r.info.clone()),
         certificates,

@@ -6,11 +6,15 @@
     reason = "a panic in a test is its report"
 )]
 
+mod chance;
 mod command;
 mod explain;
+mod facts;
 mod fleet;
 mod headline;
 mod judge;
 mod renew;
+mod run;
+mod screen;
 mod server;
 mod status;

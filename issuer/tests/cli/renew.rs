@@ -11,7 +11,8 @@ use v1::EventKind as Kind;
 
 use crate::{
     fleet::{HOSTS, MEDIA, days, fleet, host, issue, media, observe},
-    server::{Issuer, Ran, Stage},
+    run::Ran,
+    server::{Issuer, Stage},
 };
 
 const RENEW: [&str; 3] = ["certificates", "renew", MEDIA];

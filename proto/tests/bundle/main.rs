@@ -1,128 +1,19 @@
 //! What a bundle must be before anybody uses it, on chains as CAs make them: root, intermediate, leaf.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+mod chain;
+
 use certwell_proto::{
     Bundle, Generation, Identifier, KeyPair, Secret,
     bundle::{BundleError, Expected, verify_chain},
     v1,
 };
-use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256,
-    SignatureAlgorithm,
+    CertificateParams, DnType, IsCa, Issuer, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PKCS_RSA_SHA256,
 };
 
-const NAME: &str = "media.hachyderm.io";
-
-fn noon() -> Timestamp {
-    "2026-11-24T12:00:00Z".parse().unwrap()
-}
-
-fn days(n: i64) -> SignedDuration {
-    SignedDuration::from_hours(24 * n)
-}
-
-/// Certificate and key of a CA.
-struct Ca {
-    der: Vec<u8>,
-    issuer: Issuer<'static, rcgen::KeyPair>,
-}
-
-/// A whole chain, and what should be thought of it.
-struct Made {
-    root: Ca,
-    intermediate: Ca,
-    leaf: Vec<u8>,
-    key: rcgen::KeyPair,
-}
-
-fn dated(params: &mut CertificateParams, from: Timestamp, to: Timestamp) {
-    let date = |at: Timestamp| std::time::SystemTime::try_from(at).unwrap().into();
-    params.not_before = date(from);
-    params.not_after = date(to);
-}
-
-fn ca(name: &str, above: Option<&Ca>) -> Ca {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    dated(&mut params, noon() - days(1_000), noon() + days(1_000));
-    let certificate = match above {
-        None => params.self_signed(&key),
-        Some(above) => params.signed_by(&key, &above.issuer),
-    };
-    Ca {
-        der: certificate.unwrap().der().to_vec(),
-        issuer: Issuer::new(params, key),
-    }
-}
-
-fn leaf_of(
-    intermediate: &Ca,
-    names: &[&str],
-    key: &rcgen::KeyPair,
-    from: Timestamp,
-    to: Timestamp,
-) -> Vec<u8> {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names).unwrap();
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    dated(&mut params, from, to);
-    params
-        .signed_by(key, &intermediate.issuer)
-        .unwrap()
-        .der()
-        .to_vec()
-}
-
-fn made_with(algorithm: &'static SignatureAlgorithm, from: Timestamp, to: Timestamp) -> Made {
-    let root = ca("Root", None);
-    let intermediate = ca("Intermediate", Some(&root));
-    let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
-    let leaf = leaf_of(&intermediate, &[NAME, "192.0.2.7"], &key, from, to);
-    Made {
-        root,
-        intermediate,
-        leaf,
-        key,
-    }
-}
-
-fn made() -> Made {
-    made_with(&PKCS_ECDSA_P256_SHA256, noon() - days(1), noon() + days(89))
-}
-
-impl Made {
-    fn pair(&self) -> KeyPair {
-        KeyPair {
-            fullchain: vec![self.leaf.clone(), self.intermediate.der.clone()],
-            private_key: Secret::new(self.key.serialize_der()),
-        }
-    }
-
-    fn verify(&self, pair: &KeyPair) -> Result<usize, BundleError> {
-        self.verify_for(pair, &[NAME], &[&self.root])
-    }
-
-    fn verify_for(
-        &self,
-        pair: &KeyPair,
-        names: &[&str],
-        roots: &[&Ca],
-    ) -> Result<usize, BundleError> {
-        let identifiers: Vec<Identifier> = names.iter().map(|name| name.parse().unwrap()).collect();
-        let roots: Vec<Vec<u8>> = roots.iter().map(|root| root.der.clone()).collect();
-        let expected = Expected {
-            identifiers: &identifiers,
-            roots: &roots,
-            now: noon(),
-        };
-        pair.verify(&expected).map(|verified| verified.root)
-    }
-}
+use chain::{Ca, Made, NAME, ca, dated, days, leaf_of, made, made_with, noon};
 
 #[test]
 fn a_whole_bundle_passes_with_every_kind_of_key_and_names_its_root() {
