@@ -9,6 +9,7 @@
 //! fleet    registry, listener, identities, services for agents
 //! admin    the service behind `certwell`
 //! cli      `certwell` itself
+//! daemon_cli, init, logging   `certwell-issuer` itself: its verbs, a new fleet, the log
 //! clock    the only place that reads the clock
 //! ```
 
@@ -18,9 +19,9 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod fleet;
-pub mod plan;
-pub mod store;
 pub mod daemon_cli;
+pub mod fleet;
 pub mod init;
 pub mod logging;
+pub mod plan;
+pub mod store;

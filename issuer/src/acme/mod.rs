@@ -7,6 +7,7 @@
 //! accounts   one account for each authority, its key committed before the CA hears of it
 //! order      the driver: performs the steps of plan::order, committing each before the next
 //! issuance   one task for each certificate: waits until it is due, preflight, order
+//! preflight  its question to the challenge hosts, and waiting for their verdicts
 //! orders     the task above them: starts and stops an issuance task as the configuration says
 //! ```
 
@@ -17,3 +18,4 @@ pub mod http;
 pub mod issuance;
 pub mod order;
 pub mod orders;
+mod preflight;

@@ -3,7 +3,11 @@
 //! ```text
 //! socket    the socket: its file, its modes, who may use it
 //! service   the calls
+//! events    the past, then what happens
+//! lookup    from names to what is meant
 //! ```
 
+mod events;
+mod lookup;
 pub mod service;
 pub mod socket;

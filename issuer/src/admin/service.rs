@@ -4,19 +4,23 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use certwell_proto::{
-    CertificateName, Fingerprint, HostName, JoinToken, Secret,
+    Fingerprint, HostName, JoinToken, Secret,
     v1::{self, EventKind, admin_server::Admin},
 };
 use jiff::SignedDuration;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
+use super::{
+    events::send_events,
+    lookup::{declared_certificate, declared_host, enrolled_host, no_certificate},
+};
 use crate::{
     clock,
     fleet::{Events, Registry, ca::Ca, revocations::Revocations},
     plan::{explain::explain, facts::FleetFacts, status},
-    store::{EventRecord, HostRecord, Store, StoreError, TokenRecord},
+    store::{HostRecord, Store, StoreError, TokenRecord},
 };
 
 /// Tokens live at most so long.
@@ -316,132 +320,6 @@ impl AdminService {
             None => self.events.issuer(EventKind::Admin, text.into()).await,
         }
         Ok(())
-    }
-}
-
-async fn send_events(
-    past: Vec<EventRecord>,
-    live: Option<broadcast::Receiver<EventRecord>>,
-    after: u64,
-    certificate: Option<CertificateName>,
-    sender: mpsc::Sender<Result<v1::Event, Status>>,
-) {
-    let mut last = after;
-    for event in past {
-        last = last.max(event.id);
-        if sender.send(Ok(wire(event))).await.is_err() {
-            return;
-        }
-    }
-    let Some(mut live) = live else { return };
-    loop {
-        // Cancel-safe: `recv` takes nothing when dropped, `closed` only waits.
-        let event = tokio::select! {
-            event = live.recv() => event,
-            () = sender.closed() => return,
-        };
-        match event {
-            Ok(event)
-                if event.id > last
-                    && (certificate.is_none() || event.certificate == certificate) =>
-            {
-                last = event.id;
-                if sender.send(Ok(wire(event))).await.is_err() {
-                    return;
-                }
-            }
-            Ok(_) => {}
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                let status = Status::data_loss(format!(
-                    "{missed} events were missed; ask again for those after {last}"
-                ));
-                let _ = sender.send(Err(status)).await;
-                return;
-            }
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
-
-fn wire(event: EventRecord) -> v1::Event {
-    v1::Event {
-        id: event.id,
-        at_ms: event.at.as_millisecond(),
-        kind: event.kind.into(),
-        certificate: event
-            .certificate
-            .map(|name| name.to_string())
-            .unwrap_or_default(),
-        host: event.host.map(|name| name.to_string()).unwrap_or_default(),
-        generation: event.generation.0,
-        text: event.text,
-    }
-}
-
-fn declared_certificate(name: &str, facts: &FleetFacts) -> Result<CertificateName, Status> {
-    name.parse()
-        .ok()
-        .filter(|name| facts.config.certificates.contains_key(name))
-        .ok_or_else(|| no_certificate(name, facts))
-}
-
-fn no_certificate(name: &str, facts: &FleetFacts) -> Status {
-    let known: Vec<&str> = facts
-        .config
-        .certificates
-        .keys()
-        .map(CertificateName::as_str)
-        .take(10)
-        .collect();
-    Status::not_found(format!(
-        "there is no certificate {name:?}; declared are: {}",
-        or_none(&known)
-    ))
-}
-
-fn declared_host(name: &str, facts: &FleetFacts) -> Result<HostName, Status> {
-    name.parse()
-        .ok()
-        .filter(|name| facts.config.hosts.contains_key(name))
-        .ok_or_else(|| no_host(name, facts))
-}
-
-fn enrolled_host(name: &str, facts: &FleetFacts) -> Result<HostRecord, Status> {
-    let known = name
-        .parse::<HostName>()
-        .ok()
-        .and_then(|name| facts.hosts.get(&name));
-    match known.and_then(|known| known.record.clone()) {
-        Some(record) if record.retired => Err(Status::failed_precondition(format!(
-            "the host {name} is retired already"
-        ))),
-        Some(record) => Ok(record),
-        None if known.is_some() => Err(Status::failed_precondition(format!(
-            "the host {name} has not enrolled"
-        ))),
-        None => Err(no_host(name, facts)),
-    }
-}
-
-fn no_host(name: &str, facts: &FleetFacts) -> Status {
-    let known: Vec<&str> = facts
-        .config
-        .hosts
-        .keys()
-        .map(HostName::as_str)
-        .take(10)
-        .collect();
-    Status::not_found(format!(
-        "there is no host {name:?}; declared are: {} (add [host.NAME] to the issuer's configuration)",
-        or_none(&known)
-    ))
-}
-
-fn or_none(names: &[&str]) -> String {
-    if names.is_empty() {
-        "none".into()
-    } else {
-        names.join(", ")
     }
 }
 

@@ -7,6 +7,8 @@
 //!  config   ──reloaded──────────────────▶ └──────────┘ ──observations──▶ scribe
 //! ```
 
+mod publish;
+mod report;
 mod streams;
 mod task;
 

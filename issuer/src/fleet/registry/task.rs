@@ -9,7 +9,6 @@ use certwell_proto::{
     CertificateName, Generation, HostName,
     v1::{self, EventKind},
 };
-use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -27,28 +26,26 @@ use crate::{
     },
     plan::{
         facts::{CertificateFacts, FleetFacts, HostFacts, OrderFacts, OrderStage},
-        observe::{Noticed, merge},
-        offer::{PreflightQuestion, desired_state, offered},
-        preflight::Verdict,
+        offer::{PreflightQuestion, offered},
     },
-    store::{HostRecord, Issued, Observation},
+    store::{HostRecord, Issued},
 };
 
-struct Preflight {
-    question: PreflightQuestion,
-    verdicts: watch::Sender<Verdicts>,
+pub(super) struct Preflight {
+    pub(super) question: PreflightQuestion,
+    pub(super) verdicts: watch::Sender<Verdicts>,
 }
 
 pub(super) struct Task {
-    facts: FleetFacts,
-    events: Events,
-    scribe: Scribe,
-    gate: watch::Sender<Arc<Gate>>,
-    control: watch::Sender<Arc<Control>>,
-    forced: BTreeMap<CertificateName, Forced>,
-    preflights: BTreeMap<CertificateName, Preflight>,
-    streams: Streams,
-    renewals: BTreeMap<CertificateName, Vec<oneshot::Sender<Option<Generation>>>>,
+    pub(super) facts: FleetFacts,
+    pub(super) events: Events,
+    pub(super) scribe: Scribe,
+    pub(super) gate: watch::Sender<Arc<Gate>>,
+    pub(super) control: watch::Sender<Arc<Control>>,
+    pub(super) forced: BTreeMap<CertificateName, Forced>,
+    pub(super) preflights: BTreeMap<CertificateName, Preflight>,
+    pub(super) streams: Streams,
+    pub(super) renewals: BTreeMap<CertificateName, Vec<oneshot::Sender<Option<Generation>>>>,
 }
 
 fn next_generation(known: &CertificateFacts) -> Generation {
@@ -59,7 +56,7 @@ fn next_generation(known: &CertificateFacts) -> Generation {
         .next()
 }
 
-fn paused(facts: &FleetFacts) -> BTreeSet<CertificateName> {
+pub(super) fn paused(facts: &FleetFacts) -> BTreeSet<CertificateName> {
     facts
         .certificates
         .iter()
@@ -354,154 +351,5 @@ impl Task {
         self.events
             .host(EventKind::Host, host, "disconnected".into())
             .await;
-    }
-
-    async fn report(&mut self, host: &HostName, report: v1::Report) {
-        let now = clock::now();
-        self.host_says(host, &report, now).await;
-        let mut refused = false;
-        for certificate in report.certificates {
-            let Ok(name) = certificate.name.parse::<CertificateName>() else {
-                continue;
-            };
-            let Some(known) = self.facts.certificates.get_mut(&name) else {
-                continue;
-            };
-            let previous = known.observations.get(host);
-            let (seen, noticed) = merge(previous, host, &name, certificate, now.as_millisecond());
-            if previous == Some(&seen) {
-                continue;
-            }
-            refused |= seen.outcome == v1::Outcome::Rejected;
-            known.observations.insert(host.clone(), seen.clone());
-            self.scribe.write(seen.clone()).await;
-            self.tell(&name, host, &seen, noticed).await;
-        }
-        for result in report.preflights {
-            self.verdict(host, result);
-        }
-        if refused {
-            self.publish([host.clone()]);
-        }
-    }
-
-    async fn host_says(&mut self, host: &HostName, report: &v1::Report, now: Timestamp) {
-        let known = self.facts.hosts.entry(host.clone()).or_default();
-        known.last_seen = Some(now);
-        let problem = (!report.host_problem.is_empty()).then(|| report.host_problem.clone());
-        let news = problem.clone().filter(|_| problem != known.problem);
-        known.problem = problem;
-        if let Some(text) = news {
-            self.events.host(EventKind::HostProblem, host, text).await;
-        }
-    }
-
-    async fn tell(
-        &self,
-        name: &CertificateName,
-        host: &HostName,
-        seen: &Observation,
-        noticed: Vec<Noticed>,
-    ) {
-        for news in noticed {
-            let (kind, generation, text) = match news {
-                Noticed::Installed(generation) => (
-                    EventKind::Installed,
-                    generation,
-                    format!("{host} has put it on disk"),
-                ),
-                Noticed::Served(generation) => {
-                    (EventKind::Served, generation, format!("{host} serves it"))
-                }
-                Noticed::Problem(text) => (EventKind::HostProblem, seen.outcome_generation, text),
-            };
-            self.events
-                .certificate_on_host(kind, name, host, generation, text)
-                .await;
-        }
-    }
-
-    fn verdict(&mut self, host: &HostName, result: v1::PreflightResult) {
-        let Some(preflight) = self
-            .preflights
-            .values()
-            .find(|p| p.question.id == result.id)
-        else {
-            return;
-        };
-        let verdict = match v1::PreflightVerdict::try_from(result.verdict) {
-            Ok(v1::PreflightVerdict::Pass) => Verdict::Pass,
-            Ok(v1::PreflightVerdict::Wrong) => Verdict::Wrong(result.detail),
-            Ok(v1::PreflightVerdict::Unspecified) | Err(_) => return,
-        };
-        preflight.verdicts.send_if_modified(|verdicts| {
-            verdicts.insert(host.clone(), verdict.clone()).as_ref() != Some(&verdict)
-        });
-    }
-
-    // --- what others see ---
-
-    fn desired(&self, host: &HostName) -> v1::DesiredState {
-        let questions = self
-            .preflights
-            .iter()
-            .map(|(n, p)| (n.clone(), p.question.clone()))
-            .collect();
-        desired_state(&self.facts, host, &questions)
-    }
-
-    fn publish(&mut self, hosts: impl IntoIterator<Item = HostName>) {
-        for host in hosts {
-            if self.streams.is_open(&host) {
-                let desired = self.desired(&host);
-                self.streams.publish(&host, desired);
-            }
-        }
-    }
-
-    fn publish_all(&mut self) {
-        self.publish(self.streams.hosts());
-    }
-
-    fn publish_hosts_of(&mut self, name: &CertificateName) {
-        let hosts = self
-            .facts
-            .config
-            .certificates
-            .get(name)
-            .map(|c| c.hosts.clone())
-            .unwrap_or_default();
-        self.publish(hosts);
-    }
-
-    fn publish_challenge_hosts(&mut self, name: &CertificateName) {
-        let hosts = self
-            .facts
-            .config
-            .certificates
-            .get(name)
-            .map(|c| c.challenge_hosts.clone())
-            .unwrap_or_default();
-        self.publish(hosts);
-    }
-
-    fn publish_control(&self) {
-        let control = Control {
-            config: self.facts.config.clone(),
-            all_paused: self.facts.paused,
-            paused: paused(&self.facts),
-            forced: self.forced.clone(),
-        };
-        self.control.send_if_modified(|old| {
-            let changed = **old != control;
-            if changed {
-                *old = Arc::new(control);
-            }
-            changed
-        });
-    }
-
-    fn publish_gate(&self) {
-        self.gate.send_replace(Arc::new(Gate::of(&self.facts)));
     }
 }

@@ -1,0 +1,80 @@
+//! From the names that people type to what is meant; what isn't there is answered with what is.
+
+use certwell_proto::{CertificateName, HostName};
+use tonic::Status;
+
+use crate::{plan::facts::FleetFacts, store::HostRecord};
+
+/// A certificate that the configuration declares.
+pub(super) fn declared_certificate(
+    name: &str,
+    facts: &FleetFacts,
+) -> Result<CertificateName, Status> {
+    name.parse()
+        .ok()
+        .filter(|name| facts.config.certificates.contains_key(name))
+        .ok_or_else(|| no_certificate(name, facts))
+}
+
+/// The refusal of a name that no certificate has.
+pub(super) fn no_certificate(name: &str, facts: &FleetFacts) -> Status {
+    let known: Vec<&str> = facts
+        .config
+        .certificates
+        .keys()
+        .map(CertificateName::as_str)
+        .take(10)
+        .collect();
+    Status::not_found(format!(
+        "there is no certificate {name:?}; declared are: {}",
+        or_none(&known)
+    ))
+}
+
+/// A host that the configuration declares.
+pub(super) fn declared_host(name: &str, facts: &FleetFacts) -> Result<HostName, Status> {
+    name.parse()
+        .ok()
+        .filter(|name| facts.config.hosts.contains_key(name))
+        .ok_or_else(|| no_host(name, facts))
+}
+
+/// A host that has enrolled and isn't retired.
+pub(super) fn enrolled_host(name: &str, facts: &FleetFacts) -> Result<HostRecord, Status> {
+    let known = name
+        .parse::<HostName>()
+        .ok()
+        .and_then(|name| facts.hosts.get(&name));
+    match known.and_then(|known| known.record.clone()) {
+        Some(record) if record.retired => Err(Status::failed_precondition(format!(
+            "the host {name} is retired already"
+        ))),
+        Some(record) => Ok(record),
+        None if known.is_some() => Err(Status::failed_precondition(format!(
+            "the host {name} has not enrolled"
+        ))),
+        None => Err(no_host(name, facts)),
+    }
+}
+
+fn no_host(name: &str, facts: &FleetFacts) -> Status {
+    let known: Vec<&str> = facts
+        .config
+        .hosts
+        .keys()
+        .map(HostName::as_str)
+        .take(10)
+        .collect();
+    Status::not_found(format!(
+        "there is no host {name:?}; declared are: {} (add [host.NAME] to the issuer's configuration)",
+        or_none(&known)
+    ))
+}
+
+fn or_none(names: &[&str]) -> String {
+    if names.is_empty() {
+        "none".into()
+    } else {
+        names.join(", ")
+    }
+}

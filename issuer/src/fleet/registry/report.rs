@@ -1,0 +1,102 @@
+//! What hosts say: merged into what is known, written down, and told where it is news.
+
+use certwell_proto::{
+    CertificateName, HostName,
+    v1::{self, EventKind},
+};
+use jiff::Timestamp;
+
+use super::task::Task;
+use crate::{
+    clock,
+    plan::{
+        observe::{Noticed, merge},
+        preflight::Verdict,
+    },
+    store::Observation,
+};
+
+impl Task {
+    pub(super) async fn report(&mut self, host: &HostName, report: v1::Report) {
+        let now = clock::now();
+        self.host_says(host, &report, now).await;
+        let mut refused = false;
+        for certificate in report.certificates {
+            let Ok(name) = certificate.name.parse::<CertificateName>() else {
+                continue;
+            };
+            let Some(known) = self.facts.certificates.get_mut(&name) else {
+                continue;
+            };
+            let previous = known.observations.get(host);
+            let (seen, noticed) = merge(previous, host, &name, certificate, now.as_millisecond());
+            if previous == Some(&seen) {
+                continue;
+            }
+            refused |= seen.outcome == v1::Outcome::Rejected;
+            known.observations.insert(host.clone(), seen.clone());
+            self.scribe.write(seen.clone()).await;
+            self.tell(&name, host, &seen, noticed).await;
+        }
+        for result in report.preflights {
+            self.verdict(host, result);
+        }
+        if refused {
+            self.publish([host.clone()]);
+        }
+    }
+
+    async fn host_says(&mut self, host: &HostName, report: &v1::Report, now: Timestamp) {
+        let known = self.facts.hosts.entry(host.clone()).or_default();
+        known.last_seen = Some(now);
+        let problem = (!report.host_problem.is_empty()).then(|| report.host_problem.clone());
+        let news = problem.clone().filter(|_| problem != known.problem);
+        known.problem = problem;
+        if let Some(text) = news {
+            self.events.host(EventKind::HostProblem, host, text).await;
+        }
+    }
+
+    async fn tell(
+        &self,
+        name: &CertificateName,
+        host: &HostName,
+        seen: &Observation,
+        noticed: Vec<Noticed>,
+    ) {
+        for news in noticed {
+            let (kind, generation, text) = match news {
+                Noticed::Installed(generation) => (
+                    EventKind::Installed,
+                    generation,
+                    format!("{host} has put it on disk"),
+                ),
+                Noticed::Served(generation) => {
+                    (EventKind::Served, generation, format!("{host} serves it"))
+                }
+                Noticed::Problem(text) => (EventKind::HostProblem, seen.outcome_generation, text),
+            };
+            self.events
+                .certificate_on_host(kind, name, host, generation, text)
+                .await;
+        }
+    }
+
+    fn verdict(&mut self, host: &HostName, result: v1::PreflightResult) {
+        let Some(preflight) = self
+            .preflights
+            .values()
+            .find(|p| p.question.id == result.id)
+        else {
+            return;
+        };
+        let verdict = match v1::PreflightVerdict::try_from(result.verdict) {
+            Ok(v1::PreflightVerdict::Pass) => Verdict::Pass,
+            Ok(v1::PreflightVerdict::Wrong) => Verdict::Wrong(result.detail),
+            Ok(v1::PreflightVerdict::Unspecified) | Err(_) => return,
+        };
+        preflight.verdicts.send_if_modified(|verdicts| {
+            verdicts.insert(host.clone(), verdict.clone()).as_ref() != Some(&verdict)
+        });
+    }
+}
