@@ -12,6 +12,7 @@ use certwell_proto::{Exit, FleetName, exit};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
+    admin::socket::SocketError,
     clock,
     config::{self, Config, ConfigErrors},
     init::{self, InitError, Made},
@@ -133,11 +134,23 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode
                 Some(errors) => {
                     writeln!(stderr, "{errors}\n\ncertwell-issuer: {}", counted(errors))
                 }
-                None => writeln!(stderr, "certwell-issuer: {error:#}"),
+                None => writeln!(stderr, "certwell-issuer: {}", sentence(&error)),
             };
             exit_of(&error).into()
         }
     }
+}
+
+/// The failure and its causes, each said once: some already name their cause.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !sentence.contains(&cause) {
+            sentence.push_str(": ");
+            sentence.push_str(&cause);
+        }
+    }
+    sentence
 }
 
 fn counted(errors: &ConfigErrors) -> String {
@@ -292,6 +305,11 @@ fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         } else {
             Exit::Configuration
         });
+    }
+    match cause.downcast_ref::<SocketError>() {
+        Some(SocketError::InUse(_) | SocketError::Foreign(_)) => return Some(Exit::Conflict),
+        Some(SocketError::Group(_)) => return Some(Exit::Configuration),
+        Some(SocketError::Io { .. }) | None => {}
     }
     if let Some(error) = cause.downcast_ref::<InitError>() {
         return match error {

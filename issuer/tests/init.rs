@@ -403,6 +403,46 @@ async fn serve_refuses_a_state_directory_in_use() {
 }
 
 #[test]
+fn serve_names_the_address_or_socket_that_is_in_use() {
+    let fleet = Fleet::new();
+    ended(
+        &fleet.init_with(&[
+            "--admin-socket",
+            &fleet.path("admin.sock").display().to_string(),
+        ]),
+        Exit::Done,
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = fleet.path("etc/issuer.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        text.replace(
+            "listen = [\"127.0.0.1:7443\"]",
+            &format!("listen = [\"{address}\"]"),
+        ),
+    )
+    .unwrap();
+    let stderr = ended(&fleet.run(&["serve"]), Exit::Conflict);
+    assert!(
+        stderr.contains(&format!(
+            "can't listen on {address}: Address already in use"
+        )),
+        "{stderr}"
+    );
+    assert_eq!(stderr.matches("in use").count(), 1, "said once: {stderr}");
+
+    drop(taken);
+    let _taken = std::os::unix::net::UnixListener::bind(fleet.path("admin.sock")).unwrap();
+    let stderr = ended(&fleet.run(&["serve"]), Exit::Conflict);
+    assert!(
+        stderr.contains("another process listens on") && stderr.contains("admin.sock"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn a_mistyped_log_filter_or_format_is_told() {
     let fleet = Fleet::new();
     ended(&fleet.init_with(&[]), Exit::Done);

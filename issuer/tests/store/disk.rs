@@ -332,6 +332,26 @@ async fn damage_is_told_with_path_and_remedy() {
 }
 
 #[tokio::test]
+async fn damage_where_nothing_looks_at_the_start_is_found_at_the_start() {
+    let place = Place::new();
+    let store = place.create().await;
+    store.begin_order(&intent("a.example", 1)).await.unwrap();
+    store.finish_order(&issued("a.example", 1)).await.unwrap();
+    store.close().await;
+    drop(store);
+    let mut bytes = fs::read(place.database()).unwrap();
+    let chain = bytes
+        .windows(300)
+        .position(|window| window == [7; 300])
+        .unwrap();
+    let page = chain / 4096 * 4096;
+    bytes[page..page + 64].fill(0xff);
+    fs::write(place.database(), &bytes).unwrap();
+    let error = place.open().await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_database_of_another_program_is_left_as_it_is() {
     use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
     let place = Place::new();

@@ -241,6 +241,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         // KiB; the whole store of a fleet is a few MiB.
         .pragma("cache_size", "-512")
+        // Bytes: what a busy hour made of the write-ahead log doesn't stay.
+        .pragma("journal_size_limit", "4194304")
         .statement_cache_capacity(32)
         .disable_statement_logging()
 }
