@@ -58,6 +58,8 @@ const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 /// HTTP/2 pings find hosts that vanished without a word.
 const KEEPALIVE: Duration = Duration::from_secs(45);
+/// Calls under way are given so long to end when the issuer stops.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// A call's answer may wait in this many places for its connection.
 const READY: usize = 64;
 
@@ -68,6 +70,9 @@ pub struct App {
     /// Where `certwell` connects.
     pub admin_socket: PathBuf,
     store: Arc<SqliteStore>,
+    registry: Registry,
+    stopping: watch::Sender<bool>,
+    servers: JoinSet<anyhow::Result<()>>,
     tasks: JoinSet<anyhow::Result<()>>,
 }
 
@@ -174,28 +179,31 @@ impl App {
             events: events.clone(),
         })
         .max_decoding_message_size(limits::MESSAGE);
-        tasks.spawn(async move {
+        let (stopping, stop) = watch::channel(false);
+        let mut servers = JoinSet::new();
+        let told = until_told(stop.clone());
+        servers.spawn(async move {
             Server::builder()
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .add_service(fleet)
                 .add_service(enrollment)
-                .serve_with_incoming(ReceiverStream::new(connections))
+                .serve_with_incoming_shutdown(ReceiverStream::new(connections), told)
                 .await
                 .context("the agents' listener failed")
         });
 
         let admin_service = AdminService {
-            registry,
+            registry: registry.clone(),
             store: store.clone(),
             ca,
             events,
             revocations,
         };
         let admin_server = AdminServer::with_interceptor(admin_service, allowed);
-        tasks.spawn(async move {
+        servers.spawn(async move {
             Server::builder()
                 .add_service(admin_server)
-                .serve_with_incoming(UnixListenerStream::new(admin))
+                .serve_with_incoming_shutdown(UnixListenerStream::new(admin), until_told(stop))
                 .await
                 .context("the admin socket failed")
         });
@@ -205,6 +213,9 @@ impl App {
             addresses,
             admin_socket: issuer.admin_socket.clone(),
             store: sqlite,
+            registry,
+            stopping,
+            servers,
             tasks,
         })
     }
@@ -222,19 +233,34 @@ impl App {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
             () = watchdog() => Ok(()),
-            Some(ended) = self.tasks.join_next() => match ended {
-                Ok(Ok(())) => Err(anyhow::anyhow!("a task ended that should have gone on")),
-                Ok(Err(error)) => Err(error),
-                Err(error) => Err(error).context("a task failed"),
-            },
+            Some(ended) = self.tasks.join_next() => unexpected(ended),
+            Some(ended) = self.servers.join_next() => unexpected(ended),
         }
     }
 
-    /// Stops every task; whatever was committed stays, an order under way is resumed at the next start.
+    /// Lets calls under way end, then stops every task. Whatever was committed stays, an order under way is resumed
+    /// at the next start.
     pub async fn stop(mut self) {
+        self.registry.stop().await;
+        self.stopping.send_replace(true);
+        let farewell = async { while self.servers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.servers.shutdown().await;
         self.tasks.shutdown().await;
         self.store.close().await;
         let _ = std::fs::remove_file(&self.admin_socket);
+    }
+}
+
+async fn until_told(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|told| *told).await;
+}
+
+fn unexpected(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Result<()> {
+    match ended {
+        Ok(Ok(())) => Err(anyhow::anyhow!("a task ended that should have gone on")),
+        Ok(Err(error)) => Err(error),
+        Err(error) => Err(error).context("a task failed"),
     }
 }
 

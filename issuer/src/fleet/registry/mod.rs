@@ -50,6 +50,7 @@ enum Request {
     Retired(HostName),
     Watch(HostName, Box<v1::WatchRequest>, oneshot::Sender<Opened>),
     Left(Ticket),
+    Stop(oneshot::Sender<()>),
     Report(HostName, Box<v1::Report>, oneshot::Sender<()>),
     Facts(oneshot::Sender<Arc<FleetFacts>>),
     Offered(
@@ -158,6 +159,11 @@ impl Registry {
     /// A host's stream ended. For destructors: an overloaded task finds out by itself at the next change.
     pub fn left(&self, ticket: Ticket) {
         let _ = self.0.try_send(Request::Left(ticket));
+    }
+
+    /// Ends every stream: the issuer is stopping, and hosts that leave now are no news.
+    pub async fn stop(&self) {
+        let _ = self.ask(Request::Stop).await;
     }
 
     /// What a host reports; returns when it is known.

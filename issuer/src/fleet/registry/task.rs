@@ -124,6 +124,10 @@ impl Task {
                 let _ = reply.send(offer);
             }
             Request::Left(ticket) => self.left(&ticket).await,
+            Request::Stop(reply) => {
+                self.streams = Streams::default();
+                let _ = reply.send(());
+            }
             Request::Report(host, report, reply) => {
                 self.report(&host, *report).await;
                 let _ = reply.send(());
