@@ -4,7 +4,7 @@
 //! server block has twins, only the signatures of one algorithm are, so that nginx must answer with that one.
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -33,7 +33,7 @@ use super::targets::{Endpoint, KeyAlgorithm, ProbeTarget, Way};
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// What a listener answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Probed {
     /// It served this leaf.
     Leaf {
@@ -50,6 +50,18 @@ pub enum Probed {
     Elsewhere,
     /// It can't be probed: why.
     Unprobed(String),
+}
+
+impl fmt::Debug for Probed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leaf { fingerprint, .. } => write!(f, "Leaf({fingerprint})"),
+            Self::Rejects => f.write_str("Rejects"),
+            Self::Down(why) => write!(f, "Down({why:?})"),
+            Self::Elsewhere => f.write_str("Elsewhere"),
+            Self::Unprobed(why) => write!(f, "Unprobed({why:?})"),
+        }
+    }
 }
 
 /// One handshake, ended after two seconds.

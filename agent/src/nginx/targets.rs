@@ -100,6 +100,10 @@ pub fn probes(
     live: &Path,
     managed: &[Managed],
 ) -> Vec<ProbeTarget> {
+    let by_name: HashMap<&str, &Managed> = managed
+        .iter()
+        .map(|managed| (managed.name.as_str(), managed))
+        .collect();
     let mut plan = Plan {
         sites: Sites::new(servers, local),
         answers: HashMap::new(),
@@ -107,261 +111,217 @@ pub fn probes(
         seen: HashSet::new(),
     };
     for (index, server) in servers.iter().enumerate() {
-        let twins = server.certificates.len() > 1;
-        for managed in managed {
-            match reference(server, live, managed) {
-                Some(Reference::File) => {}
-                Some(Reference::Variable) => {
-                    plan.add_variable(server, managed);
-                    continue;
-                }
-                None => continue,
-            }
-            let keys: Vec<Option<KeyAlgorithm>> = match managed.keys.as_slice() {
-                keys if twins && !keys.is_empty() => keys.iter().copied().map(Some).collect(),
-                _ => vec![None],
+        for managed in by_file(server, live, &by_name) {
+            let twins = server.certificates.len() > 1 && !managed.keys.is_empty();
+            let keys = if twins {
+                managed.keys.iter().copied().map(Some).collect()
+            } else {
+                vec![None]
             };
             for key in keys {
-                plan.add_server(index, server, managed, key);
+                plan.add_server(Subject {
+                    index,
+                    server,
+                    managed,
+                    key,
+                });
+            }
+        }
+        if by_variable(server, live) {
+            for managed in managed {
+                plan.add_variable(Subject {
+                    index,
+                    server,
+                    managed,
+                    key: None,
+                });
             }
         }
     }
     plan.targets
 }
 
-/// How a server block refers to a certificate.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reference {
-    /// By a file of it, perhaps through links.
-    File,
-    /// By a path under the live directory that nginx puts together for each handshake.
-    Variable,
-}
-
-fn reference(server: &Server, live: &Path, managed: &Managed) -> Option<Reference> {
-    let directory = live.join(managed.name.as_str());
-    let prefix = format!("{}/", live.display());
-    let mut found = None;
+/// The managed certificates of which a server block names files, perhaps through links; each once.
+fn by_file<'a>(
+    server: &Server,
+    live: &Path,
+    by_name: &HashMap<&str, &'a Managed>,
+) -> Vec<&'a Managed> {
+    let mut found: Vec<&Managed> = Vec::new();
     for files in &server.certificates {
-        match &files.certificate {
-            CertificateSource::File(path) => {
-                if files
-                    .through
-                    .iter()
-                    .chain([path])
-                    .any(|path| path.starts_with(&directory))
-                {
-                    return Some(Reference::File);
-                }
-            }
-            CertificateSource::Variable(path) if path.starts_with(&prefix) => {
-                found = Some(Reference::Variable)
-            }
-            CertificateSource::Variable(_) | CertificateSource::Data | CertificateSource::Store => {
-            }
-        }
+        let CertificateSource::File(path) = &files.certificate else {
+            continue;
+        };
+        let managed = files.through.iter().chain([path]).find_map(|path| {
+            let entry = path.strip_prefix(live).ok()?.components().next()?;
+            by_name.get(entry.as_os_str().to_str()?)
+        });
+        found.extend(
+            managed.filter(|managed| !found.iter().any(|other| other.name == managed.name)),
+        );
     }
     found
 }
+
+/// Whether nginx puts a path under the live directory together for each handshake.
+fn by_variable(server: &Server, live: &Path) -> bool {
+    server.certificates.iter().any(|files| {
+        matches!(&files.certificate, CertificateSource::Variable(path) if Path::new(path).starts_with(live))
+    })
+}
+
+/// What is to be proven: a certificate (or one of its twins) in a server block.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    index: usize,
+    server: &'a Server,
+    managed: &'a Managed,
+    key: Option<KeyAlgorithm>,
+}
+
+impl<'a> Subject<'a> {
+    /// Listeners that speak TLS over TCP.
+    fn listens(&self) -> impl Iterator<Item = &'a Listen> + use<'a> {
+        self.server
+            .listens
+            .iter()
+            .filter(|listen| listen.tls && !listen.quic)
+    }
+}
+
+/// A certificate, endpoint, name and algorithm: what one handshake proves.
+type Proof = (
+    CertificateName,
+    Endpoint,
+    Option<String>,
+    Option<KeyAlgorithm>,
+);
 
 struct Plan<'a> {
     sites: Sites<'a>,
     answers: HashMap<(Protocol, Endpoint), Rc<Answers<'a>>>,
     targets: Vec<ProbeTarget>,
-    seen: HashSet<(
-        CertificateName,
-        Endpoint,
-        Option<String>,
-        Option<KeyAlgorithm>,
-    )>,
+    seen: HashSet<Proof>,
 }
 
 impl Plan<'_> {
-    fn add_server(
-        &mut self,
-        index: usize,
-        server: &Server,
-        managed: &Managed,
-        key: Option<KeyAlgorithm>,
-    ) {
-        let mut only_quic = true;
-        for listen in server
-            .listens
-            .iter()
-            .filter(|listen| listen.tls && !listen.quic)
-        {
-            only_quic = false;
-            self.add_listen(index, server, listen, managed, key);
+    fn add_server(&mut self, of: Subject<'_>) {
+        for listen in of.listens() {
+            self.add_listen(of, listen);
         }
-        if let Some(listen) = server
-            .listens
-            .iter()
-            .find(|listen| listen.quic && only_quic)
-        {
-            let endpoint = Endpoint::Written(listen.address.to_string());
-            self.push(
-                server,
-                listen,
-                managed,
-                key,
-                endpoint,
-                None,
-                Way::Unprobed("it listens by QUIC only".into()),
-            );
+        let quic = of.server.listens.iter().find(|listen| listen.quic);
+        if let Some(listen) = quic.filter(|_| of.listens().next().is_none()) {
+            self.unprobed(of, listen, "it listens by QUIC only");
         }
     }
 
     /// Which names lead to which certificate is known to nginx alone.
-    fn add_variable(&mut self, server: &Server, managed: &Managed) {
-        for listen in server
-            .listens
-            .iter()
-            .filter(|listen| listen.tls && !listen.quic)
-        {
-            let endpoint = Endpoint::Written(listen.address.to_string());
-            let why = Way::Unprobed("its certificate path holds variables".into());
-            self.push(server, listen, managed, None, endpoint, None, why);
+    fn add_variable(&mut self, of: Subject<'_>) {
+        for listen in of.listens() {
+            self.unprobed(of, listen, "its certificate path holds variables");
         }
     }
 
-    fn add_listen(
-        &mut self,
-        index: usize,
-        server: &Server,
-        listen: &Listen,
-        managed: &Managed,
-        key: Option<KeyAlgorithm>,
-    ) {
-        let written = Endpoint::Written(listen.address.to_string());
+    fn add_listen(&mut self, of: Subject<'_>, listen: &Listen) {
         match &listen.address {
             ListenAddress::Named(..) => {
-                let why = Way::Unprobed("nginx resolves this name when it starts".into());
-                self.push(server, listen, managed, key, written, None, why);
+                self.unprobed(of, listen, "nginx resolves this name when it starts");
             }
             ListenAddress::Ip(address) if !self.sites.is_local(address.ip()) => {
-                self.push(
-                    server,
-                    listen,
-                    managed,
-                    key,
-                    Endpoint::Tcp(*address),
-                    None,
-                    Way::Elsewhere,
-                );
+                self.push(of, listen, Endpoint::Tcp(*address), None, Way::Elsewhere);
             }
-            _ => {
-                let endpoints = self.sites.endpoints(server.protocol, &listen.address);
+            address => {
+                let endpoints = self.sites.endpoints(of.server.protocol, address);
+                if endpoints.is_empty() {
+                    self.unprobed(of, listen, "no address of this host leads to it");
+                }
                 for endpoint in endpoints {
-                    self.add_endpoint(index, server, listen, managed, key, &endpoint);
+                    self.add_endpoint(of, listen, &endpoint);
                 }
             }
         }
     }
 
     /// The names of one server block on one address.
-    fn add_endpoint(
-        &mut self,
-        index: usize,
-        server: &Server,
-        listen: &Listen,
-        managed: &Managed,
-        key: Option<KeyAlgorithm>,
-        endpoint: &Endpoint,
-    ) {
+    fn add_endpoint(&mut self, of: Subject<'_>, listen: &Listen, endpoint: &Endpoint) {
+        let protocol = of.server.protocol;
         let answers = Rc::clone(
             self.answers
-                .entry((server.protocol, endpoint.clone()))
-                .or_insert_with(|| Rc::new(self.sites.at(server.protocol, endpoint))),
+                .entry((protocol, endpoint.clone()))
+                .or_insert_with(|| Rc::new(self.sites.at(protocol, endpoint))),
         );
         let before = self.targets.len();
-        for name in &server.names {
+        for name in &of.server.names {
             for (sent, way) in name_ways(name) {
                 let way = match (way, sent.as_deref().map(|sent| answers.to(sent))) {
                     // nginx warns of a conflicting name and ignores it.
-                    (Way::Handshake, Some(Some(other))) if other != index => {
-                        Way::Unprobed(format!(
-                            "the server block at {} answers this name",
-                            self.sites.place(other)
-                        ))
+                    (Way::Handshake, Some(Some(other))) if other != of.index => {
+                        let place = self.sites.place(other);
+                        Way::Unprobed(format!("the server block at {place} answers this name"))
                     }
                     (way, _) => way,
                 };
-                self.push(server, listen, managed, key, endpoint.clone(), sent, way);
+                self.push(of, listen, endpoint.clone(), sent, way);
             }
         }
         if self.targets.len() > before {
             return;
         }
         // Without a name of its own it is reached only as the default server.
-        if answers.default_server() == Some(index) {
-            let name = nameless(&answers, index, managed);
-            self.push(
-                server,
-                listen,
-                managed,
-                key,
-                endpoint.clone(),
-                name,
-                Way::Handshake,
-            );
+        if answers.default_server() == Some(of.index) {
+            let name = nameless(&answers, of);
+            self.push(of, listen, endpoint.clone(), name, Way::Handshake);
         } else {
-            let why = "it has no name, and is not the default server of this address".into();
-            self.push(
-                server,
-                listen,
-                managed,
-                key,
-                endpoint.clone(),
-                None,
-                Way::Unprobed(why),
-            );
+            let why = "it has no name, and is not the default server of this address".to_owned();
+            self.push(of, listen, endpoint.clone(), None, Way::Unprobed(why));
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a target's parts, gathered in one place"
-    )]
+    fn unprobed(&mut self, of: Subject<'_>, listen: &Listen, why: &str) {
+        let endpoint = Endpoint::Written(listen.address.to_string());
+        self.push(of, listen, endpoint, None, Way::Unprobed(why.to_owned()));
+    }
+
     fn push(
         &mut self,
-        server: &Server,
+        of: Subject<'_>,
         listen: &Listen,
-        managed: &Managed,
-        key: Option<KeyAlgorithm>,
         endpoint: Endpoint,
         server_name: Option<String>,
         way: Way,
     ) {
-        let identity = (
-            managed.name.clone(),
+        let certificate = of.managed.name.clone();
+        let proof = (
+            certificate.clone(),
             endpoint.clone(),
             server_name.clone(),
-            key,
+            of.key,
         );
-        if way == Way::Handshake && !self.seen.insert(identity) {
+        if way == Way::Handshake && !self.seen.insert(proof) {
             return;
         }
+        // Targets of one server block stand together.
+        let mut same = self
+            .targets
+            .iter()
+            .rev()
+            .take_while(|other| other.at == of.server.at);
         let first = way == Way::Handshake
-            && !self
-                .targets
-                .iter()
-                .rev()
-                .take_while(|other| other.at == server.at)
-                .any(|other| {
-                    other.first
-                        && other.endpoint == endpoint
-                        && other.key == key
-                        && other.certificate == managed.name
-                });
+            && !same.any(|other| {
+                other.first
+                    && other.endpoint == endpoint
+                    && other.key == of.key
+                    && other.certificate == certificate
+            });
         self.targets.push(ProbeTarget {
-            certificate: managed.name.clone(),
+            certificate,
             endpoint,
             server_name,
-            key,
+            key: of.key,
             proxy_protocol: listen.proxy_protocol,
             way,
             first,
-            at: server.at.clone(),
+            at: of.server.at.clone(),
         });
     }
 }
@@ -388,8 +348,8 @@ fn name_ways(name: &ServerName) -> Vec<(Option<String>, Way)> {
 }
 
 /// A name that the certificate covers and the default server answers; none: a handshake without SNI.
-fn nameless(answers: &Answers<'_>, index: usize, managed: &Managed) -> Option<String> {
-    managed
+fn nameless(answers: &Answers<'_>, of: Subject<'_>) -> Option<String> {
+    of.managed
         .identifiers
         .iter()
         .filter_map(|identifier| match identifier {
@@ -399,7 +359,7 @@ fn nameless(answers: &Answers<'_>, index: usize, managed: &Managed) -> Option<St
             ),
             Identifier::Ip(_) => None,
         })
-        .find(|name| answers.to(name) == Some(index))
+        .find(|name| answers.to(name) == Some(of.index))
 }
 
 /// Whether a name can be sent in SNI (RFC 6066 3: a DNS host name, no address).

@@ -146,6 +146,20 @@ fn names_that_lead_to_another_block_or_to_an_expression_are_unprobed() {
 }
 
 #[test]
+fn a_listener_that_no_address_leads_to_is_said() {
+    let named = "server { listen 192.0.2.2:443 ssl; server_name b; ssl_certificate /c; ssl_certificate_key /k; }";
+    let body =
+        format!("server {{ listen 443 ssl; listen [::]:443 ssl; server_name a; {OURS} }}\n{named}");
+    assert_eq!(
+        shown(&body, &["127.0.0.1", "192.0.2.2"], &media()),
+        [
+            "0.0.0.0:443 - unprobed: no address of this host leads to it",
+            "[::]:443 - unprobed: no address of this host leads to it",
+        ]
+    );
+}
+
+#[test]
 fn certificates_named_through_links_or_by_variables_are_recognised() {
     let body = "server { listen 127.0.0.2:443 ssl; server_name a; ssl_certificate /ssl/m.pem; ssl_certificate_key /k; }\n\
                 server { listen 443 ssl; ssl_certificate /live/$ssl_server_name/f.pem; ssl_certificate_key /live/$ssl_server_name/k.pem; }\n\
