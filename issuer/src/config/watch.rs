@@ -33,7 +33,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub struct Current {
     /// The last good one.
     pub config: Arc<Config>,
-    /// Why the files say something else than is in force, one sentence.
+    /// Why the files say something else than what is in force: one fragment that names file and line.
     pub problem: Option<String>,
 }
 
@@ -113,18 +113,22 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
     }
 }
 
-async fn load(path: PathBuf) -> Result<Config, String> {
+/// Why files can't be taken up: in one line, and in full.
+struct Refused {
+    line: String,
+    whole: String,
+}
+
+async fn load(path: PathBuf) -> Result<Config, Refused> {
     match tokio::task::spawn_blocking(move || Config::load(&path)).await {
-        Ok(loaded) => loaded.map_err(|errors: ConfigErrors| {
-            tracing::error!(
-                "the configuration is refused, the last good one stays in force:\n{errors}"
-            );
-            format!(
-                "the configuration is refused, the last good one stays in force: {}",
-                errors.summary()
-            )
+        Ok(loaded) => loaded.map_err(|errors: ConfigErrors| Refused {
+            line: errors.summary(),
+            whole: errors.to_string(),
         }),
-        Err(error) => Err(format!("the configuration can't be read: {error}")),
+        Err(error) => Err(Refused {
+            line: format!("the configuration can't be read: {error}"),
+            whole: error.to_string(),
+        }),
     }
 }
 
@@ -133,14 +137,21 @@ fn apply(
     current: &watch::Sender<Current>,
     path: &Path,
     running: &Issuer,
-    loaded: Result<Config, String>,
+    loaded: Result<Config, Refused>,
 ) -> Arc<Config> {
     let before = current.borrow().clone();
     let next = match loaded {
-        Err(problem) => Current {
-            config: before.config.clone(),
-            problem: Some(problem),
-        },
+        Err(Refused { line, whole }) => {
+            if before.problem.as_ref() != Some(&line) {
+                tracing::error!(
+                    "the configuration is refused, the last good one stays in force:\n{whole}"
+                );
+            }
+            Current {
+                config: before.config.clone(),
+                problem: Some(line),
+            }
+        }
         Ok(mut config) => {
             let keys = changed_keys(running, &config.issuer);
             let problem = (!keys.is_empty()).then(|| {
@@ -150,6 +161,12 @@ fn apply(
                     keys.join(", ")
                 )
             });
+            if let Some(problem) = problem
+                .as_ref()
+                .filter(|now| before.problem.as_ref() != Some(now))
+            {
+                tracing::warn!("{problem}");
+            }
             config.issuer = running.clone();
             let config = if config == *before.config {
                 before.config.clone()
@@ -166,10 +183,8 @@ fn apply(
             "the configuration was reloaded"
         );
     }
-    match (&before.problem, &next.problem) {
-        (Some(_), None) => tracing::info!("the configuration is good again"),
-        (before, Some(problem)) if before.as_ref() != Some(problem) => tracing::warn!("{problem}"),
-        _ => {}
+    if before.problem.is_some() && next.problem.is_none() {
+        tracing::info!("the configuration is good again");
     }
     let config = next.config.clone();
     current.send_if_modified(|held| {
