@@ -160,7 +160,10 @@ impl Store {
                     return Condition::Damaged(format!("{} is gone", path.display()));
                 }
                 Err(error) => {
-                    return Condition::Damaged(format!("{} can't be read: {error}", path.display()));
+                    return Condition::Damaged(format!(
+                        "{} can't be read: {error}",
+                        path.display()
+                    ));
                 }
             }
         }

@@ -25,6 +25,7 @@ impl Installer {
         let mut trails = BTreeMap::new();
         let names: Vec<CertificateName> = self.wanted.keys().cloned().collect();
         for name in names {
+            self.judge_offer(&name);
             if let Some((candidate, trail)) = self.due(&name) {
                 candidates.insert(name.clone(), candidate);
                 trails.insert(name, trail);
@@ -38,10 +39,11 @@ impl Installer {
     fn action(&self, name: &CertificateName) -> Option<Action> {
         let wanted = self.wanted.get(name)?;
         let disk = self.states.get(name)?.disk.as_ref()?;
-        let rejected = self
+        let given_up = self
             .ledger
             .entry(name)
             .is_some_and(|entry| entry.rejected.contains_key(&wanted.generation.0));
+        let rejected = given_up || !self.states.get(name)?.refusal.is_empty();
         let facts = drift::Facts {
             found: disk.found,
             desired: wanted.generation,
@@ -50,6 +52,20 @@ impl Installer {
             rejected,
         };
         Some(drift::action(&facts, clock::now()))
+    }
+
+    /// Takes note of whether what is offered may be taken.
+    fn judge_offer(&mut self, name: &CertificateName) {
+        let refusal = self.admit(name).err().unwrap_or_default();
+        let Some(state) = self.states.get_mut(name) else {
+            return;
+        };
+        if state.refusal != refusal {
+            if !refusal.is_empty() {
+                tracing::warn!(certificate = %name, problem = refusal, "not taken");
+            }
+            state.refusal = refusal;
+        }
     }
 
     /// What a round does about it, if anything is to be done now.
@@ -68,15 +84,6 @@ impl Installer {
             return None;
         }
         if action == Action::Draw {
-            if let Err(refusal) = self.admit(name, generation) {
-                let state = self.states.get_mut(name)?;
-                if state.problem != refusal {
-                    tracing::warn!(certificate = %name, %generation, problem = refusal, "not taken");
-                }
-                state.outcome = Some((generation, Outcome::Held));
-                state.problem = refusal;
-                return None;
-            }
             if self.link.borrow().connection.is_none() {
                 // Drawn as soon as there is a connection: nothing has failed.
                 let state = self.states.get_mut(name)?;
@@ -144,7 +151,7 @@ impl Installer {
         state.problem = problem;
     }
 
-    fn admit(&self, name: &CertificateName, offered: Generation) -> Result<(), String> {
+    fn admit(&self, name: &CertificateName) -> Result<(), String> {
         let Some(wanted) = self.wanted.get(name) else {
             return Ok(());
         };
@@ -165,7 +172,7 @@ impl Installer {
                 .and_then(|state| state.disk.as_ref())
                 .is_none_or(|disk| disk.worthless(clock::now())),
         };
-        admit::generation(&known, offered, &wanted.fingerprints)
+        admit::generation(&known, wanted.generation, &wanted.fingerprints)
             .map_err(|refusal| refusal.to_string())
     }
 

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) outcome: Option<(Generation, Outcome)>,
     /// One sentence; empty when nothing is in the way.
     pub(super) problem: String,
+    /// Why what is offered isn't taken at all; empty when it is.
+    pub(super) refusal: String,
     /// In a row, without converging.
     pub(super) attempts: u32,
     /// Not before.
@@ -176,6 +178,10 @@ pub(super) fn observed(
     let given_up = entry.and_then(|entry| entry.rejected.get(&wanted.generation.0));
     let (outcome, problem) = match given_up {
         Some(reason) => (Some((wanted.generation, Outcome::Rejected)), reason.clone()),
+        None if !state.refusal.is_empty() => (
+            Some((wanted.generation, Outcome::Held)),
+            state.refusal.clone(),
+        ),
         None => (state.outcome, state.problem.clone()),
     };
     observed::Certificate {

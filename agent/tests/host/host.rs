@@ -1,0 +1,322 @@
+//! One host: a directory of its own with nginx's configuration, the agent's configuration and state, and the two
+//! processes. Everything ends with it.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::Arc,
+};
+
+use certwell_proto::Fingerprint;
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tempfile::TempDir;
+
+use super::{
+    fleet::self_signed,
+    issuer::{TestIssuer, eventually},
+};
+
+pub(crate) const NAME: &str = "media.example.org";
+
+pub(crate) struct Host {
+    directory: TempDir,
+    pub(crate) https: SocketAddr,
+    pub(crate) http: SocketAddr,
+    nginx: Option<Child>,
+    agent: Option<Child>,
+}
+
+impl Host {
+    /// With an expired certificate in a plain directory, as hosts are found.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let host = Self {
+            directory,
+            https: free_port(),
+            http: free_port(),
+            nginx: None,
+            agent: None,
+        };
+        for sub in ["conf.d", "snippets", "live", "temp", "state"] {
+            fs::create_dir_all(host.path(sub)).unwrap();
+        }
+        fs::write(
+            host.path("snippets/certwell-acme.conf"),
+            "if ($certwell_acme_reply) { return 200 $certwell_acme_reply; }\n",
+        )
+        .unwrap();
+        let root = host.root().display();
+        fs::write(
+            host.path("agent.toml"),
+            format!(
+                "state-directory = \"state\"\nlive-directory = \"live\"\n[nginx]\npid-file = \"nginx.pid\"\n\
+                 config = \"nginx.conf\"\nprefix = \"{root}\"\nchallenge-map = \"conf.d/certwell-acme.conf\"\n"
+            ),
+        )
+        .unwrap();
+        host.write_nginx(true, "");
+        let old = host.path("live").join(NAME);
+        fs::create_dir_all(&old).unwrap();
+        let (certificate, key) = self_signed(NAME, (-7_200, -3_600));
+        fs::write(old.join("fullchain.pem"), certificate).unwrap();
+        fs::write(old.join("privkey.pem"), key).unwrap();
+        host
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.root().join(below)
+    }
+
+    pub(crate) fn live(&self) -> PathBuf {
+        self.path("live").join(NAME)
+    }
+
+    /// nginx's configuration; `extra` goes to http level.
+    pub(crate) fn write_nginx(&self, include: bool, extra: &str) {
+        let Self { http, https, .. } = self;
+        let root = self.root().display();
+        let live = self.live();
+        let live = live.display();
+        let include = if include {
+            format!("include {root}/snippets/certwell-acme.conf;")
+        } else {
+            String::new()
+        };
+        let text = format!(
+            "user root;\nworker_processes 1;\npid {root}/nginx.pid;\nerror_log {root}/error.log notice;\n\
+             events {{}}\nhttp {{\n access_log off;\n client_body_temp_path {root}/temp/body;\n \
+             proxy_temp_path {root}/temp/proxy;\n fastcgi_temp_path {root}/temp/fastcgi;\n \
+             uwsgi_temp_path {root}/temp/uwsgi;\n scgi_temp_path {root}/temp/scgi;\n \
+             include {root}/conf.d/*.conf;\n {extra}\n \
+             server {{\n  listen {http};\n  server_name {NAME};\n  {include}\n  \
+             location / {{ return 404; }}\n }}\n \
+             server {{\n  listen {https} ssl;\n  server_name {NAME} www.example.org;\n  \
+             ssl_certificate {live}/fullchain.pem;\n  ssl_certificate_key {live}/privkey.pem;\n }}\n}}\n"
+        );
+        fs::write(self.path("nginx.conf"), text).unwrap();
+    }
+
+    fn nginx_command(&self) -> Command {
+        let mut command = Command::new("/usr/sbin/nginx");
+        command
+            .arg("-c")
+            .arg(self.path("nginx.conf"))
+            .arg("-p")
+            .arg(self.root())
+            .args(["-g", "daemon off;"]);
+        command
+    }
+
+    pub(crate) async fn start_nginx(&mut self) {
+        if !self.path("conf.d/certwell-acme.conf").exists() {
+            fs::write(
+                self.path("conf.d/certwell-acme.conf"),
+                "map \"$host $uri\" $certwell_acme_reply { default \"\"; }\n",
+            )
+            .unwrap();
+        }
+        let log = fs::File::create(self.path("nginx.out")).unwrap();
+        let child = self
+            .nginx_command()
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.nginx = Some(child);
+        let https = self.https;
+        eventually("nginx answers", || async move {
+            std::net::TcpStream::connect(https).ok()
+        })
+        .await;
+        eventually("nginx has a pid file", || async {
+            fs::read_to_string(self.path("nginx.pid"))
+                .ok()
+                .filter(|t| !t.is_empty())
+        })
+        .await;
+    }
+
+    pub(crate) fn stop_nginx(&mut self) {
+        if let Some(mut child) = self.nginx.take() {
+            let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = child.wait();
+        }
+    }
+
+    pub(crate) fn reload_nginx(&self) {
+        let pid = self.nginx.as_ref().unwrap().id() as i32;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGHUP,
+        )
+        .unwrap();
+    }
+
+    /// A verb of the agent, to its end.
+    pub(crate) fn verb(&self, arguments: &[&str]) -> Output {
+        self.agent_command(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    pub(crate) fn agent_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_certwell-agent"));
+        command
+            .arg("--config")
+            .arg(self.path("agent.toml"))
+            .args(arguments);
+        command
+    }
+
+    pub(crate) async fn enroll(&self, issuer: &TestIssuer) {
+        let token = issuer.token();
+        let mut command = self.agent_command(&["enroll", &token]);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    pub(crate) fn start_agent(&mut self) {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("agent.log"))
+            .unwrap();
+        let child = self
+            .agent_command(&["run"])
+            .env("CERTWELL_LOG", "trace")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.agent = Some(child);
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill_agent(&mut self) {
+        if let Some(mut child) = self.agent.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM; the exit code.
+    pub(crate) async fn end_agent(&mut self) -> Option<i32> {
+        let mut child = self.agent.take()?;
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        // Its last report is answered by this thread.
+        tokio::task::spawn_blocking(move || child.wait().unwrap().code())
+            .await
+            .unwrap()
+    }
+
+    pub(crate) fn agent_log(&self) -> String {
+        fs::read_to_string(self.path("agent.log")).unwrap_or_default()
+    }
+
+    /// The leaf that nginx serves, by a handshake of the test's own.
+    pub(crate) fn served(&self) -> Option<Fingerprint> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anything))
+            .with_no_client_auth();
+        let mut tcp = std::net::TcpStream::connect(self.https).ok()?;
+        let mut tls =
+            ClientConnection::new(Arc::new(config), ServerName::try_from(NAME).unwrap()).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp).ok()?;
+        }
+        Some(Fingerprint::of(tls.peer_certificates()?.first()?))
+    }
+
+    /// Process ids of nginx's workers.
+    pub(crate) fn workers(&self) -> Vec<i32> {
+        let pid = self.nginx.as_ref().unwrap().id();
+        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        list.split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill_agent();
+        self.stop_nginx();
+        if std::thread::panicking() {
+            eprintln!("--- agent.log\n{}", self.agent_log());
+            eprintln!(
+                "--- error.log\n{}",
+                fs::read_to_string(self.path("error.log")).unwrap_or_default()
+            );
+        }
+    }
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+#[derive(Debug)]
+struct Anything;
+
+impl ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

@@ -1,0 +1,458 @@
+//! An issuer of the test's own: the real protocol over real TLS, and a memory of what it was told.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use certwell_proto::{
+    JoinToken, Secret, identity,
+    v1::{
+        self,
+        enrollment_server::{Enrollment, EnrollmentServer},
+        fleet_server::{Fleet, FleetServer},
+    },
+};
+use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_stream::{
+    Stream, StreamExt as _,
+    wrappers::{ReceiverStream, WatchStream},
+};
+use tonic::{Request, Response, Status, transport::server::Connected};
+
+use super::fleet::Authority;
+
+/// What the test sets, and what it reads.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) bundles: BTreeMap<(String, u64), v1::Bundle>,
+    pub(crate) reports: BTreeMap<String, v1::CertificateReport>,
+    pub(crate) preflights: BTreeMap<String, v1::PreflightResult>,
+    pub(crate) host_problem: String,
+    pub(crate) fetches: Vec<(String, u64)>,
+    pub(crate) watches: u32,
+    pub(crate) renewals: u32,
+    pub(crate) enroll_calls: u32,
+    /// Answers to Enroll that are lost on the way.
+    pub(crate) lose: u32,
+    /// CSR and bound key of each enrollment.
+    pub(crate) enrolled: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) token_used: bool,
+    pub(crate) identity_life: i64,
+    /// Fingerprints of the identities that watched.
+    pub(crate) seen_identities: Vec<Vec<u8>>,
+}
+
+pub(crate) struct TestIssuer {
+    pub(crate) address: SocketAddr,
+    pub(crate) ca: Arc<Authority>,
+    pub(crate) memory: Arc<Mutex<Memory>>,
+    pub(crate) desired: Arc<watch::Sender<v1::DesiredState>>,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+pub(crate) const SECRET: [u8; 32] = [42; 32];
+
+impl TestIssuer {
+    pub(crate) async fn start() -> Self {
+        let ca = Arc::new(Authority::new("fleet CA"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let desired = v1::DesiredState {
+            lineage: Some(v1::Lineage {
+                id: vec![7; 16],
+                started_ms: 1_000,
+            }),
+            endpoints: vec![address.to_string()],
+            reconnect_window_ms: 300,
+            ..Default::default()
+        };
+        let mut issuer = Self {
+            address,
+            ca,
+            memory: Arc::new(Mutex::new(Memory {
+                identity_life: 600,
+                ..Default::default()
+            })),
+            desired: Arc::new(watch::Sender::new(desired)),
+            task: None,
+        };
+        issuer.serve(listener);
+        issuer
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let service = Service {
+            ca: self.ca.clone(),
+            memory: self.memory.clone(),
+            desired: self.desired.clone(),
+        };
+        let acceptor = TlsAcceptor::from(server_config(&self.ca));
+        let (sender, receiver) = mpsc::channel(8);
+        let accepting = async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(tcp).await {
+                        let _ = sender.send(Ok::<_, std::io::Error>(Io(stream))).await;
+                    }
+                });
+            }
+        };
+        let serving = tonic::transport::Server::builder()
+            .add_service(EnrollmentServer::new(service.clone()))
+            .add_service(FleetServer::new(service))
+            .serve_with_incoming(ReceiverStream::new(receiver));
+        self.task = Some(tokio::spawn(async move {
+            tokio::select! {
+                () = accepting => {}
+                _ = serving => {}
+            }
+        }));
+    }
+
+    /// Connections break, and nobody answers any more.
+    pub(crate) fn stop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+
+    /// Answers again, at the same address.
+    pub(crate) async fn restart(&mut self) {
+        let address = self.address;
+        let listener = eventually("the address is free again", || async move {
+            TcpListener::bind(address).await.ok()
+        })
+        .await;
+        self.serve(listener);
+    }
+
+    pub(crate) fn token(&self) -> String {
+        JoinToken {
+            secret: Secret::new(SECRET.to_vec()),
+            ca_pin: self.ca.fingerprint(),
+            endpoints: vec![self.address.to_string()],
+            host: "sally".parse().unwrap(),
+            fleet: "hachyderm".parse().unwrap(),
+        }
+        .to_text()
+    }
+
+    /// Offers a bundle: it is stored, then everybody is told.
+    pub(crate) fn offer(&self, authority: &Authority, bundle: &v1::Bundle, names: &[&str]) {
+        self.memory.lock().unwrap().bundles.insert(
+            (bundle.certificate.clone(), bundle.generation),
+            bundle.clone(),
+        );
+        let fingerprints = bundle
+            .key_pairs
+            .iter()
+            .map(|pair| {
+                certwell_proto::Fingerprint::of(&pair.fullchain[0])
+                    .0
+                    .to_vec()
+            })
+            .collect();
+        let leaf = certwell_proto::Leaf::read(&bundle.key_pairs[0].fullchain[0]).unwrap();
+        self.assign(
+            authority,
+            v1::DesiredCertificate {
+                name: bundle.certificate.clone(),
+                generation: bundle.generation,
+                identifiers: names.iter().map(ToString::to_string).collect(),
+                fingerprints,
+                authority: "test".into(),
+                not_after: leaf.not_after.as_second(),
+            },
+        );
+    }
+
+    /// Assigns a certificate, in the place of an earlier one of its name.
+    pub(crate) fn assign(&self, authority: &Authority, certificate: v1::DesiredCertificate) {
+        self.desired.send_modify(|desired| {
+            desired
+                .certificates
+                .retain(|other| other.name != certificate.name);
+            desired.certificates.push(certificate);
+            desired.authorities = vec![v1::Authority {
+                name: "test".into(),
+                roots: vec![authority.der()],
+            }];
+        });
+    }
+
+    /// What was last told of a certificate, once it is as wanted.
+    pub(crate) async fn told(
+        &self,
+        what: &str,
+        name: &str,
+        wanted: impl Fn(&v1::CertificateReport) -> bool,
+    ) -> v1::CertificateReport {
+        let last = Mutex::new(String::new());
+        let found = tokio::time::timeout(LIMIT, async {
+            loop {
+                let report = self.memory.lock().unwrap().reports.get(name).cloned();
+                if let Some(report) = report {
+                    if wanted(&report) {
+                        return report;
+                    }
+                    *last.lock().unwrap() = format!("{report:?}");
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        found.unwrap_or_else(|_| panic!("never told: {what}; last: {}", last.lock().unwrap()))
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// Waits for a condition.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut found: impl FnMut() -> F,
+) -> T {
+    let waited = tokio::time::timeout(LIMIT, async {
+        loop {
+            if let Some(value) = found().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+fn server_config(ca: &Authority) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.der().into()).unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
+    let (chain, key) = ca.server(&[identity::SERVER_NAME], (-60, 86_400));
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(
+            chain.into_iter().map(CertificateDer::from).collect(),
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+#[derive(Clone)]
+struct Service {
+    ca: Arc<Authority>,
+    memory: Arc<Mutex<Memory>>,
+    desired: Arc<watch::Sender<v1::DesiredState>>,
+}
+
+impl Service {
+    /// The peer's certificate; refused without.
+    fn peer<T>(request: &Request<T>) -> Result<Vec<u8>, Status> {
+        request
+            .extensions()
+            .get::<Peer>()
+            .and_then(|peer| peer.0.clone())
+            .ok_or_else(|| Status::unauthenticated("a client certificate is needed"))
+    }
+}
+
+#[tonic::async_trait]
+impl Enrollment for Service {
+    async fn enroll(
+        &self,
+        request: Request<v1::EnrollRequest>,
+    ) -> Result<Response<v1::EnrollResponse>, Status> {
+        let request = request.into_inner();
+        let mut memory = self.memory.lock().unwrap();
+        memory.enroll_calls += 1;
+        let proof = identity::enroll_proof_message(&request.token_secret, &request.identity_csr);
+        identity::verify_proof(
+            "bound_proof",
+            &request.bound_key,
+            &proof,
+            &request.bound_proof,
+        )
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let same = memory.enrolled.last()
+            == Some(&(request.identity_csr.clone(), request.bound_key.clone()));
+        if request.token_secret != SECRET || (memory.token_used && !same) {
+            return Err(Status::permission_denied(
+                "the token is unknown, expired or used",
+            ));
+        }
+        memory.token_used = true;
+        memory
+            .enrolled
+            .push((request.identity_csr.clone(), request.bound_key));
+        if memory.lose > 0 {
+            memory.lose -= 1;
+            return Err(Status::unavailable("lost on the way"));
+        }
+        Ok(Response::new(v1::EnrollResponse {
+            identity_certificate: self
+                .ca
+                .identity(&request.identity_csr, memory.identity_life),
+            fleet_ca: self.ca.der(),
+            fleet: "hachyderm".into(),
+            host: "sally".into(),
+            lineage: self.desired.borrow().lineage.clone(),
+            endpoints: self.desired.borrow().endpoints.clone(),
+        }))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewResponse>, Status> {
+        Self::peer(&request)?;
+        let request = request.into_inner();
+        let mut memory = self.memory.lock().unwrap();
+        let bound = memory
+            .enrolled
+            .last()
+            .map(|(_, bound)| bound.clone())
+            .unwrap();
+        identity::verify_proof(
+            "bound_proof",
+            &bound,
+            &identity::renew_proof_message(&request.identity_csr),
+            &request.bound_proof,
+        )
+        .map_err(|error| Status::permission_denied(error.to_string()))?;
+        memory.renewals += 1;
+        memory.identity_life = 600;
+        Ok(Response::new(v1::RenewResponse {
+            identity_certificate: self.ca.identity(&request.identity_csr, 600),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Fleet for Service {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::DesiredState, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let peer = Self::peer(&request)?;
+        {
+            let mut memory = self.memory.lock().unwrap();
+            memory.watches += 1;
+            memory.seen_identities.push(peer);
+        }
+        if let Some(observed) = request.into_inner().observed {
+            self.take(observed);
+        }
+        let stream = WatchStream::new(self.desired.subscribe()).map(Ok);
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<v1::FetchRequest>,
+    ) -> Result<Response<v1::Bundle>, Status> {
+        Self::peer(&request)?;
+        let request = request.into_inner();
+        let mut memory = self.memory.lock().unwrap();
+        memory
+            .fetches
+            .push((request.certificate.clone(), request.generation));
+        memory
+            .bundles
+            .get(&(request.certificate, request.generation))
+            .cloned()
+            .map(Response::new)
+            .ok_or_else(|| Status::not_found("no such certificate"))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::Report>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        Self::peer(&request)?;
+        self.take(request.into_inner());
+        Ok(Response::new(v1::ReportResponse {}))
+    }
+}
+
+impl Service {
+    fn take(&self, report: v1::Report) {
+        let mut memory = self.memory.lock().unwrap();
+        for certificate in report.certificates {
+            memory.reports.insert(certificate.name.clone(), certificate);
+        }
+        for result in report.preflights {
+            memory.preflights.insert(result.id.clone(), result);
+        }
+        memory.host_problem = report.host_problem;
+    }
+}
+
+/// The peer's certificate.
+#[derive(Clone)]
+struct Peer(Option<Vec<u8>>);
+
+struct Io(TlsStream<TcpStream>);
+
+impl Connected for Io {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        let certificates = self.0.get_ref().1.peer_certificates();
+        Peer(
+            certificates
+                .and_then(|list| list.first())
+                .map(|der| der.to_vec()),
+        )
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

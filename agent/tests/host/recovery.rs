@@ -1,0 +1,168 @@
+//! Crashes, drift, and life without the issuer.
+
+use std::{fs, time::Duration};
+
+use certwell_proto::{Fingerprint, v1};
+
+use super::{
+    fleet::Authority,
+    host::{Host, NAME},
+    issuer::{TestIssuer, eventually},
+};
+
+const NAMES: &[&str] = &[NAME];
+
+async fn converged() -> (TestIssuer, Authority, Host, v1::Bundle) {
+    let issuer = TestIssuer::start().await;
+    let authority = Authority::new("test CA");
+    let mut host = Host::new();
+    host.enroll(&issuer).await;
+    host.start_nginx().await;
+    let bundle = authority.bundle(NAME, 1, NAMES);
+    issuer.offer(&authority, &bundle, NAMES);
+    host.start_agent();
+    converged_at(&issuer, 1).await;
+    (issuer, authority, host, bundle)
+}
+
+async fn converged_at(issuer: &TestIssuer, generation: u64) -> v1::CertificateReport {
+    issuer
+        .told(&format!("converged at {generation}"), NAME, |report| {
+            report.outcome() == v1::Outcome::Converged && report.outcome_generation == generation
+        })
+        .await
+}
+
+fn leaf(bundle: &v1::Bundle) -> Fingerprint {
+    Fingerprint::of(&bundle.key_pairs[0].fullchain[0])
+}
+
+#[tokio::test]
+async fn a_killed_agent_goes_on_without_fetching_or_reloading_again() {
+    let (issuer, _, mut host, bundle) = converged().await;
+    host.kill_agent();
+    let workers = host.workers();
+    issuer.memory.lock().unwrap().reports.clear();
+    let watches = issuer.memory.lock().unwrap().watches;
+    host.start_agent();
+    let report = converged_at(&issuer, 1).await;
+    assert_eq!(report.served.unwrap().generation, Some(1));
+    assert!(issuer.memory.lock().unwrap().watches > watches);
+    assert_eq!(host.workers(), workers, "no reload");
+    assert_eq!(issuer.memory.lock().unwrap().fetches.len(), 1);
+    assert_eq!(host.served(), Some(leaf(&bundle)));
+}
+
+#[tokio::test]
+async fn a_crash_between_activate_and_reload_is_made_good() {
+    let (issuer, authority, mut host, _) = converged().await;
+    let second = authority.bundle(NAME, 2, NAMES);
+    // The kill comes somewhere on the way; wherever it is, the next start goes on.
+    for wait in [0, 20, 60, 120] {
+        host.kill_agent();
+        issuer.memory.lock().unwrap().reports.clear();
+        issuer.offer(&authority, &second, NAMES);
+        host.start_agent();
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+    converged_at(&issuer, 2).await;
+    assert_eq!(host.served(), Some(leaf(&second)));
+}
+
+#[tokio::test]
+async fn drift_is_put_back_and_damage_is_drawn_again() {
+    let (issuer, _, host, bundle) = converged().await;
+    let key = fs::read(host.live().join("privkey.pem")).unwrap();
+    // The link is gone.
+    fs::remove_file(host.live()).unwrap();
+    eventually("the link is back", || async {
+        fs::read(host.live().join("privkey.pem")).ok()
+    })
+    .await;
+    // A file is altered in place.
+    fs::write(host.live().join("privkey.pem"), "scribble").unwrap();
+    eventually("the key is back", || async {
+        fs::read(host.live().join("privkey.pem"))
+            .ok()
+            .filter(|now| *now == key)
+    })
+    .await;
+    assert_eq!(
+        issuer.memory.lock().unwrap().fetches.len(),
+        2,
+        "drawn again once"
+    );
+    eventually("served as before", || async {
+        (host.served() == Some(leaf(&bundle))).then_some(())
+    })
+    .await;
+    converged_at(&issuer, 1).await;
+}
+
+#[tokio::test]
+async fn without_the_issuer_a_restarted_agent_still_puts_back_what_is_missing() {
+    let (mut issuer, _, mut host, bundle) = converged().await;
+    // The state that a start without the issuer needs is written a moment after.
+    let kept = host.path("state/desired.bin");
+    eventually("the desired state is kept", || async {
+        kept.exists().then_some(())
+    })
+    .await;
+    issuer.stop();
+    host.kill_agent();
+    fs::remove_file(host.live()).unwrap();
+    host.start_agent();
+    eventually("the link is back", || async {
+        host.live().join("privkey.pem").exists().then_some(())
+    })
+    .await;
+    assert_eq!(host.served(), Some(leaf(&bundle)));
+    issuer.memory.lock().unwrap().reports.clear();
+    issuer.restart().await;
+    converged_at(&issuer, 1).await;
+}
+
+#[tokio::test]
+async fn a_lost_stream_is_dialled_again_and_what_was_missed_arrives() {
+    let (mut issuer, authority, host, _) = converged().await;
+    issuer.stop();
+    let second = authority.bundle(NAME, 2, NAMES);
+    issuer.offer(&authority, &second, NAMES);
+    issuer.restart().await;
+    converged_at(&issuer, 2).await;
+    assert_eq!(host.served(), Some(leaf(&second)));
+}
+
+#[tokio::test]
+async fn an_older_lineage_is_not_believed() {
+    let (issuer, authority, mut host, bundle) = converged().await;
+    let second = authority.bundle(NAME, 2, NAMES);
+    issuer.desired.send_modify(|desired| {
+        desired.lineage = Some(v1::Lineage {
+            id: vec![9; 16],
+            started_ms: 999,
+        });
+    });
+    issuer.offer(&authority, &second, NAMES);
+    eventually("the agent says so", || async {
+        host.agent_log()
+            .contains("an old copy of the issuer")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(issuer.memory.lock().unwrap().fetches.len(), 1);
+    // Not after a restart either.
+    host.kill_agent();
+    host.start_agent();
+    eventually("the agent says so again", || async {
+        (host
+            .agent_log()
+            .matches("an old copy of the issuer")
+            .count()
+            > 2)
+        .then_some(())
+    })
+    .await;
+    assert_eq!(host.served(), Some(leaf(&bundle)));
+    assert_eq!(issuer.memory.lock().unwrap().fetches.len(), 1);
+}

@@ -1,0 +1,82 @@
+//! The verbs that start nothing.
+
+use std::fs;
+
+use super::host::Host;
+
+fn said(output: &std::process::Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn check_says_ok_or_shows_every_mistake_with_a_caret() {
+    let host = Host::new();
+    let output = host.verb(&["check"]);
+    assert_eq!(
+        (output.status.code(), said(&output).trim()),
+        (Some(0), "ok")
+    );
+    fs::write(
+        host.path("agent.toml"),
+        "state-dir = \"x\"\n[nginx]\nedit-hold = \"soon\"\n",
+    )
+    .unwrap();
+    let output = host.verb(&["check"]);
+    assert_eq!(output.status.code(), Some(4));
+    let text = said(&output);
+    assert!(
+        text.contains("agent.toml:1:1: unknown key state-dir") && text.contains("agent.toml:3:13:"),
+        "{text}"
+    );
+    assert!(text.contains("^^^^^^"), "{text}");
+    fs::remove_file(host.path("agent.toml")).unwrap();
+    assert_eq!(host.verb(&["check"]).status.code(), Some(4));
+}
+
+#[test]
+fn a_host_that_is_not_enrolled_says_what_to_do() {
+    let host = Host::new();
+    for verb in [&["run"][..], &["status"], &["status", "--json"]] {
+        let output = host.verb(verb);
+        assert_eq!(output.status.code(), Some(7), "{}", said(&output));
+        assert!(
+            said(&output).contains("certwell token create"),
+            "{}",
+            said(&output)
+        );
+    }
+}
+
+#[test]
+fn usage_mistakes_end_with_2_and_help_with_0() {
+    let host = Host::new();
+    assert_eq!(host.verb(&["fly"]).status.code(), Some(2));
+    let help = host.verb(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let text = said(&help);
+    assert!(
+        text.contains("Exit codes: 0 done") && text.contains("CERTWELL_LOG"),
+        "{text}"
+    );
+    assert!(!text.contains("nginx-listeners"), "{text}");
+    assert!(said(&host.verb(&["man"])).contains(".TH"));
+    assert!(said(&host.verb(&["completions", "bash"])).contains("complete"));
+}
+
+#[test]
+fn keys_that_others_could_read_are_refused() {
+    let host = Host::new();
+    let identity = host.path("state/identity");
+    fs::create_dir_all(&identity).unwrap();
+    for name in ["identity.pem", "fleet.json", "identity.key"] {
+        fs::write(identity.join(name), "{}").unwrap();
+    }
+    // Damaged before it comes to permissions: said so, with what to do.
+    let output = host.verb(&["run"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("enroll anew"), "{}", said(&output));
+}
