@@ -112,7 +112,8 @@ fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<()> {
             .get(index)
             .map(|host| host.name.clone())
             .unwrap_or_default();
-        narrator.tell(&format!("{name}: enrolled, its agent runs"));
+        world.issuer.connected(&name)?;
+        narrator.tell(&format!("{name}: enrolled, its agent is connected"));
     }
 
     narrator.act(&format!(

@@ -14,6 +14,7 @@ use crate::{
     ports::{Net, ensure_free},
     process::{Output, Process, Program},
     status::{Event, Status},
+    wait::wait_for,
 };
 
 const COMMAND: Duration = Duration::from_secs(30);
@@ -237,6 +238,32 @@ impl Issuer {
             .lines()
             .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
             .collect()
+    }
+
+    /// Waits until a host's agent has a stream.
+    ///
+    /// # Errors
+    /// When it gets none in time.
+    pub fn connected(&self, host: &str) -> Result<()> {
+        wait_for(
+            &format!("{host} to be connected"),
+            Duration::from_secs(30),
+            || {
+                let output = self
+                    .certwell(&["hosts", "show", host, "--json"])?
+                    .success("certwell hosts show")?;
+                let shown: serde_json::Value = serde_json::from_str(&output.stdout)?;
+                let found = shown
+                    .pointer("/host/connected")
+                    .or_else(|| shown.get("connected"));
+                anyhow::ensure!(
+                    found == Some(&serde_json::Value::Bool(true)),
+                    "{}",
+                    output.stdout
+                );
+                Ok(())
+            },
+        )
     }
 
     /// A join token for one host.

@@ -207,7 +207,7 @@ impl World {
         )
     }
 
-    /// Every host joins, and its agent runs.
+    /// Every host joins, and its agent is connected.
     ///
     /// # Errors
     /// When one can't.
@@ -215,10 +215,13 @@ impl World {
         for index in 0..self.hosts.len() {
             self.join(index)?;
         }
+        for host in &self.hosts {
+            self.issuer.connected(&host.name)?;
+        }
         Ok(())
     }
 
-    /// One host joins, and its agent runs.
+    /// One host joins, and its agent runs; it may not be connected yet.
     ///
     /// # Errors
     /// When it can't.

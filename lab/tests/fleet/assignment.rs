@@ -1,6 +1,6 @@
 //! Who gets what: a second certificate on two of the hosts, and a host whose identity is ended.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use certwell_lab::{Settings, Site, rpc::Caller, story, wait_for};
@@ -188,6 +188,9 @@ fn a_revoked_host_is_cut_off_at_once_and_refused_ever_after() -> Result<()> {
             let token = world.issuer.token("sally")?;
             let sally = world.host_mut("sally")?;
             sally.stop_agent();
+            // As the agent says that it is to be done.
+            let identity = sally.agent_state().join("identity");
+            fs::rename(&identity, identity.with_extension("old"))?;
             sally.enroll(&token)?.success("certwell-agent enroll")?;
             sally.start_agent()?;
             world
