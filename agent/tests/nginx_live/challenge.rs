@@ -115,6 +115,7 @@ async fn nginx_answers_for_its_own_names_ahead_of_a_redirect_and_for_no_others()
     let strange = [
         ("other.example.org", path.clone()),
         ("mediaxexample.org", path.clone()),
+        ("xmedia.example.org", path.clone()),
         ("media.example.org.evil.net", path.clone()),
         ("media.example.org", format!("{path}/more")),
         (
