@@ -5,20 +5,25 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use certwell_lab::{
-    MEDIA, MEDIA_DECLARED, Settings, World, clock,
+    Ending, MEDIA, MEDIA_DECLARED, Settings, World, clock,
     paths::Home,
     ports::Net,
     probe::Served,
     process::{Process, end_leftovers},
+    status::Event,
     wait_for,
 };
 use certwell_proto::Fingerprint;
@@ -107,22 +112,20 @@ fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<()> {
     narrator.doing("enrolling");
     for index in 0..world.hosts.len() {
         world.join(index)?;
-        let name = world
-            .hosts
-            .get(index)
-            .map(|host| host.name.clone())
-            .unwrap_or_default();
-        world.issuer.connected(&name)?;
-        narrator.tell(&format!("{name}: enrolled, its agent is connected"));
+    }
+    for host in &world.hosts {
+        world.issuer.connected(&host.name)?;
+        narrator.tell(&format!("{}: enrolled, its agent is connected", host.name));
     }
 
     narrator.act(&format!(
         "First act: {MEDIA} is declared in conf.d; the rest happens by itself"
     ));
-    let _events = Events::follow(&world, narrator)?;
+    let events = Events::follow(&world, narrator)?;
     world.issuer.declare("20-media", MEDIA_DECLARED)?;
     let first = arrival(&world, None, narrator)?;
     world.converged(MEDIA, 1, PATIENCE)?;
+    events.told(&world)?;
     show_status(&world, narrator)?;
 
     narrator
@@ -133,6 +136,7 @@ fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<()> {
         .success("certwell certificates renew")?;
     arrival(&world, Some(first.fingerprint()), narrator)?;
     world.converged(MEDIA, 2, PATIENCE)?;
+    events.told(&world)?;
     show_status(&world, narrator)?;
     narrator.act("After: what the demo's own handshakes find");
     show_served(&world, narrator)?;
@@ -142,6 +146,7 @@ fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<()> {
         world.ca.issued()
     ));
     narrator.done();
+    world.ends(Ending::Keep);
     fs::write(directory.join("played"), "")?;
     if once {
         println!("\nAll {} hosts serve what was issued.", world.hosts.len());
@@ -260,6 +265,7 @@ struct Events {
     // In this order: the thread ends when its sender is gone.
     _process: Process,
     _until: mpsc::Sender<()>,
+    last: Arc<AtomicU64>,
 }
 
 impl Events {
@@ -267,43 +273,47 @@ impl Events {
         let log = world.directory().join("events.log");
         let process = world.issuer.follow_events(&log)?;
         let (until, ended) = mpsc::channel::<()>();
-        let narrator = narrator.clone();
-        thread::spawn(move || tell_lines(&log, &ended, &narrator));
+        let (narrator, last) = (narrator.clone(), Arc::new(AtomicU64::new(0)));
+        let teller = Arc::clone(&last);
+        thread::spawn(move || tell_lines(&log, &ended, &narrator, &teller));
         Ok(Self {
             _process: process,
             _until: until,
+            last,
+        })
+    }
+
+    /// Waits until all that has happened so far was told.
+    fn told(&self, world: &World) -> Result<()> {
+        let newest = world.issuer.events()?.last().map_or(0, |event| event.id);
+        wait_for("the events to be told", PATIENCE, || {
+            let last = self.last.load(Ordering::SeqCst);
+            ensure!(last >= newest, "{last} of {newest}");
+            Ok(())
         })
     }
 }
 
-fn tell_lines(log: &PathBuf, ended: &mpsc::Receiver<()>, narrator: &Narrator) {
+fn tell_lines(log: &Path, ended: &mpsc::Receiver<()>, narrator: &Narrator, last: &AtomicU64) {
     let mut told = 0;
     while ended.recv_timeout(Duration::from_millis(50)) == Err(mpsc::RecvTimeoutError::Timeout) {
         let text = fs::read_to_string(log).unwrap_or_default();
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for line in text.get(told..whole).unwrap_or_default().lines() {
-            narrator.tell(&event(line));
+            if let Ok(event) = serde_json::from_str::<Event>(line) {
+                narrator.tell(&in_words(&event));
+                last.store(event.id, Ordering::SeqCst);
+            }
         }
         told = told.max(whole);
     }
 }
 
-/// One line of `certwell events --json` in words.
-fn event(line: &str) -> String {
-    let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else {
-        return line.to_owned();
-    };
-    let field = |name: &str| {
-        event
-            .get(name)
-            .and_then(|v| v.as_str())
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (kind, host, text) = (field("kind"), field("host"), field("text"));
-    if host.is_empty() || text.contains(&host) {
-        format!("{kind}: {text}")
-    } else {
-        format!("{kind}: {host}: {text}")
+fn in_words(event: &Event) -> String {
+    match &event.host {
+        Some(host) if !event.text.contains(host) => {
+            format!("{}: {host}: {}", event.kind, event.text)
+        }
+        _ => format!("{}: {}", event.kind, event.text),
     }
 }

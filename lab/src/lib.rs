@@ -33,4 +33,4 @@ pub mod world;
 pub use host::Host;
 pub use nginx::Site;
 pub use wait::{holds_for, wait_for};
-pub use world::{FLEET, MEDIA, MEDIA_DECLARED, Settings, World, story};
+pub use world::{Ending, FLEET, MEDIA, MEDIA_DECLARED, Settings, World, story};

@@ -90,6 +90,17 @@ impl Settings {
     }
 }
 
+/// What becomes of a world's files when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// They stay, and the end of each log is shown: something went wrong.
+    ShowLogs,
+    /// They stay.
+    Keep,
+    /// They go, unless a panic is under way.
+    Remove,
+}
+
 /// The parts, running or not. Everything ends when it is dropped.
 #[derive(Debug)]
 pub struct World {
@@ -106,7 +117,7 @@ pub struct World {
     /// Addresses.
     pub net: Net,
     home: Home,
-    keep: bool,
+    ending: Ending,
 }
 
 impl World {
@@ -159,7 +170,7 @@ impl World {
             dns,
             net,
             home,
-            keep: true,
+            ending: Ending::ShowLogs,
         };
         world.issuer.declare("00-authority", &world.authority())?;
         world
@@ -353,9 +364,9 @@ impl World {
         self.home.path()
     }
 
-    /// Its files are no longer needed when it ends.
-    pub(crate) fn forget(&mut self) {
-        self.keep = false;
+    /// What becomes of its files when it ends.
+    pub fn ends(&mut self, ending: Ending) {
+        self.ending = ending;
     }
 }
 
@@ -372,7 +383,7 @@ pub fn story(
     let mut world = World::start(name, settings)?;
     story(&mut world)?;
     if env::var_os("CERTWELL_LAB_KEEP").is_none() {
-        world.forget();
+        world.ends(Ending::Remove);
     }
     Ok(())
 }
@@ -399,7 +410,12 @@ impl Drop for World {
             host.nginx.stop();
         }
         self.issuer.stop();
-        if self.keep || thread::panicking() {
+        let ending = if thread::panicking() {
+            Ending::ShowLogs
+        } else {
+            self.ending
+        };
+        if ending == Ending::ShowLogs {
             eprintln!("\nkept for inspection: {}", self.directory().display());
             let mut logs: Vec<PathBuf> = fs::read_dir(self.directory())
                 .into_iter()
@@ -415,7 +431,7 @@ impl Drop for World {
                     eprintln!("--- end of {}\n{end}", log.display());
                 }
             }
-        } else {
+        } else if ending == Ending::Remove {
             // Pebble and its DNS still write their logs; the files go with the directory.
             self.home.remove();
         }

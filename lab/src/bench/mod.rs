@@ -6,7 +6,7 @@ mod speed;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use certwell_lab::{MEDIA, Settings, World, clock, paths::Home, ports::Net};
+use certwell_lab::{Ending, MEDIA, Settings, World, clock, paths::Home, ports::Net};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -42,6 +42,7 @@ fn settled(name: &str, hosts: &[&str]) -> Result<World> {
         &format!("[certificate.\"{MEDIA}\"]\nhosts = {hosts:?}\n"),
     )?;
     world.converged(MEDIA, 1, SOON)?;
+    world.ends(Ending::Remove);
     Ok(world)
 }
 
