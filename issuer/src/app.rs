@@ -347,6 +347,9 @@ async fn read(
                 paused: paused.iter().any(|p| p.as_ref() == Some(name)),
                 offered: issued.clone(),
                 issued,
+                authority: pending
+                    .get(name)
+                    .map(|order| order.intent.authority.clone()),
                 ..CertificateFacts::default()
             };
             (name.clone(), facts)

@@ -137,7 +137,7 @@ impl Issuance {
         };
         self.driver
             .registry
-            .thumbprint(authority_name, &ready.thumbprint)
+            .account(&self.name, authority_name, &ready.thumbprint)
             .await;
         // An order that was placed has its preflight behind it.
         let placed = self

@@ -42,6 +42,8 @@ pub struct CertificateFacts {
     pub offered: Option<Issued>,
     /// Where its next issuance stands.
     pub order: OrderFacts,
+    /// The authority that its orders go to at present; `None`: the most preferred one.
+    pub authority: Option<String>,
     /// The latest from each host, declared for it or not.
     pub observations: BTreeMap<HostName, Observation>,
     /// When each older generation that is still stored ends, as far as the registry has read them: a host may

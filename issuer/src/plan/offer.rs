@@ -115,25 +115,32 @@ fn desired_certificate(
     }
 }
 
-/// For each account that may order a certificate whose challenges this host answers, the names.
+/// For each account that orders a certificate whose challenges this host answers, the names. One account for each
+/// certificate, the one that its orders go to at present: a request for a token doesn't tell for whom it is, so
+/// nginx can answer a name for one account only.
 fn challenges(facts: &FleetFacts, host: &HostName) -> Vec<v1::Challenge> {
     let mut names: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for declared in facts.config.certificates.values() {
+    for (name, declared) in &facts.config.certificates {
         if !declared.challenge_hosts.contains(host) {
             continue;
         }
-        for authority in &declared.authorities {
-            let Some(thumbprint) = facts.thumbprints.get(authority) else {
-                continue;
-            };
-            names.entry(thumbprint).or_default().extend(
-                declared
-                    .identifiers
-                    .iter()
-                    .filter(|id| !id.is_wildcard())
-                    .map(Identifier::to_string),
-            );
-        }
+        let present = facts
+            .certificates
+            .get(name)
+            .and_then(|known| known.authority.as_ref());
+        let present = present.filter(|authority| declared.authorities.contains(authority));
+        let mut by_preference = present.into_iter().chain(&declared.authorities);
+        let Some(thumbprint) = by_preference.find_map(|authority| facts.thumbprints.get(authority))
+        else {
+            continue;
+        };
+        names.entry(thumbprint).or_default().extend(
+            declared
+                .identifiers
+                .iter()
+                .filter(|id| !id.is_wildcard())
+                .map(Identifier::to_string),
+        );
     }
     names
         .into_iter()
@@ -292,24 +299,33 @@ mod tests {
     }
 
     #[test]
-    fn challenge_hosts_answer_for_every_account_and_never_for_wildcards() {
-        let esme = desired_state(&facts(), &host("esme"), &BTreeMap::new());
-        let answers: Vec<(&str, Vec<&str>)> = esme
-            .challenges
-            .iter()
-            .map(|c| {
-                (
-                    c.thumbprint.as_str(),
-                    c.names.iter().map(String::as_str).collect(),
-                )
-            })
-            .collect();
+    fn challenge_hosts_answer_for_the_account_in_use_and_never_for_wildcards() {
+        let answers = |facts: &FleetFacts| -> Vec<(String, Vec<String>)> {
+            desired_state(facts, &host("esme"), &BTreeMap::new())
+                .challenges
+                .into_iter()
+                .map(|c| (c.thumbprint, c.names))
+                .collect()
+        };
+        let own = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut facts = facts();
         assert_eq!(
-            answers,
+            answers(&facts),
+            [("T1".to_owned(), own(&["a.example.org", MEDIA]))]
+        );
+        facts.certificates.get_mut(&name(MEDIA)).unwrap().authority = Some("two".into());
+        assert_eq!(
+            answers(&facts),
             [
-                ("T1", vec!["a.example.org", MEDIA]),
-                ("T2", vec!["a.example.org", MEDIA])
+                ("T1".to_owned(), own(&["a.example.org"])),
+                ("T2".to_owned(), own(&[MEDIA]))
             ]
+        );
+        // An authority that is no longer declared for it doesn't count.
+        facts.certificates.get_mut(&name(MEDIA)).unwrap().authority = Some("three".into());
+        assert_eq!(
+            answers(&facts),
+            [("T1".to_owned(), own(&["a.example.org", MEDIA]))]
         );
     }
 

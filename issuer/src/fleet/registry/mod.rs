@@ -36,7 +36,7 @@ pub type Verdicts = BTreeMap<HostName, Verdict>;
 enum Request {
     Order(CertificateName, OrderFacts),
     Issued(Box<Issued>),
-    Thumbprint(String, String),
+    Account(CertificateName, String, String),
     Preflight(
         CertificateName,
         PreflightQuestion,
@@ -98,9 +98,11 @@ impl Registry {
         self.send(Request::Issued(Box::new(issued))).await;
     }
 
-    /// The account at an authority is ready: its thumbprint goes into the hosts' challenge maps.
-    pub async fn thumbprint(&self, authority: &str, thumbprint: &str) {
-        self.send(Request::Thumbprint(
+    /// A certificate's orders go to this authority from now on, whose account has this thumbprint: both go into the
+    /// hosts' challenge maps.
+    pub async fn account(&self, certificate: &CertificateName, authority: &str, thumbprint: &str) {
+        self.send(Request::Account(
+            certificate.clone(),
             authority.to_owned(),
             thumbprint.to_owned(),
         ))

@@ -97,11 +97,8 @@ impl Task {
         match request {
             Request::Order(name, order) => self.order(name, order),
             Request::Issued(issued) => self.issued(*issued),
-            Request::Thumbprint(authority, thumbprint) => {
-                if self.facts.thumbprints.get(&authority) != Some(&thumbprint) {
-                    self.facts.thumbprints.insert(authority, thumbprint);
-                    self.publish_all();
-                }
+            Request::Account(name, authority, thumbprint) => {
+                self.account(&name, authority, thumbprint);
             }
             Request::Preflight(name, question, reply) => {
                 let verdicts = watch::Sender::new(Verdicts::new());
@@ -151,6 +148,18 @@ impl Task {
                     .map(|issued| issued.generation);
                 let _ = reply.send(generation);
             }
+        }
+    }
+
+    fn account(&mut self, name: &CertificateName, authority: String, thumbprint: String) {
+        if let Some(known) = self.facts.certificates.get_mut(name) {
+            known.authority = Some(authority.clone());
+        }
+        let known = self.facts.thumbprints.insert(authority, thumbprint.clone());
+        if known == Some(thumbprint) {
+            self.publish_challenge_hosts(name);
+        } else {
+            self.publish_all();
         }
     }
 
