@@ -43,6 +43,8 @@ impl Reporter {
                 Duration::MAX
             };
             let stop = tokio::select! {
+                // First: the senders of the others end with their tasks, and are ready for ever then.
+                biased;
                 () = asked_to_stop(&mut self.shutdown) => true,
                 _ = self.observed.changed() => false,
                 _ = self.preflights.changed() => false,

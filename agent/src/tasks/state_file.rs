@@ -106,6 +106,8 @@ impl StateFileTask {
                 warn_of(durable::replace_lightly(&self.desired_path, &bytes, 0o600));
             }
             tokio::select! {
+                // First: the senders of the others end with their tasks, and are ready for ever then.
+                biased;
                 () = asked_to_stop(&mut self.shutdown) => {
                     let mut file = self.file(&self.observed.borrow().clone(), &Link::default());
                     file.connected = false;
