@@ -58,6 +58,9 @@ pub enum AppError {
     /// Disk or ledger.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A defect of ours.
+    #[error("a part of the agent broke off; the lines before say which")]
+    Broken,
     /// The system.
     #[error("signals can't be received: {0}")]
     Signals(std::io::Error),
@@ -190,26 +193,35 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         .run(),
     );
     // Apart from the others: it ends when it is safe to, however long a confirm takes.
-    let installing = tokio::spawn(installer.run());
+    let mut installing = tokio::spawn(installer.run());
 
     let notified = sd_notify::notify(&[NotifyState::Ready]);
     if let Err(error) = notified {
         tracing::warn!(%error, "the service manager can't be told");
     }
-    wait_for_end(&mut tasks).await?;
+    let broken = tokio::select! {
+        ended = wait_for_end(&mut tasks) => ended?,
+        _ = &mut installing => true,
+    };
     tracing::info!("stopping");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     let _ = stop.send(true);
-    if let Err(error) = installing.await {
-        tracing::error!(%error, "the installer broke off");
+    if !installing.is_finished() {
+        let _ = installing.await;
     }
     let rest = async { while tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(GRACE, rest).await;
-    Ok(())
+    if broken {
+        Err(AppError::Broken)
+    } else {
+        Ok(())
+    }
 }
 
 /// Until SIGTERM or SIGINT, or until a task breaks off. Keeps the watchdog quiet meanwhile.
-async fn wait_for_end(tasks: &mut JoinSet<()>) -> Result<(), AppError> {
+///
+/// Whether a task broke off.
+async fn wait_for_end(tasks: &mut JoinSet<()>) -> Result<bool, AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
     // A third of the time that the service manager gives: this thread runs all tasks, so it is alive if this is.
@@ -222,12 +234,11 @@ async fn wait_for_end(tasks: &mut JoinSet<()>) -> Result<(), AppError> {
             }
         };
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(false),
+            _ = interrupt.recv() => return Ok(false),
             // None of them ends by itself: a panic ends the process in an orderly way.
             _ = tasks.join_next() => {
-                tracing::error!("a task broke off");
-                return Ok(());
+                return Ok(true);
             }
             () = next_beat => {
                 let _ = sd_notify::notify(&[NotifyState::Watchdog]);

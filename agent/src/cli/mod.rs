@@ -161,7 +161,9 @@ pub(crate) fn failure_of(error: &AppError) -> Failure {
         AppError::Identity(error) => exit_of_identity(error),
         AppError::Open(OpenError::Permission(_)) => Exit::Configuration,
         AppError::Disk(error) | AppError::Open(OpenError::Disk(error)) => exit_of_io(&error.source),
-        AppError::Open(OpenError::Ledger(_)) | AppError::Signals(_) => Exit::Internal,
+        AppError::Open(OpenError::Ledger(_)) | AppError::Signals(_) | AppError::Broken => {
+            Exit::Internal
+        }
     };
     Failure::new(exit, error)
 }

@@ -110,6 +110,10 @@ fn judge(state: StateFile, running: bool, now: Timestamp) -> Status {
             problems.push(format!("{}: {problem}", certificate.name));
         }
     }
+    if state.certificates.is_empty() && state.last_contact.is_none() {
+        converged = false;
+        problems.push("the issuer has not told yet what is wanted here".to_owned());
+    }
     if !running {
         problems.insert(
             0,
@@ -240,6 +244,16 @@ mod tests {
             !judge(state(Some(3), true), false, at(100)).converged,
             "not running"
         );
+    }
+
+    #[test]
+    fn a_host_that_has_not_heard_from_the_issuer_is_not_converged() {
+        let mut state = state(None, false);
+        state.certificates.clear();
+        state.last_contact = None;
+        assert!(!judge(state.clone(), true, at(100)).converged);
+        state.last_contact = Some(at(1));
+        assert!(judge(state, true, at(100)).converged, "nothing is wanted");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Why {
 const SOON: Duration = Duration::from_secs(5);
 const FIRST: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(60);
+/// An issuer that is away isn't brought back by dialling it oftener than this, on average.
+const NEEDY_CAP: Duration = Duration::from_secs(5);
 /// Between attempts that fail, at least this long.
 const FLOOR: Duration = Duration::from_millis(200);
 
@@ -38,7 +40,7 @@ pub fn wait(why: Why, window: Duration, remaining: Option<Duration>, jitter: f64
         Why::LostStream if needy => pace(SOON.min(window), remaining).mul_f64(jitter),
         Why::LostStream => pace(window, remaining).mul_f64(jitter),
         Why::Failed(attempts) => {
-            let cap = pace(CAP, remaining).max(FIRST);
+            let cap = pace(CAP, remaining).max(NEEDY_CAP);
             backoff(FIRST, cap, attempts.saturating_sub(1), jitter).max(FLOOR)
         }
     }
@@ -89,7 +91,7 @@ mod tests {
         assert_eq!(wait(Why::Failed(40), MINUTE, MONTH, 0.0), FLOOR);
         assert_eq!(
             wait(Why::Failed(40), MINUTE, Some(Duration::ZERO), 1.0),
-            FIRST
+            NEEDY_CAP
         );
     }
 

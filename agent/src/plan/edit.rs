@@ -8,6 +8,15 @@ use jiff::Timestamp;
 /// Worker start times are known to about 20 ms, and files are written just before nginx is started.
 const TOLERANCE: Duration = Duration::from_millis(500);
 
+/// Whether a configuration file is newer than the workers.
+pub fn in_progress(changed: Option<Timestamp>, serving_since: Option<Timestamp>) -> bool {
+    changed.zip(serving_since).is_some_and(|(changed, since)| {
+        since
+            .checked_add(TOLERANCE)
+            .is_ok_and(|tolerated| changed > tolerated)
+    })
+}
+
 /// Until when to wait; `None` to go on.
 ///
 /// `changed` is the newest change of a configuration file, `serving_since` when the workers started, `setting` the
@@ -19,12 +28,10 @@ pub fn hold_until(
     remaining: Duration,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let (changed, since) = (changed?, serving_since?);
-    let tolerated = since.checked_add(TOLERANCE).ok()?;
-    if changed <= tolerated {
+    if !in_progress(changed, serving_since) {
         return None;
     }
-    let until = changed.checked_add(pace(setting, Some(remaining))).ok()?;
+    let until = changed?.checked_add(pace(setting, Some(remaining))).ok()?;
     (until > now).then_some(until)
 }
 

@@ -4,6 +4,7 @@
 //! admit     whether an offered generation may be taken
 //! install   the next step of a round of installs
 //! outcome   how an install ended
+//! check     how often all is looked at when nothing changes
 //! confirm   whether what was activated is really served
 //! served    what the handshakes add up to
 //! drift     what to put back on disk
@@ -16,6 +17,7 @@
 
 pub mod admit;
 pub mod age;
+pub mod check;
 pub mod confirm;
 pub mod connect;
 pub mod drift;

@@ -103,7 +103,12 @@ impl ConnectionTask {
             .map_or(std::time::Duration::ZERO, |desired| {
                 desired.reconnect_window
             });
-        let remaining = self.observed.borrow().remaining(clock::now());
+        let remaining = if self.desired.borrow().is_none() {
+            // A host that has never heard what is wanted of it is in need.
+            Some(std::time::Duration::ZERO)
+        } else {
+            self.observed.borrow().remaining(clock::now())
+        };
         connect::wait(why, window, remaining, jitter::fraction())
     }
 
@@ -136,6 +141,12 @@ impl ConnectionTask {
     async fn session(&mut self) -> Ended {
         let failed = |problem: String| Ended::Again(connect::Why::Failed(1), problem);
         let identity = self.identity.borrow_and_update().clone();
+        if identity.not_after <= clock::now() {
+            return failed(format!(
+                "this host's identity ended at {} while the issuer wasn't reached; move the identity directory aside and enroll anew",
+                identity.not_after
+            ));
+        }
         let config = match tls::with_identity(&identity) {
             Ok(config) => config,
             Err(error) => return failed(error.to_string()),

@@ -106,6 +106,21 @@ impl Host {
         fs::write(self.path("nginx.conf"), text).unwrap();
     }
 
+    /// Another key in nginx's configuration than the one that lies beside the certificate.
+    pub(crate) fn pin_key(&self, key: &Path) {
+        let path = self.path("nginx.conf");
+        let text = fs::read_to_string(&path).unwrap();
+        let ours = format!("{}/privkey.pem", self.live().display());
+        fs::write(path, text.replace(&ours, &key.display().to_string())).unwrap();
+    }
+
+    /// A line more in the `[nginx]` table of the agent's configuration.
+    pub(crate) fn set_agent(&self, line: &str) {
+        let path = self.path("agent.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{text}{line}\n")).unwrap();
+    }
+
     fn nginx_command(&self) -> Command {
         let mut command = Command::new("/usr/sbin/nginx");
         command

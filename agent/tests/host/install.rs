@@ -420,3 +420,166 @@ async fn a_certificate_that_no_listener_uses_is_said_to_be_so() {
             .exists()
     );
 }
+
+#[tokio::test]
+async fn what_makes_nginx_fail_is_rolled_back_and_given_up_after_three_times() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    let first = world.bundle(1);
+    world.offer(&first);
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    // A key of the operator's own, elsewhere: it fits this generation and no other.
+    let pinned = world.host.path("pinned.key");
+    fs::copy(world.host.live().join("privkey.pem"), &pinned).unwrap();
+    world.host.pin_key(&pinned);
+    world.host.reload_nginx();
+
+    let second = world.bundle(2);
+    world.offer(&second);
+    let report = world.outcome(2, v1::Outcome::Regressed).await;
+    assert!(
+        report.problem.contains("key values mismatch"),
+        "{}",
+        report.problem
+    );
+    assert!(
+        report.problem.contains("certificate left at generation 1"),
+        "{}",
+        report.problem
+    );
+    assert_eq!(
+        fs::read_link(world.host.live())
+            .unwrap()
+            .file_name()
+            .unwrap(),
+        "1"
+    );
+    assert_eq!(world.host.served(), Some(leaf(&first)));
+
+    let report = world.outcome(2, v1::Outcome::Rejected).await;
+    assert!(report.problem.contains("3 times"), "{}", report.problem);
+    assert_eq!(
+        fs::read_link(world.host.live())
+            .unwrap()
+            .file_name()
+            .unwrap(),
+        "1"
+    );
+    assert_eq!(world.host.served(), Some(leaf(&first)));
+    let fetched = world.issuer.memory.lock().unwrap().fetches.len();
+    assert_eq!(
+        fetched, 2,
+        "one fetch for each generation, whatever became of it"
+    );
+}
+
+#[tokio::test]
+async fn old_workers_that_stay_are_seen_through_and_the_reload_is_tried_again() {
+    let mut world = world().await;
+    world.host.set_agent("edit-hold = \"0s\"");
+    world.host.start_nginx().await;
+    let first = world.bundle(1);
+    world.offer(&first);
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    // The test passes, the reload is asked for, and nginx can't bind: its old workers stay.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap();
+    world
+        .host
+        .write_nginx(true, &format!("server {{ listen {port}; }}"));
+    let second = world.bundle(2);
+    world.offer(&second);
+    let report = world.outcome(2, v1::Outcome::NotApplied).await;
+    assert!(report.problem.contains("old workers"), "{}", report.problem);
+    assert_eq!(world.host.served(), Some(leaf(&first)));
+    assert_eq!(
+        fs::read_link(world.host.live())
+            .unwrap()
+            .file_name()
+            .unwrap(),
+        "2",
+        "the tested pair stays"
+    );
+    assert_eq!(report.served.unwrap().generation, Some(1));
+    drop(taken);
+    world.outcome(2, v1::Outcome::Converged).await;
+    assert_eq!(world.host.served(), Some(leaf(&second)));
+}
+
+#[tokio::test]
+async fn one_bad_certificate_does_not_hold_up_another() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    let pinned = world.host.path("pinned.key");
+    fs::copy(world.host.live().join("privkey.pem"), &pinned).unwrap();
+    world.host.pin_key(&pinned);
+    world.host.reload_nginx();
+
+    // Both become due at once: the joint test fails, and they are tried one by one.
+    let other = "other.example.org";
+    let bundle = world.authority.bundle(other, 1, &[other]);
+    let bad = world.bundle(2);
+    world.issuer.hold_offers();
+    world.issuer.offer(&world.authority, &bundle, &[other]);
+    world.offer(&bad);
+    world.issuer.release_offers();
+    let report = world
+        .issuer
+        .told("the good one", other, |report| {
+            report.outcome() == v1::Outcome::Converged
+        })
+        .await;
+    assert_eq!(report.installed.unwrap().generation, 1);
+    world.outcome(2, v1::Outcome::Regressed).await;
+    assert_eq!(
+        fs::read_link(world.host.live())
+            .unwrap()
+            .file_name()
+            .unwrap(),
+        "1"
+    );
+}
+
+#[tokio::test]
+async fn status_tells_whether_all_is_converged_and_the_state_directory_has_one_agent() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    let status = eventually("status says converged", || async {
+        let output = world.host.verb(&["status", "--json"]);
+        (output.status.code() == Some(0)).then_some(output)
+    })
+    .await;
+    let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(json["host"], "sally");
+    assert_eq!(json["running"], true);
+    assert_eq!(json["certificates"][0]["served"], 1);
+    assert_eq!(json["certificates"][0]["problem"], serde_json::Value::Null);
+    let text = String::from_utf8(world.host.verb(&["status"]).stdout).unwrap();
+    assert!(
+        text.contains("connected since") && text.contains(NAME),
+        "{text}"
+    );
+
+    let second = world.host.verb(&["run"]);
+    assert_eq!(
+        second.status.code(),
+        Some(8),
+        "{}",
+        String::from_utf8_lossy(&second.stderr)
+    );
+
+    world.host.end_agent().await;
+    assert_eq!(
+        world.host.verb(&["status"]).status.code(),
+        Some(3),
+        "not running"
+    );
+}

@@ -59,6 +59,7 @@ pub(crate) struct TestIssuer {
     pub(crate) ca: Arc<Authority>,
     pub(crate) memory: Arc<Mutex<Memory>>,
     pub(crate) desired: Arc<watch::Sender<v1::DesiredState>>,
+    held: Mutex<Option<v1::DesiredState>>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -86,6 +87,7 @@ impl TestIssuer {
                 ..Default::default()
             })),
             desired: Arc::new(watch::Sender::new(desired)),
+            held: Mutex::new(None),
             task: None,
         };
         issuer.serve(listener);
@@ -180,9 +182,20 @@ impl TestIssuer {
         );
     }
 
+    /// What is assigned from here on is told at once, by [`Self::release_offers`].
+    pub(crate) fn hold_offers(&self) {
+        *self.held.lock().unwrap() = Some(self.desired.borrow().clone());
+    }
+
+    pub(crate) fn release_offers(&self) {
+        if let Some(desired) = self.held.lock().unwrap().take() {
+            self.desired.send_replace(desired);
+        }
+    }
+
     /// Assigns a certificate, in the place of an earlier one of its name.
     pub(crate) fn assign(&self, authority: &Authority, certificate: v1::DesiredCertificate) {
-        self.desired.send_modify(|desired| {
+        let change = |desired: &mut v1::DesiredState| {
             desired
                 .certificates
                 .retain(|other| other.name != certificate.name);
@@ -191,7 +204,11 @@ impl TestIssuer {
                 name: "test".into(),
                 roots: vec![authority.der()],
             }];
-        });
+        };
+        match self.held.lock().unwrap().as_mut() {
+            Some(held) => change(held),
+            None => self.desired.send_modify(change),
+        }
     }
 
     /// What was last told of a certificate, once it is as wanted.

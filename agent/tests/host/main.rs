@@ -1,11 +1,21 @@
 //! The built agent on a real host: real nginx, real TLS, files and processes as they are afterwards. Only the issuer
 //! is one of the test's own, in this process, so that it can be made to lie and to lose answers.
+//!
+//! `cfg(test)` says to clippy that these modules are tests through and through.
 
+#[cfg(test)]
 mod disk;
+#[cfg(test)]
 mod enrollment;
+#[cfg(test)]
 mod fleet;
+#[cfg(test)]
 mod host;
+#[cfg(test)]
 mod install;
+#[cfg(test)]
 mod issuer;
+#[cfg(test)]
 mod recovery;
+#[cfg(test)]
 mod verbs;

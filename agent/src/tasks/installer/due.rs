@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use certwell_proto::{CertificateName, Generation};
 use tokio::time::Instant;
 
-use super::{Installer, round::Trail};
+use super::{
+    Installer,
+    round::{Trail, WATCHED_RETRY},
+    state::Waiting,
+};
 use crate::{
     clock,
     disk::placeholder,
-    nginx::Nginx,
     plan::{
         admit,
         drift::{self, Action, Found},
@@ -83,16 +86,14 @@ impl Installer {
         if !self.is_time(name) {
             return None;
         }
-        if action == Action::Draw {
-            if self.link.borrow().connection.is_none() {
-                // Drawn as soon as there is a connection: nothing has failed.
-                let state = self.states.get_mut(name)?;
-                if state.problem.is_empty() {
-                    state.problem =
-                        format!("generation {generation} is drawn when the issuer is reached");
-                }
-                return None;
+        if action == Action::Draw && self.link.borrow().connection.is_none() {
+            // Drawn as soon as there is a connection: nothing has failed.
+            let state = self.states.get_mut(name)?;
+            if state.problem.is_empty() {
+                state.problem =
+                    format!("generation {generation} is drawn when the issuer is reached");
             }
+            return None;
         }
         let wanted = self.wanted.get(name)?.clone();
         let disk = self.states.get(name)?.disk.as_ref()?;
@@ -107,23 +108,27 @@ impl Installer {
         Some((candidate, Trail::new(generation, wanted, regressions)))
     }
 
-    /// Whether its back-off is over; while nginx is stopped, whether it runs again.
+    /// Whether its back-off is over; where it waits for the host, whether that has come about.
     fn is_time(&mut self, name: &CertificateName) -> bool {
-        let Some(state) = self.states.get_mut(name) else {
+        let Some(state) = self.states.get(name) else {
             return false;
         };
-        if state.retry_at.is_some_and(|at| at > Instant::now()) {
+        let Some(retry_at) = state.retry_at else {
+            return true;
+        };
+        if retry_at > Instant::now() {
             return false;
         }
-        if state.nginx_stopped {
-            let running = Nginx::find(self.host.settings(), clock::now())
-                .is_ok_and(|nginx| nginx.master.is_some());
-            if !running && state.retry_at.is_some() {
-                state.retry_at = Some(Instant::now() + super::round::STOPPED_RETRY);
-                return false;
-            }
+        let master = self.host.find().ok().and_then(|nginx| nginx.master);
+        let still = match state.waiting {
+            Waiting::Nothing => false,
+            Waiting::Start => master.is_none(),
+            Waiting::Edit => master.is_some_and(|master| self.edit_in_progress(&master).is_some()),
+        };
+        if still && let Some(state) = self.states.get_mut(name) {
+            state.retry_at = Some(Instant::now() + WATCHED_RETRY);
         }
-        true
+        !still
     }
 
     fn keep_foreign(&mut self, name: &CertificateName) {

@@ -6,6 +6,9 @@
 //! state       one certificate between rounds; how it looks on disk
 //! due         which certificates a round is about
 //! round       performs the plan's steps
+//! prepare     the steps of one certificate alone
+//! switch      the steps of all together, and the way back
+//! survey      looking again at what is active
 //! confirm     handshakes until there is a verdict
 //! challenges  the map of HTTP-01 answers
 //! words       the one sentence in the way of a certificate
@@ -15,8 +18,11 @@ mod challenges;
 mod confirm;
 mod due;
 mod host;
+mod prepare;
 mod round;
 mod state;
+mod survey;
+mod switch;
 mod words;
 
 use std::{
@@ -48,12 +54,11 @@ use crate::{
     },
     issuer::{Desired, Wanted},
     jitter,
-    plan::{age, outcome::Outcome},
+    plan::{age, check, outcome::Outcome},
 };
-use certwell_proto::pace::pace;
 
-/// Disk and listeners are looked at so often even when nothing changes.
-const SLOW_CHECK: Duration = Duration::from_secs(600);
+/// A file that can't be looked at is tried again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// A changed configuration brings a retry forward, but never sooner than this.
 const AFTER_CHANGE: Duration = Duration::from_secs(1);
 
@@ -92,6 +97,10 @@ pub struct Installer {
     watch: FileWatch,
     next_check: Instant,
     alarmed: bool,
+    /// When the listeners were last looked at before an activation.
+    surveyed_at: Option<Instant>,
+    /// Until when a look at them is put off, and by how much.
+    postponed: Option<(Instant, Duration)>,
     desired: watch::Receiver<Option<Arc<Desired>>>,
     link: watch::Receiver<Link>,
     observed: watch::Sender<Observed>,
@@ -162,8 +171,10 @@ impl Installer {
             healthy: HashMap::new(),
             info,
             watch: FileWatch::new(),
-            next_check: Instant::now() + SLOW_CHECK,
+            next_check: Instant::now() + check::wait(None, jitter::fraction()),
             alarmed: false,
+            surveyed_at: None,
+            postponed: None,
             desired,
             link,
             observed,
@@ -206,6 +217,7 @@ impl Installer {
             .values()
             .filter_map(|state| state.retry_at)
             .chain(self.map.retry_at)
+            .chain(self.postponed.map(|(at, _)| at))
             .chain([self.next_check])
             .min()
             .unwrap_or(self.next_check);
@@ -231,6 +243,8 @@ impl Installer {
         let Some(desired) = self.desired.borrow().clone() else {
             return;
         };
+        // What is wanted is known from here on, however long it takes.
+        self.publish();
         self.apply_challenges(&desired).await;
         self.publish_facts().await;
         self.look_at_disk();
@@ -241,6 +255,10 @@ impl Installer {
         self.publish();
         self.publish_facts().await;
         self.forget_past_retries();
+        // A short-lived certificate has come since the check was set.
+        let remaining = self.observed.borrow().remaining(clock::now());
+        let soonest = Instant::now() + check::wait(remaining, jitter::fraction());
+        self.next_check = self.next_check.min(soonest);
     }
 
     /// What was to be tried by now has been, or waits for something else than time.
@@ -262,12 +280,10 @@ impl Installer {
     fn check_all(&mut self) {
         let now = clock::now();
         let remaining = self.observed.borrow().remaining(now);
-        // Spread a little, so that a fleet doesn't do it in one beat.
-        self.next_check =
-            Instant::now() + pace(SLOW_CHECK, remaining).mul_f64(0.9 + 0.2 * jitter::fraction());
+        self.next_check = Instant::now() + check::wait(remaining, jitter::fraction());
         for state in self.states.values_mut() {
             state.disk = None;
-            state.sightings = None;
+            state.resurvey = true;
         }
         self.raise_alarm(now);
     }
@@ -342,7 +358,7 @@ impl Installer {
                 Err(error) => {
                     tracing::warn!(certificate = %name, %error, "can't be looked at");
                     state.problem = error.to_string();
-                    state.retry_at = Some(Instant::now() + SLOW_CHECK / 10);
+                    state.retry_at = Some(Instant::now() + LOOK_AGAIN);
                 }
             }
         }
@@ -453,7 +469,7 @@ impl Installer {
             }
             // What is configured to be served may be other listeners now.
             for state in self.states.values_mut() {
-                state.sightings = None;
+                state.resurvey = true;
             }
         }
     }

@@ -35,8 +35,31 @@ pub(super) struct State {
     pub(super) attempts: u32,
     /// Not before.
     pub(super) retry_at: Option<Instant>,
-    /// nginx wasn't running at the last attempt.
-    pub(super) nginx_stopped: bool,
+    /// What the last attempt was held for, where that can be looked at cheaply.
+    pub(super) waiting: Waiting,
+    /// What was seen may no longer be so.
+    pub(super) resurvey: bool,
+}
+
+/// What a held certificate waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// For time to pass.
+    #[default]
+    Nothing,
+    /// For nginx to be started.
+    Start,
+    /// For an operator's edit to be loaded.
+    Edit,
+}
+
+impl State {
+    /// Whether handshakes are due: never made, possibly stale, or before another attempt.
+    pub(super) fn needs_survey(&self) -> bool {
+        let again = matches!(self.outcome, Some((_, Outcome::Held | Outcome::NotApplied)))
+            && self.retry_at.is_some_and(|at| at <= Instant::now());
+        self.sightings.is_none() || self.resurvey || again
+    }
 }
 
 /// What was found on disk.

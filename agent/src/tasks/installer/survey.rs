@@ -1,0 +1,195 @@
+//! Looking again at what is active: after a start, after a change of the configuration, and now and then.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use certwell_proto::{CertificateName, Generation};
+use tokio::time::Instant;
+
+use super::{
+    Installer,
+    round::{Running, Trail, fact},
+};
+use crate::{
+    clock,
+    plan::{
+        confirm::Seen,
+        edit,
+        install::{self, Host, Phase, Progress, Round},
+        outcome::Outcome,
+        served::Sighting,
+    },
+};
+
+/// While the configuration is newer than the workers, whether it still is, is looked at after this …
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// … and then less and less often.
+const LAST_LOOK: Duration = Duration::from_secs(60);
+
+impl Installer {
+    /// Handshakes for what is active, without a change: whether it is served, and if not, nginx is told once more.
+    pub(super) async fn survey_all(&mut self) {
+        self.survey_due().await;
+        self.reload_unserved().await;
+    }
+
+    async fn survey_due(&mut self) {
+        let mut names: Vec<CertificateName> = self
+            .states
+            .iter()
+            .filter(|(_, state)| state.needs_survey())
+            .map(|(name, _)| name.clone())
+            .collect();
+        if names.is_empty() {
+            self.postponed = None;
+            return;
+        }
+        let Ok(nginx) = self.host.find() else { return };
+        let Some(master) = &nginx.master else {
+            for name in &names {
+                self.seen(name, Vec::new());
+            }
+            return;
+        };
+        let changed = self
+            .host
+            .newest_change(self.live.root())
+            .map(|edit| edit.at);
+        if edit::in_progress(changed, master.serving_since()) {
+            // The files tell of listeners that nginx hasn't got yet: what was seen stays until it has.
+            let wait = self
+                .postponed
+                .map_or(FIRST_LOOK, |(_, wait)| (wait * 2).min(LAST_LOOK));
+            self.postponed = Some((Instant::now() + wait, wait));
+            names.retain(|name| {
+                self.states
+                    .get(name)
+                    .is_some_and(|state| state.sightings.is_none())
+            });
+        } else {
+            self.postponed = None;
+        }
+        if !names.is_empty()
+            && let Ok(targets) = self.targets(&nginx, &names).await
+        {
+            let mut found = self.survey(targets).await;
+            for name in &names {
+                self.seen(name, found.remove(name).unwrap_or_default());
+            }
+        }
+    }
+
+    fn seen(&mut self, name: &CertificateName, sightings: Vec<Sighting>) {
+        if let Some(state) = self.states.get_mut(name) {
+            state.sightings = Some((sightings, clock::now()));
+            state.resurvey = false;
+        }
+    }
+
+    /// What is active as it should be, but isn't known to be served, is tested, reloaded and confirmed.
+    async fn reload_unserved(&mut self) {
+        let mut trails = BTreeMap::new();
+        let mut candidates = BTreeMap::new();
+        let names: Vec<CertificateName> = self.states.keys().cloned().collect();
+        for name in names {
+            let Some((generation, served)) = self.active_and_served(&name) else {
+                continue;
+            };
+            let Some(wanted) = self.wanted.get(&name).cloned() else {
+                continue;
+            };
+            if served {
+                self.settle(&name, generation);
+                continue;
+            }
+            if !self.is_time_for(&name) {
+                continue;
+            }
+            let mut trail = Trail::new(generation, wanted, 0);
+            trail.found.activated = true;
+            trail.found.resumed = true;
+            trails.insert(name.clone(), trail);
+            candidates.insert(
+                name,
+                install::Candidate {
+                    progress: Progress::Active,
+                    ever_real: true,
+                    older_worthless: true,
+                    verdict: None,
+                },
+            );
+        }
+        if candidates.is_empty() {
+            return;
+        }
+        let mut running = Running::new(Round::new(candidates), trails);
+        self.baseline(&mut running).await;
+        let names: Vec<CertificateName> = running.trails.keys().cloned().collect();
+        if matches!(
+            running.round.host,
+            Host::Broken | Host::Editing | Host::Absent | Host::Unknown
+        ) {
+            for trail in running.trails.values_mut() {
+                trail.found.activated = false;
+            }
+            self.hold(&mut running, &names);
+            self.publish();
+            return;
+        }
+        running.round.phase = Phase::Activated;
+        self.run_round(running.round, running.trails).await;
+    }
+
+    /// The active generation, if it is an issued one that nothing better is due for, and whether it is served.
+    fn active_and_served(&self, name: &CertificateName) -> Option<(Generation, bool)> {
+        let state = self.states.get(name)?;
+        let generation = state
+            .disk
+            .as_ref()?
+            .active()
+            .filter(|generation| !generation.is_none())?;
+        if state.resurvey {
+            return None;
+        }
+        let (sightings, _) = state.sightings.as_ref()?;
+        let served = sightings
+            .iter()
+            .all(|sighting| matches!(sighting.seen(generation), Seen::New | Seen::Exempt));
+        let converged = state
+            .outcome
+            .is_some_and(|(of, outcome)| of == generation && outcome == Outcome::Converged);
+        // Without a listener only new workers could tell; what was once converged stays so.
+        let known = !sightings.is_empty() || converged;
+        Some((generation, served && known))
+    }
+
+    fn is_time_for(&self, name: &CertificateName) -> bool {
+        self.states
+            .get(name)
+            .is_some_and(|state| state.retry_at.is_none_or(|at| at <= Instant::now()))
+    }
+
+    /// Takes note that the active generation is served, where that isn't known yet.
+    fn settle(&mut self, name: &CertificateName, generation: Generation) {
+        let desired = self.wanted.get(name).map(|wanted| wanted.generation);
+        let Some(state) = self.states.get_mut(name) else {
+            return;
+        };
+        let behind = desired.is_some_and(|desired| desired > generation);
+        if behind || state.outcome == Some((generation, Outcome::Converged)) {
+            return;
+        }
+        state.outcome = Some((generation, Outcome::Converged));
+        state.problem.clear();
+        state.attempts = 0;
+        state.retry_at = None;
+        let now = fact(generation);
+        let facts = &mut self.ledger.entry_mut(name).facts;
+        // It is served, so it was installed, tested and reloaded, even where a crash kept that from being noted.
+        for one in [&mut facts.installed, &mut facts.tested, &mut facts.reloaded] {
+            if one.is_none_or(|fact| fact.generation != generation.0) {
+                *one = Some(now);
+                self.ledger_dirty = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The steps that all due certificates take together: baseline, activate, test, reload, confirm, and the way back.
+
+use std::collections::BTreeMap;
+
+use certwell_proto::{CertificateName, Generation};
+use tokio::time::Instant;
+
+use super::{
+    Installer,
+    confirm::{self, Confirmed},
+    host::RUN_LIMIT,
+    round::{Running, active, advance, fact},
+};
+use crate::{
+    disk::Before,
+    nginx::{Nginx, Tested, dump::DumpError, reload},
+    plan::{
+        confirm::Verdict,
+        install::{Host, Phase, Progress},
+    },
+};
+
+/// So many handshakes before an activation cost next to nothing.
+const CHEAP_SURVEY: usize = 32;
+/// A look at the listeners is good for so long.
+const FRESH: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Installer {
+    pub(super) async fn baseline(&mut self, running: &mut Running) -> bool {
+        let names: Vec<CertificateName> = running.trails.keys().cloned().collect();
+        let (host, host_words) = match self.host.find() {
+            Err(error) => (Host::Absent, error.to_string()),
+            Ok(nginx) => self.look_at_host(&nginx, &names).await,
+        };
+        running.round.host = host;
+        running.host_words = host_words;
+        for trail in running.trails.values_mut() {
+            trail.found.host = host;
+        }
+        true
+    }
+
+    async fn look_at_host(&mut self, nginx: &Nginx, names: &[CertificateName]) -> (Host, String) {
+        let Some(master) = &nginx.master else {
+            return (Host::Stopped, "nginx is not running".into());
+        };
+        match self.host.parsed(nginx).await {
+            Ok(_) => {}
+            Err(DumpError::Refused { words }) => return (Host::Broken, words),
+            Err(error) => return (Host::Broken, error.to_string()),
+        }
+        if let Some(problem) = self.edit_in_progress(master) {
+            return (Host::Editing, problem);
+        }
+        self.survey_before(nginx, names).await;
+        (Host::Sound, String::new())
+    }
+
+    /// What is healthy before anything is touched, to know later what got worse.
+    pub(super) async fn survey_before(&mut self, nginx: &Nginx, names: &[CertificateName]) {
+        if self.surveyed_at.is_some_and(|at| at.elapsed() < FRESH) {
+            return;
+        }
+        let Ok(mut targets) = self.targets(nginx, names).await else {
+            return;
+        };
+        if targets.len() > CHEAP_SURVEY {
+            targets.retain(|target| !self.healthy.contains_key(&confirm::key(target)));
+        }
+        self.survey(targets).await;
+        self.surveyed_at = Some(Instant::now());
+    }
+
+    /// Whether any was activated.
+    pub(super) fn activate(&mut self, running: &mut Running, names: &[CertificateName]) -> bool {
+        // What is about to be active is in the ledger first: a crash right after must not make it look altered.
+        if self.ledger_dirty
+            && let Err(error) = self.ledger.save(&self.config.ledger_file())
+        {
+            for name in names {
+                if let Some(trail) = running.trails.get_mut(name) {
+                    trail.stop(error.to_string());
+                }
+                self.conclude(running, name);
+            }
+            return false;
+        }
+        self.ledger_dirty = false;
+        self.host.forget_refusal();
+        let mut any = false;
+        for name in names {
+            let Some(trail) = running.trails.get_mut(name) else {
+                continue;
+            };
+            match self.live.activate(name, trail.generation, &self.store) {
+                Ok(before) => {
+                    tracing::info!(certificate = %name, generation = trail.generation.0, "activated");
+                    trail.before = Some(before);
+                    trail.found.activated = true;
+                    self.note_active(name, trail.generation);
+                    advance(&mut running.round, name, Progress::Active);
+                    any = true;
+                }
+                Err(error) => {
+                    trail.stop(error.to_string());
+                    self.conclude(running, name);
+                }
+            }
+        }
+        any
+    }
+
+    fn note_active(&mut self, name: &CertificateName, generation: Generation) {
+        let entry = self.ledger.entry_mut(name);
+        entry.active = Some(generation.0);
+        entry.facts.installed = Some(fact(generation));
+        self.ledger_dirty = true;
+        if let Some(state) = self.states.get_mut(name) {
+            state.disk = None;
+        }
+    }
+
+    pub(super) async fn test(&mut self, running: &mut Running, again: bool) -> bool {
+        let going_back = running.round.phase == Phase::RegressedRolledBack;
+        let tested = match self.host.find() {
+            Ok(nginx) => self
+                .host
+                .test(&nginx)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let (passed, why) = match tested {
+            Ok(Tested::Passed { .. }) => (true, String::new()),
+            Ok(Tested::Refused { words }) => (false, words),
+            Err(problem) => (false, problem),
+        };
+        for (name, trail) in active(&running.round, &mut running.trails) {
+            if again {
+                trail.found.tested_again = Some(passed);
+            } else if !going_back {
+                trail.found.tested = Some(passed);
+                if passed {
+                    self.ledger.entry_mut(name).facts.tested = Some(fact(trail.generation));
+                    self.ledger_dirty = true;
+                }
+            }
+            if !passed {
+                trail.why.clone_from(&why);
+            }
+        }
+        passed
+    }
+
+    pub(super) async fn reload(&mut self, running: &mut Running) -> bool {
+        let going_back = running.round.phase == Phase::RegressedTested;
+        let master = self.host.find().ok().and_then(|nginx| nginx.master);
+        let asked = match &master {
+            Some(master) => reload::reload(self.host.settings(), master, RUN_LIMIT)
+                .await
+                .map_err(|error| error.to_string()),
+            None => Err("nginx stopped before it could be told".into()),
+        };
+        running.before_reload = master;
+        if !going_back {
+            for (_, trail) in active(&running.round, &mut running.trails) {
+                trail.found.reloaded = Some(asked.is_ok());
+                if let Err(why) = &asked {
+                    trail.why.clone_from(why);
+                }
+            }
+        } else if let Err(problem) = &asked {
+            tracing::error!(problem, "nginx can't be told to go back");
+        }
+        asked.is_ok()
+    }
+
+    pub(super) async fn confirm_names(
+        &mut self,
+        running: &mut Running,
+        names: &[CertificateName],
+    ) -> bool {
+        let generations: BTreeMap<CertificateName, Generation> = names
+            .iter()
+            .filter_map(|name| running.trails.get(name).map(|trail| (name, trail)))
+            .filter(|(_, trail)| trail.found.reloaded == Some(true))
+            .map(|(name, trail)| (name.clone(), trail.generation))
+            .collect();
+        let Some(before) = running
+            .before_reload
+            .clone()
+            .filter(|_| !generations.is_empty())
+        else {
+            return true;
+        };
+        let confirmed = self.confirm(&generations, &before).await;
+        for (
+            name,
+            Confirmed {
+                verdict,
+                sightings,
+                why,
+            },
+        ) in confirmed
+        {
+            let Some(trail) = running.trails.get_mut(&name) else {
+                continue;
+            };
+            trail.found.verdict = Some(verdict);
+            trail.why = why;
+            trail.sightings = Some(sightings);
+            if let Some(candidate) = running.round.certificates.get_mut(&name) {
+                candidate.verdict = Some(verdict);
+            }
+            if verdict == Verdict::Converged {
+                self.ledger.entry_mut(&name).facts.reloaded = Some(fact(trail.generation));
+                self.ledger_dirty = true;
+            }
+        }
+        true
+    }
+
+    pub(super) fn roll_back(&mut self, running: &mut Running, names: &[CertificateName]) -> bool {
+        let joint = running.round.phase == Phase::TestFailed && names.len() > 1;
+        for name in names {
+            let Some(trail) = running.trails.get_mut(name) else {
+                continue;
+            };
+            let Some(before) = trail.before.take() else {
+                continue;
+            };
+            match self.live.roll_back(name, &before) {
+                Ok(()) => {
+                    tracing::warn!(certificate = %name, generation = trail.generation.0, problem = trail.why, "rolled back");
+                }
+                Err(error) => {
+                    tracing::error!(certificate = %name, %error, "can't be rolled back");
+                    trail.why = format!("{}; and it can't be rolled back: {error}", trail.why);
+                }
+            }
+            if joint {
+                trail.found.activated = false;
+                trail.found.tested = None;
+                trail.why.clear();
+            }
+            let entry = self.ledger.entry_mut(name);
+            entry.active = match &before {
+                Before::Link(target) => self
+                    .store
+                    .generation_at(name, target)
+                    .map(|generation| generation.0),
+                Before::Nothing | Before::Directory(_) => None,
+            };
+            entry.facts.installed = entry
+                .active
+                .filter(|active| *active > 0)
+                .map(|active| fact(Generation(active)));
+            self.ledger_dirty = true;
+            if let Some(state) = self.states.get_mut(name) {
+                state.disk = None;
+            }
+        }
+        true
+    }
+
+    pub(super) fn hold(&mut self, running: &mut Running, names: &[CertificateName]) {
+        for name in names {
+            if let Some(trail) = running.trails.get_mut(name) {
+                trail.why.clone_from(&running.host_words);
+            }
+            self.conclude(running, name);
+        }
+    }
+}
