@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -38,10 +38,7 @@ impl FileWatch {
             if matches!(event.kind, EventKind::Access(_)) {
                 return;
             }
-            told.paths
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(event.paths);
+            told.paths().extend(event.paths);
             told.notify.notify_one();
         });
         let watcher = watcher
@@ -81,22 +78,20 @@ impl FileWatch {
         self.watched = kept;
     }
 
-    /// The paths that changed, once it is quiet for a moment.
+    /// The paths that changed, once it is quiet for a moment. Nothing is lost when this is cut short: paths are kept
+    /// until they are handed out.
     pub async fn changes(&self) -> HashSet<PathBuf> {
-        self.changed.notify.notified().await;
+        while self.changed.paths().is_empty() {
+            self.changed.notify.notified().await;
+        }
         tokio::time::sleep(DEBOUNCE).await;
-        self.taken()
+        std::mem::take(&mut *self.changed.paths())
     }
+}
 
-    /// Forgets what has changed so far: it was our own doing.
-    pub fn taken(&self) -> HashSet<PathBuf> {
-        std::mem::take(
-            &mut *self
-                .changed
-                .paths
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+impl Changed {
+    fn paths(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,6 +11,7 @@
 //! survey      looking again at what is active
 //! confirm     handshakes until there is a verdict
 //! challenges  the map of HTTP-01 answers
+//! wake        what wakes it, and what that means
 //! words       the one sentence in the way of a certificate
 //! ```
 
@@ -23,11 +24,12 @@ mod round;
 mod state;
 mod survey;
 mod switch;
+mod wake;
 mod words;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    path::{Path, PathBuf},
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -36,12 +38,9 @@ use certwell_proto::{CertificateName, v1};
 use tokio::{sync::watch, time::Instant};
 
 pub use self::host::HostFacts;
-use self::{challenges::MapState, confirm::TargetKey, host::HostView, state::State};
+use self::{challenges::MapState, confirm::TargetKey, host::HostView, state::State, wake::Woken};
 use super::{
-    Shutdown, asked_to_stop,
-    connection::Link,
-    observed::Observed,
-    watch_files::{FileWatch, is_configuration},
+    Shutdown, asked_to_stop, connection::Link, observed::Observed, watch_files::FileWatch,
 };
 use crate::{
     clock,
@@ -54,13 +53,11 @@ use crate::{
     },
     issuer::{Desired, Wanted},
     jitter,
-    plan::{age, check, outcome::Outcome},
+    plan::{check, outcome::Outcome},
 };
 
 /// A file that can't be looked at is tried again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// A changed configuration brings a retry forward, but never sooner than this.
-const AFTER_CHANGE: Duration = Duration::from_secs(1);
 
 /// What the installer is made of and talks to.
 pub struct Parts {
@@ -99,6 +96,8 @@ pub struct Installer {
     alarmed: bool,
     /// When the listeners were last looked at before an activation.
     surveyed_at: Option<Instant>,
+    /// The connection at the last pass.
+    session: Option<i64>,
     /// Until when a look at them is put off, and by how much.
     postponed: Option<(Instant, Duration)>,
     desired: watch::Receiver<Option<Arc<Desired>>>,
@@ -120,15 +119,6 @@ pub enum OpenError {
     /// The ledger can't be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-}
-
-/// What woke it.
-enum Woken {
-    Stop,
-    Desired,
-    Link,
-    Files(HashSet<PathBuf>),
-    Timer,
 }
 
 impl Installer {
@@ -174,6 +164,7 @@ impl Installer {
             next_check: Instant::now() + check::wait(None, jitter::fraction()),
             alarmed: false,
             surveyed_at: None,
+            session: None,
             postponed: None,
             desired,
             link,
@@ -211,31 +202,9 @@ impl Installer {
         }
     }
 
-    async fn woken(&mut self) -> Woken {
-        let timer = self
-            .states
-            .values()
-            .filter_map(|state| state.retry_at)
-            .chain(self.map.retry_at)
-            .chain(self.postponed.map(|(at, _)| at))
-            .chain([self.next_check])
-            .min()
-            .unwrap_or(self.next_check);
-        let session = self.link.borrow_and_update().session();
-        // Nothing is lost in any arm: state is in watches, and paths are kept until they are taken.
-        tokio::select! {
-            () = asked_to_stop(&mut self.shutdown) => Woken::Stop,
-            changed = self.desired.changed() => if changed.is_ok() { Woken::Desired } else { Woken::Stop },
-            paths = self.watch.changes() => Woken::Files(paths),
-            linked = self.link.wait_for(|link| link.session().is_some() && link.session() != session) => {
-                if linked.is_ok() { Woken::Link } else { Woken::Stop }
-            }
-            () = tokio::time::sleep_until(timer) => Woken::Timer,
-        }
-    }
-
     /// Brings the host nearer to the desired state, as far as it goes now.
     async fn pass(&mut self) {
+        self.session = self.link.borrow_and_update().session();
         self.adopt_desired();
         if Instant::now() >= self.next_check {
             self.check_all();
@@ -259,60 +228,6 @@ impl Installer {
         let remaining = self.observed.borrow().remaining(clock::now());
         let soonest = Instant::now() + check::wait(remaining, jitter::fraction());
         self.next_check = self.next_check.min(soonest);
-    }
-
-    /// What was to be tried by now has been, or waits for something else than time.
-    fn forget_past_retries(&mut self) {
-        let now = Instant::now();
-        for retry in self
-            .states
-            .values_mut()
-            .map(|state| &mut state.retry_at)
-            .chain([&mut self.map.retry_at])
-        {
-            if retry.is_some_and(|at| at <= now) {
-                *retry = None;
-            }
-        }
-    }
-
-    /// The slow check: everything is looked at again.
-    fn check_all(&mut self) {
-        let now = clock::now();
-        let remaining = self.observed.borrow().remaining(now);
-        self.next_check = Instant::now() + check::wait(remaining, jitter::fraction());
-        for state in self.states.values_mut() {
-            state.disk = None;
-            state.resurvey = true;
-        }
-        self.raise_alarm(now);
-    }
-
-    /// The agent's own alarm: without the issuer, what is served gets old.
-    fn raise_alarm(&mut self, now: jiff::Timestamp) {
-        let connected = self.link.borrow().connection.is_some();
-        let old: Vec<String> = self
-            .states
-            .iter()
-            .filter(|(_, state)| {
-                state
-                    .disk
-                    .as_ref()
-                    .and_then(|disk| disk.validity)
-                    .is_some_and(|(not_before, not_after)| age::is_old(not_before, not_after, now))
-            })
-            .map(|(name, _)| name.to_string())
-            .collect();
-        let alarm = !connected && !old.is_empty();
-        if alarm {
-            tracing::error!(
-                certificates = old.join(", "),
-                "the issuer is not reached, and less than a quarter of the life of what is served is left: see to the issuer"
-            );
-        } else if self.alarmed {
-            tracing::info!("the issuer is reached again");
-        }
-        self.alarmed = alarm;
     }
 
     fn adopt_desired(&mut self) {
@@ -434,51 +349,5 @@ impl Installer {
             }
             news
         });
-    }
-
-    fn set_watches(&mut self) {
-        let mut directories: BTreeSet<PathBuf> = self.host.directories();
-        directories.insert(self.live.root().to_owned());
-        for (name, state) in &self.states {
-            if let Some(generation) = state.disk.as_ref().and_then(state::OnDisk::active) {
-                directories.insert(self.store.path(name, generation));
-            }
-        }
-        self.watch.set(directories);
-    }
-
-    fn files_changed(&mut self, paths: &HashSet<PathBuf>) {
-        let live = self.live.root().to_owned();
-        let store = self.config.store_directory();
-        let settings = self.host.settings();
-        let not: [&Path; 2] = [&settings.pid_file, &settings.challenge_map];
-        let ours = |path: &PathBuf| path.starts_with(&live) || path.starts_with(&store);
-        let configuration = paths
-            .iter()
-            .any(|path| !ours(path) && is_configuration(path, &not));
-        if paths.iter().any(ours) {
-            for state in self.states.values_mut() {
-                state.disk = None;
-            }
-        }
-        if configuration {
-            self.host.forget_refusal();
-            self.bring_forward(AFTER_CHANGE, |_| true);
-            if self.map.retry_at.is_some() {
-                self.map.retry_at = Some(Instant::now() + AFTER_CHANGE);
-            }
-            // What is configured to be served may be other listeners now.
-            for state in self.states.values_mut() {
-                state.resurvey = true;
-            }
-        }
-    }
-
-    /// Lets those that wait be tried in a moment.
-    fn bring_forward(&mut self, after: Duration, which: impl Fn(&State) -> bool) {
-        let at = Instant::now() + after;
-        for state in self.states.values_mut().filter(|state| which(state)) {
-            state.retry_at = state.retry_at.map(|present| present.min(at));
-        }
     }
 }

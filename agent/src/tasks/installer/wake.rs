@@ -1,0 +1,156 @@
+//! What wakes the installer, and what each waking means.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    Installer, asked_to_stop,
+    state::{OnDisk, State},
+};
+use crate::{
+    clock, jitter,
+    plan::{age, check},
+    tasks::watch_files::is_configuration,
+};
+
+/// A changed configuration brings a retry forward, but never sooner than this.
+const AFTER_CHANGE: Duration = Duration::from_secs(1);
+
+/// What woke it.
+pub(super) enum Woken {
+    Stop,
+    Desired,
+    Link,
+    Files(HashSet<PathBuf>),
+    Timer,
+}
+
+impl Installer {
+    pub(super) async fn woken(&mut self) -> Woken {
+        let timer = self
+            .states
+            .values()
+            .filter_map(|state| state.retry_at)
+            .chain(self.map.retry_at)
+            .chain(self.postponed.map(|(at, _)| at))
+            .chain([self.next_check])
+            .min()
+            .unwrap_or(self.next_check);
+        let session = self.session;
+        // Nothing is lost in any arm: state is in watches, and paths are kept until they are taken.
+        tokio::select! {
+            () = asked_to_stop(&mut self.shutdown) => Woken::Stop,
+            changed = self.desired.changed() => if changed.is_ok() { Woken::Desired } else { Woken::Stop },
+            paths = self.watch.changes() => Woken::Files(paths),
+            linked = self.link.wait_for(|link| link.session().is_some() && link.session() != session) => {
+                if linked.is_ok() { Woken::Link } else { Woken::Stop }
+            }
+            () = tokio::time::sleep_until(timer) => Woken::Timer,
+        }
+    }
+
+    /// What was to be tried by now has been, or waits for something else than time.
+    pub(super) fn forget_past_retries(&mut self) {
+        let now = Instant::now();
+        for retry in self
+            .states
+            .values_mut()
+            .map(|state| &mut state.retry_at)
+            .chain([&mut self.map.retry_at])
+        {
+            if retry.is_some_and(|at| at <= now) {
+                *retry = None;
+            }
+        }
+    }
+
+    /// The slow check: everything is looked at again.
+    pub(super) fn check_all(&mut self) {
+        let now = clock::now();
+        let remaining = self.observed.borrow().remaining(now);
+        self.next_check = Instant::now() + check::wait(remaining, jitter::fraction());
+        for state in self.states.values_mut() {
+            state.disk = None;
+            state.resurvey = true;
+        }
+        self.raise_alarm(now);
+    }
+
+    /// The agent's own alarm: without the issuer, what is served gets old.
+    fn raise_alarm(&mut self, now: jiff::Timestamp) {
+        let connected = self.link.borrow().connection.is_some();
+        let old: Vec<String> = self
+            .states
+            .iter()
+            .filter(|(_, state)| {
+                state
+                    .disk
+                    .as_ref()
+                    .and_then(|disk| disk.validity)
+                    .is_some_and(|(not_before, not_after)| age::is_old(not_before, not_after, now))
+            })
+            .map(|(name, _)| name.to_string())
+            .collect();
+        let alarm = !connected && !old.is_empty();
+        if alarm {
+            tracing::error!(
+                certificates = old.join(", "),
+                "the issuer is not reached, and less than a quarter of the life of what is served is left: see to the issuer"
+            );
+        } else if self.alarmed {
+            tracing::info!("the issuer is reached again");
+        }
+        self.alarmed = alarm;
+    }
+
+    pub(super) fn set_watches(&mut self) {
+        let mut directories: BTreeSet<PathBuf> = self.host.directories();
+        directories.insert(self.live.root().to_owned());
+        for (name, state) in &self.states {
+            if let Some(generation) = state.disk.as_ref().and_then(OnDisk::active) {
+                directories.insert(self.store.path(name, generation));
+            }
+        }
+        self.watch.set(directories);
+    }
+
+    pub(super) fn files_changed(&mut self, paths: &HashSet<PathBuf>) {
+        let live = self.live.root().to_owned();
+        let store = self.config.store_directory();
+        let settings = self.host.settings();
+        let not: [&Path; 2] = [&settings.pid_file, &settings.challenge_map];
+        let ours = |path: &PathBuf| path.starts_with(&live) || path.starts_with(&store);
+        let configuration = paths
+            .iter()
+            .any(|path| !ours(path) && is_configuration(path, &not));
+        if paths.iter().any(ours) {
+            for state in self.states.values_mut() {
+                state.disk = None;
+            }
+        }
+        if configuration {
+            self.host.forget_refusal();
+            self.bring_forward(AFTER_CHANGE, |_| true);
+            if self.map.retry_at.is_some() {
+                self.map.retry_at = Some(Instant::now() + AFTER_CHANGE);
+            }
+            // What is configured to be served may be other listeners now.
+            for state in self.states.values_mut() {
+                state.resurvey = true;
+            }
+        }
+    }
+
+    /// Lets those that wait be tried in a moment.
+    pub(super) fn bring_forward(&mut self, after: Duration, which: impl Fn(&State) -> bool) {
+        let at = Instant::now() + after;
+        for state in self.states.values_mut().filter(|state| which(state)) {
+            state.retry_at = state.retry_at.map(|present| present.min(at));
+        }
+    }
+}
