@@ -148,6 +148,25 @@ impl Net {
     }
 }
 
+impl Net {
+    /// Checks every address that a world with this many hosts needs, before anything is started.
+    ///
+    /// # Errors
+    /// When one of them is in use.
+    pub fn ensure_all_free(&self, hosts: usize) -> Result<()> {
+        ensure_free_both(self.dns(), "the lab's DNS")?;
+        ensure_free(self.dns_management(), "the management of the lab's DNS")?;
+        ensure_free(self.ca(), "Pebble")?;
+        ensure_free(self.ca_management(), "Pebble's management")?;
+        ensure_free(self.issuer(), "the issuer")?;
+        for index in 0..u8::try_from(hosts)? {
+            ensure_free(self.http(index), "a host's nginx")?;
+            ensure_free(self.https(index), "a host's nginx")?;
+        }
+        Ok(())
+    }
+}
+
 /// # Errors
 /// When something listens at `address` already; says who, where the system tells.
 pub fn ensure_free(address: SocketAddr, what: &str) -> Result<()> {

@@ -146,6 +146,7 @@ impl World {
         tell: &dyn Fn(&str),
     ) -> Result<Self> {
         let directory = home.path().to_owned();
+        net.ensure_all_free(settings.hosts.len())?;
         tell(&format!("DNS (pebble-challtestsrv) on {}", net.dns()));
         let dns = Dns::start(&net, &directory)?;
         tell(&format!("ACME CA (Pebble) on {}", net.ca()));

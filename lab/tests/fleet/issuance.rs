@@ -1,10 +1,11 @@
 //! The first issuance, and a renewal by hand.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use certwell_lab::{Host, MEDIA, Settings, story};
 use certwell_proto::pem;
+use nix::sys::signal::Signal;
 
 use crate::{SOON, first_issuance};
 
@@ -57,12 +58,8 @@ fn four_hosts_serve_the_first_issuance_and_a_renewal_by_hand() -> Result<()> {
             .certwell_within(&["certificates", "renew", MEDIA, "--wait"], SOON)?;
         let renewed = renewed.success("certwell certificates renew --wait")?;
         // It returns when all serve the new generation, and not before.
-        let second = world.all_serve_new(
-            MEDIA,
-            Some(first.fingerprint()),
-            std::time::Duration::ZERO,
-            |_| true,
-        )?;
+        let second =
+            world.all_serve_new(MEDIA, Some(first.fingerprint()), Duration::ZERO, |_| true)?;
         ensure!(second.fingerprint() != first.fingerprint());
         world.converged(MEDIA, 2, SOON)?;
         ensure!(
@@ -83,6 +80,21 @@ fn four_hosts_serve_the_first_issuance_and_a_renewal_by_hand() -> Result<()> {
             after == masters,
             "a master was restarted; a reload was enough"
         );
+        for host in &mut world.hosts {
+            let agent = host.agent()?;
+            agent.signal(Signal::SIGTERM)?;
+            let ended = agent.wait(Duration::from_secs(2))?;
+            ensure!(
+                ended.success(),
+                "the agent of {} ended with {ended}",
+                host.name
+            );
+            ensure!(
+                host.served(MEDIA)? == second,
+                "{} needs its agent to serve",
+                host.name
+            );
+        }
         Ok(())
     })
 }
