@@ -32,10 +32,14 @@ fn a_kill_at_each_stage_of_an_order_finalizes_exactly_one() -> Result<()> {
     .only(&["sally"]);
     story("crashes", &settings, |world| {
         world.join_all()?;
-        // The account is made by the first order of all.
-        arm(world, Stage::Account, Side::Answer)?;
+        // The account is made by the first order of all: killed before the CA hears of it, then before we do.
+        arm(world, Stage::Account, Side::Request)?;
         world.issuer.declare("20-media", &media_on(&["sally"]))?;
-        kill_and_go_on(world)?;
+        kill(world)?;
+        arm(world, Stage::Account, Side::Answer)?;
+        world.issuer.serve()?;
+        kill(world)?;
+        world.issuer.serve()?;
         world.converged(MEDIA, 1, SOON)?;
         ensure!(world.ca.issued() == 1);
         ensure!(
@@ -60,7 +64,8 @@ fn round(world: &mut World, generation: u64, stage: Stage, side: Side) -> Result
         .issuer
         .certwell(&["certificates", "renew", MEDIA])?
         .success("certwell certificates renew")?;
-    kill_and_go_on(world)?;
+    kill(world)?;
+    world.issuer.serve()?;
     world.all_serve_new(MEDIA, Some(before.fingerprint()), SOON, |_| true)?;
     world.converged(MEDIA, generation, SOON)?;
     let issued = u64::try_from(world.ca.issued())?;
@@ -84,9 +89,10 @@ fn arm(world: &World, stage: Stage, side: Side) -> Result<()> {
     Ok(())
 }
 
-fn kill_and_go_on(world: &mut World) -> Result<()> {
+/// Waits until the request is held, kills the issuer, and lets go.
+fn kill(world: &mut World) -> Result<()> {
     world.gate.as_ref().context("no gate")?.wait_held(SOON)?;
     world.issuer.kill9()?;
     world.gate.as_ref().context("no gate")?.open();
-    world.issuer.serve()
+    Ok(())
 }

@@ -1,12 +1,12 @@
 //! Stories of a whole fleet, one module each: black box, on real nginx and Pebble. They run in one binary so that
 //! the long ones run beside the others.
 
-mod agents;
 mod alone;
 mod assignment;
 mod bad_input;
 mod crashes;
 mod issuance;
+mod offline;
 mod preflight;
 mod secrecy;
 
