@@ -164,6 +164,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         PreflightTask {
             desired: desired_rx,
             host: facts_rx,
+            settings: config.nginx.clone(),
             results: results_tx,
             shutdown: shutdown.clone(),
         }

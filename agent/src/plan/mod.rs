@@ -6,6 +6,7 @@
 //! outcome   how an install ended
 //! check     how often all is looked at when nothing changes
 //! confirm   whether what was activated is really served
+//! settled   whether old and new workers may be answering side by side
 //! served    what the handshakes add up to
 //! drift     what to put back on disk
 //! edit      whether an operator's edit in progress makes us wait
@@ -27,3 +28,4 @@ pub mod install;
 pub mod outcome;
 pub mod retry;
 pub mod served;
+pub mod settled;

@@ -8,8 +8,10 @@ use tokio::sync::watch;
 
 use super::{Shutdown, asked_to_stop, installer::HostFacts};
 use crate::{
+    clock,
     issuer::Desired,
-    nginx::{Verdict, addresses, preflight},
+    nginx::{Master, Nginx, Settings, Verdict, addresses, preflight},
+    plan::settled,
 };
 
 /// Between attempts while the verdict is wrong.
@@ -17,6 +19,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Old workers may answer for a moment after a reload: a verdict of wrong is asked for again so soon, so often.
 const SOON: Duration = Duration::from_millis(200);
 const SOON_TIMES: u32 = 4;
+/// How often the workers are looked at while they may be of two reloads, and how long.
+const POLL: Duration = Duration::from_millis(50);
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the challenge map may take to be in place before nginx is asked all the same.
 const MAP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -26,6 +31,8 @@ pub struct PreflightTask {
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
     /// What the installer knows of nginx.
     pub host: watch::Receiver<HostFacts>,
+    /// Which nginx is ours.
+    pub settings: Settings,
     /// Results, by id; those of requests that no longer stand are dropped.
     pub results: watch::Sender<BTreeMap<String, v1::PreflightResult>>,
     /// The end.
@@ -35,10 +42,15 @@ pub struct PreflightTask {
 impl PreflightTask {
     /// Until shutdown.
     pub async fn run(mut self) {
+        let mut shutdown = self.shutdown.clone();
         loop {
             let desired = self.desired.borrow_and_update().clone();
             let wrong = match desired {
-                Some(desired) => self.answer_all(&desired).await,
+                Some(desired) => tokio::select! {
+                    // An answer that is cut short is asked for again by the next agent.
+                    () = asked_to_stop(&mut shutdown) => return,
+                    wrong = self.answer_all(&desired) => wrong,
+                },
                 None => false,
             };
             let again = async {
@@ -82,6 +94,7 @@ impl PreflightTask {
             .wait_for(|host| host.answers.as_deref() == Some(desired.challenges.as_slice()));
         // Passed or not: what nginx says decides, not whether we think it is ready.
         let _ = tokio::time::timeout(MAP_LIMIT, ready).await;
+        self.settled().await;
         let mut wrong = false;
         for id in open {
             let Some(ask) = desired.preflights.get(&id) else {
@@ -92,6 +105,7 @@ impl PreflightTask {
             let mut more = if first { SOON_TIMES } else { 0 };
             while verdict != Verdict::Pass && more > 0 {
                 tokio::time::sleep(SOON).await;
+                self.settled().await;
                 verdict = self.ask(ask).await;
                 more -= 1;
             }
@@ -99,6 +113,28 @@ impl PreflightTask {
             self.publish(id, verdict);
         }
         wrong
+    }
+
+    /// Waits while old and new workers answer side by side: the CA may ask the other ones.
+    async fn settled(&self) {
+        let waiting = async {
+            loop {
+                let now = clock::now();
+                let master = Nginx::find(&self.settings, now)
+                    .ok()
+                    .and_then(|nginx| nginx.master);
+                let ages: Vec<Duration> = master
+                    .iter()
+                    .flat_map(Master::active)
+                    .map(|worker| clock::until(worker.started, now))
+                    .collect();
+                if settled::is_settled(&ages) {
+                    return;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let _ = tokio::time::timeout(SETTLE_LIMIT, waiting).await;
     }
 
     async fn ask(&self, ask: &crate::nginx::Ask) -> Verdict {

@@ -15,6 +15,8 @@ use crate::{issuer::connection::words, jitter};
 /// Facts of one install come in a burst.
 const COALESCE: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_secs(2);
+/// The last report, before the process ends.
+const LAST_LIMIT: Duration = Duration::from_secs(1);
 /// A report that isn't answered is as good as lost.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -61,10 +63,11 @@ impl Reporter {
                 told = Told::default();
                 told.add(&link.told);
             }
-            failed = !self.tell(&link, &mut told).await;
             if stop {
+                let _ = tokio::time::timeout(LAST_LIMIT, self.tell(&link, &mut told)).await;
                 return;
             }
+            failed = !self.tell(&link, &mut told).await;
         }
     }
 
