@@ -46,8 +46,8 @@ enum Request {
     Config(Current),
     Pause(Option<CertificateName>, bool),
     Renew(CertificateName, oneshot::Sender<Option<Generation>>),
-    Host(Box<HostRecord>),
-    Retired(HostName),
+    Host(Box<HostRecord>, oneshot::Sender<()>),
+    Retired(HostName, oneshot::Sender<()>),
     Watch(HostName, Box<v1::WatchRequest>, oneshot::Sender<Opened>),
     Left(Ticket),
     Stop(oneshot::Sender<()>),
@@ -142,14 +142,19 @@ impl Registry {
             .flatten()
     }
 
-    /// A host enrolled, renewed its identity, or was revoked. The store knows already.
+    /// A host enrolled, renewed its identity, or was revoked. The store knows already. Returns when every later call
+    /// is checked by it: an answer to an enrollment may be followed by a call at once, and a revocation by none.
     pub async fn host(&self, record: HostRecord) {
-        self.send(Request::Host(Box::new(record))).await;
+        let _ = self
+            .ask(|reply| Request::Host(Box::new(record), reply))
+            .await;
     }
 
-    /// A host was retired: its facts are forgotten. The store knows already.
+    /// A host was retired: its facts are forgotten. The store knows already. Returns when its calls are refused.
     pub async fn retired(&self, host: &HostName) {
-        self.send(Request::Retired(host.clone())).await;
+        let _ = self
+            .ask(|reply| Request::Retired(host.clone(), reply))
+            .await;
     }
 
     /// Opens a host's stream.

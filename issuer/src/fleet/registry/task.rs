@@ -114,8 +114,14 @@ impl Task {
             Request::Config(current) => self.config(current).await,
             Request::Pause(name, paused) => self.pause(name, paused),
             Request::Renew(name, reply) => self.renew(name, reply),
-            Request::Host(record) => self.host(*record),
-            Request::Retired(host) => self.retired(&host),
+            Request::Host(record, reply) => {
+                self.host(*record);
+                let _ = reply.send(());
+            }
+            Request::Retired(host, reply) => {
+                self.retired(&host);
+                let _ = reply.send(());
+            }
             Request::Watch(host, request, reply) => {
                 let offer = self.watch(&host, *request).await;
                 let _ = reply.send(offer);
