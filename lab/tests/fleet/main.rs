@@ -9,6 +9,7 @@ mod issuance;
 mod offline;
 mod preflight;
 mod secrecy;
+mod validation;
 
 use std::time::Duration;
 
