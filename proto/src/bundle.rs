@@ -101,7 +101,10 @@ impl KeyPair {
     pub fn verify(&self, expected: &Expected<'_>) -> Result<Verified, BundleError> {
         let verified = verify_chain(&self.fullchain, expected)?;
         let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(self.leaf_der())
-            .map_err(|e| BundleError::Unreadable { index: 0, problem: e.to_string() })?;
+            .map_err(|e| BundleError::Unreadable {
+                index: 0,
+                problem: e.to_string(),
+            })?;
         let public = parsed.public_key().subject_public_key.data.as_ref();
         if public_key_of(self.private_key.expose()).ok_or(BundleError::Key)? != public {
             return Err(BundleError::KeyMismatch);
@@ -114,11 +117,16 @@ impl KeyPair {
 ///
 /// # Errors
 /// The first check that fails.
-pub fn verify_chain(fullchain: &[Vec<u8>], expected: &Expected<'_>) -> Result<Verified, BundleError> {
+pub fn verify_chain(
+    fullchain: &[Vec<u8>],
+    expected: &Expected<'_>,
+) -> Result<Verified, BundleError> {
     let leaf_der = fullchain.first().ok_or(BundleError::Empty)?;
     check_order(fullchain)?;
-    let leaf = Leaf::read(leaf_der)
-        .map_err(|e| BundleError::Unreadable { index: 0, problem: e.0 })?;
+    let leaf = Leaf::read(leaf_der).map_err(|e| BundleError::Unreadable {
+        index: 0,
+        problem: e.0,
+    })?;
     if expected.now < leaf.not_before {
         return Err(BundleError::NotYetValid(leaf.not_before));
     }
@@ -141,10 +149,18 @@ pub fn verify_chain(fullchain: &[Vec<u8>], expected: &Expected<'_>) -> Result<Ve
 fn check_order(fullchain: &[Vec<u8>]) -> Result<(), BundleError> {
     let mut issuer_of_previous: Option<Vec<u8>> = None;
     for (index, der) in fullchain.iter().enumerate() {
-        let (rest, parsed) = x509_parser::certificate::X509Certificate::from_der(der)
-            .map_err(|e| BundleError::Unreadable { index, problem: e.to_string() })?;
+        let (rest, parsed) =
+            x509_parser::certificate::X509Certificate::from_der(der).map_err(|e| {
+                BundleError::Unreadable {
+                    index,
+                    problem: e.to_string(),
+                }
+            })?;
         if !rest.is_empty() {
-            return Err(BundleError::Unreadable { index, problem: "bytes follow it".into() });
+            return Err(BundleError::Unreadable {
+                index,
+                problem: "bytes follow it".into(),
+            });
         }
         if issuer_of_previous.is_some_and(|issuer| issuer != parsed.subject().as_raw()) {
             return Err(BundleError::Order(index));
@@ -155,15 +171,20 @@ fn check_order(fullchain: &[Vec<u8>]) -> Result<(), BundleError> {
 }
 
 fn find_root(fullchain: &[Vec<u8>], expected: &Expected<'_>) -> Result<usize, BundleError> {
-    let roots: Vec<CertificateDer<'_>> =
-        expected.roots.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let roots: Vec<CertificateDer<'_>> = expected
+        .roots
+        .iter()
+        .map(|der| CertificateDer::from(der.as_slice()))
+        .collect();
     let anchors: Vec<TrustAnchor<'_>> = roots
         .iter()
         .map(anchor_from_trusted_cert)
         .collect::<Result<_, _>>()
         .map_err(|e| BundleError::Root(e.to_string()))?;
-    let chain: Vec<CertificateDer<'_>> =
-        fullchain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let chain: Vec<CertificateDer<'_>> = fullchain
+        .iter()
+        .map(|der| CertificateDer::from(der.as_slice()))
+        .collect();
     let (leaf, intermediates) = chain.split_first().ok_or(BundleError::Empty)?;
     let wrong = |e: webpki::Error| BundleError::Chain(e.to_string());
     let seconds = u64::try_from(expected.now.as_second()).unwrap_or(0);
@@ -183,7 +204,8 @@ fn find_root(fullchain: &[Vec<u8>], expected: &Expected<'_>) -> Result<usize, Bu
     anchors
         .iter()
         .position(|a| {
-            a.subject == anchor.subject && a.subject_public_key_info == anchor.subject_public_key_info
+            a.subject == anchor.subject
+                && a.subject_public_key_info == anchor.subject_public_key_info
         })
         .ok_or_else(|| BundleError::Chain("its root is not in the list".into()))
 }
@@ -193,21 +215,30 @@ fn public_key_of(pkcs8: &[u8]) -> Option<Vec<u8>> {
     use aws_lc_rs::{
         rsa,
         signature::{
-            ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
+            ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
+            KeyPair as _,
         },
     };
-    for curve in [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING] {
+    for curve in [
+        &ECDSA_P256_SHA256_ASN1_SIGNING,
+        &ECDSA_P384_SHA384_ASN1_SIGNING,
+    ] {
         if let Ok(key) = EcdsaKeyPair::from_pkcs8(curve, pkcs8) {
             return Some(key.public_key().as_ref().to_vec());
         }
     }
-    rsa::KeyPair::from_pkcs8(pkcs8).ok().map(|key| key.public_key().as_ref().to_vec())
+    rsa::KeyPair::from_pkcs8(pkcs8)
+        .ok()
+        .map(|key| key.public_key().as_ref().to_vec())
 }
 
 impl Bundle {
     /// The fingerprints of its leaves, in order.
     pub fn fingerprints(&self) -> Vec<Fingerprint> {
-        self.key_pairs.iter().map(|pair| Fingerprint::of(pair.leaf_der())).collect()
+        self.key_pairs
+            .iter()
+            .map(|pair| Fingerprint::of(pair.leaf_der()))
+            .collect()
     }
 }
 
@@ -216,22 +247,37 @@ impl TryFrom<v1::Bundle> for Bundle {
 
     fn try_from(mut wire: v1::Bundle) -> Result<Self, FieldError> {
         if wire.generation == 0 {
-            return Err(FieldError::new("generation", "an issued bundle's is at least 1"));
+            return Err(FieldError::new(
+                "generation",
+                "an issued bundle's is at least 1",
+            ));
         }
         if wire.key_pairs.is_empty() {
-            return Err(FieldError::new("key_pairs", "a bundle holds at least one key pair"));
+            return Err(FieldError::new(
+                "key_pairs",
+                "a bundle holds at least one key pair",
+            ));
         }
         let mut key_pairs = Vec::with_capacity(wire.key_pairs.len());
         for (index, pair) in wire.key_pairs.iter_mut().enumerate() {
             // Taken first, so that the key is wiped whatever comes of the rest.
             let private_key = Secret::new(std::mem::take(&mut pair.private_key));
             if pair.fullchain.is_empty() {
-                return Err(FieldError::new(format!("key_pairs[{index}].fullchain"), "is empty"));
+                return Err(FieldError::new(
+                    format!("key_pairs[{index}].fullchain"),
+                    "is empty",
+                ));
             }
             if private_key.expose().is_empty() {
-                return Err(FieldError::new(format!("key_pairs[{index}].private_key"), "is empty"));
+                return Err(FieldError::new(
+                    format!("key_pairs[{index}].private_key"),
+                    "is empty",
+                ));
             }
-            key_pairs.push(KeyPair { fullchain: std::mem::take(&mut pair.fullchain), private_key });
+            key_pairs.push(KeyPair {
+                fullchain: std::mem::take(&mut pair.fullchain),
+                private_key,
+            });
         }
         Ok(Self {
             certificate: CertificateName::from_wire("certificate", &wire.certificate)?,

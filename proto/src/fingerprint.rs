@@ -20,7 +20,10 @@ impl Fingerprint {
     /// When it isn't 32 bytes.
     pub fn from_wire(field: &str, bytes: &[u8]) -> Result<Self, FieldError> {
         bytes.try_into().map(Self).map_err(|_| {
-            FieldError::new(field, format!("a SHA-256 fingerprint has 32 bytes, not {}", bytes.len()))
+            FieldError::new(
+                field,
+                format!("a SHA-256 fingerprint has 32 bytes, not {}", bytes.len()),
+            )
         })
     }
 
@@ -41,10 +44,12 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// Lower-case hex of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 impl fmt::Display for Fingerprint {

@@ -54,10 +54,14 @@ impl Identity {
             .subject_alternative_name()
             .map_err(|_| wrong("its SAN extension can't be read"))?
             .ok_or_else(|| wrong("has no SAN extension"))?;
-        let mut uris = san.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
+        let mut uris = san
+            .value
+            .general_names
+            .iter()
+            .filter_map(|name| match name {
+                GeneralName::URI(uri) => Some(*uri),
+                _ => None,
+            });
         match (uris.next(), uris.next()) {
             (Some(uri), None) => uri.parse(),
             (None, _) => Err(wrong("names no certwell:// identity")),
@@ -68,7 +72,13 @@ impl Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "certwell://{}/{}/{}", self.fleet, self.role.as_str(), self.name)
+        write!(
+            f,
+            "certwell://{}/{}/{}",
+            self.fleet,
+            self.role.as_str(),
+            self.name
+        )
     }
 }
 
@@ -77,9 +87,15 @@ impl FromStr for Identity {
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
         let wrong = || {
-            FieldError::new("identity", format!("{text:?} is not certwell://FLEET/ROLE/NAME"))
+            FieldError::new(
+                "identity",
+                format!("{text:?} is not certwell://FLEET/ROLE/NAME"),
+            )
         };
-        let mut parts = text.strip_prefix("certwell://").ok_or_else(wrong)?.split('/');
+        let mut parts = text
+            .strip_prefix("certwell://")
+            .ok_or_else(wrong)?
+            .split('/');
         let (Some(fleet), Some(role), Some(name), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
@@ -119,7 +135,12 @@ fn proof_message(domain: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 ///
 /// # Errors
 /// When the key isn't P-256 or the signature isn't its own; the error names `field`.
-pub fn verify_proof(field: &str, spki: &[u8], message: &[u8], proof: &[u8]) -> Result<(), FieldError> {
+pub fn verify_proof(
+    field: &str,
+    spki: &[u8],
+    message: &[u8],
+    proof: &[u8],
+) -> Result<(), FieldError> {
     let (_, parsed) = x509_parser::x509::SubjectPublicKeyInfo::from_der(spki)
         .map_err(|_| FieldError::new(field, "the bound key is not a SubjectPublicKeyInfo"))?;
     let key = aws_lc_rs::signature::UnparsedPublicKey::new(
@@ -171,8 +192,13 @@ mod tests {
         )
         .unwrap();
         let message = enroll_proof_message(b"secret", b"csr");
-        let proof = signer.sign(&aws_lc_rs::rand::SystemRandom::new(), &message).unwrap();
-        assert_eq!(verify_proof("proof", &spki, &message, proof.as_ref()), Ok(()));
+        let proof = signer
+            .sign(&aws_lc_rs::rand::SystemRandom::new(), &message)
+            .unwrap();
+        assert_eq!(
+            verify_proof("proof", &spki, &message, proof.as_ref()),
+            Ok(())
+        );
         let other = enroll_proof_message(b"secret", b"another csr");
         assert!(verify_proof("proof", &spki, &other, proof.as_ref()).is_err());
         assert!(verify_proof("proof", b"junk", &message, proof.as_ref()).is_err());

@@ -48,7 +48,13 @@ impl Leaf {
         let names = parsed
             .subject_alternative_name()
             .map_err(|e| LeafError(e.to_string()))?
-            .map(|san| san.value.general_names.iter().filter_map(identifier).collect())
+            .map(|san| {
+                san.value
+                    .general_names
+                    .iter()
+                    .filter_map(identifier)
+                    .collect()
+            })
             .unwrap_or_default();
         Ok(Self {
             fingerprint: Fingerprint::of(der),
@@ -69,10 +75,17 @@ impl Leaf {
 
 fn identifier(name: &GeneralName<'_>) -> Option<Identifier> {
     match name {
-        GeneralName::DNSName(name) => name.parse().ok().filter(|id| matches!(id, Identifier::Dns(_))),
+        GeneralName::DNSName(name) => name
+            .parse()
+            .ok()
+            .filter(|id| matches!(id, Identifier::Dns(_))),
         GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|b| Identifier::Ip(IpAddr::from(b))),
-            16 => <[u8; 16]>::try_from(*bytes).ok().map(|b| Identifier::Ip(IpAddr::from(b))),
+            4 => <[u8; 4]>::try_from(*bytes)
+                .ok()
+                .map(|b| Identifier::Ip(IpAddr::from(b))),
+            16 => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|b| Identifier::Ip(IpAddr::from(b))),
             _ => None,
         },
         _ => None,

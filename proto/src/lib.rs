@@ -55,8 +55,7 @@ pub mod v1 {
     tonic::include_proto!("certwell.v1");
 
     /// The compiled `FileDescriptorSet`, for the compatibility test.
-    pub const DESCRIPTOR: &[u8] =
-        include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
+    pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 }
 
 /// A wire field that can't be what it should be.
@@ -72,11 +71,17 @@ pub struct FieldError {
 impl FieldError {
     /// An error about `field`.
     pub fn new(field: impl Into<String>, problem: impl std::fmt::Display) -> Self {
-        Self { field: field.into(), problem: problem.to_string() }
+        Self {
+            field: field.into(),
+            problem: problem.to_string(),
+        }
     }
 
     /// The same error, seen from the message that holds this one.
     pub fn within(self, outer: impl std::fmt::Display) -> Self {
-        Self { field: format!("{outer}.{}", self.field), problem: self.problem }
+        Self {
+            field: format!("{outer}.{}", self.field),
+            problem: self.problem,
+        }
     }
 }

@@ -37,13 +37,19 @@ impl TryFrom<v1::Lineage> for Lineage {
         if wire.started_ms <= 0 {
             return Err(FieldError::new("lineage.started_ms", "must be after 1970"));
         }
-        Ok(Self { id, started_ms: wire.started_ms })
+        Ok(Self {
+            id,
+            started_ms: wire.started_ms,
+        })
     }
 }
 
 impl From<Lineage> for v1::Lineage {
     fn from(lineage: Lineage) -> Self {
-        Self { id: lineage.id.as_bytes().to_vec(), started_ms: lineage.started_ms }
+        Self {
+            id: lineage.id.as_bytes().to_vec(),
+            started_ms: lineage.started_ms,
+        }
     }
 }
 
@@ -53,11 +59,20 @@ mod tests {
 
     #[test]
     fn older_lineage_is_forbidden_newer_and_same_are_not() {
-        let old = Lineage { id: Uuid::from_u128(1), started_ms: 10 };
-        let new = Lineage { id: Uuid::from_u128(2), started_ms: 20 };
+        let old = Lineage {
+            id: Uuid::from_u128(1),
+            started_ms: 10,
+        };
+        let new = Lineage {
+            id: Uuid::from_u128(2),
+            started_ms: 20,
+        };
         assert!(new.forbids(&old));
         assert!(!old.forbids(&new));
         assert!(!old.forbids(&old));
-        assert!(old.forbids(&Lineage { id: Uuid::from_u128(3), started_ms: 10 }));
+        assert!(old.forbids(&Lineage {
+            id: Uuid::from_u128(3),
+            started_ms: 10
+        }));
     }
 }

@@ -78,7 +78,11 @@ pub struct NameError {
 
 fn check(text: &str, what: &'static str, max: usize, extra: &str) -> Result<(), NameError> {
     let wrong = |problem: String| {
-        Err(NameError { what, text: text.chars().take(80).collect(), problem })
+        Err(NameError {
+            what,
+            text: text.chars().take(80).collect(),
+            problem,
+        })
     };
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     match text.chars().next() {
@@ -92,7 +96,10 @@ fn check(text: &str, what: &'static str, max: usize, extra: &str) -> Result<(), 
         return wrong(format!("{c:?} is not among a-z 0-9 {extra}"));
     }
     if text.len() > max {
-        return wrong(format!("it has {} characters, at most {max} are allowed", text.len()));
+        return wrong(format!(
+            "it has {} characters, at most {max} are allowed",
+            text.len()
+        ));
     }
     Ok(())
 }
@@ -117,7 +124,8 @@ impl Identifier {
     /// # Errors
     /// When it is neither; the error names `field`.
     pub fn from_wire(field: &str, text: &str) -> Result<Self, FieldError> {
-        text.parse().map_err(|e: NameError| FieldError::new(field, e))
+        text.parse()
+            .map_err(|e: NameError| FieldError::new(field, e))
     }
 }
 
@@ -136,7 +144,10 @@ impl FromStr for Identifier {
         let name = text.to_ascii_lowercase();
         let base = name.strip_prefix("*.").unwrap_or(&name);
         if name.len() > 253 {
-            return Err(wrong(format!("it has {} characters, at most 253 are allowed", name.len())));
+            return Err(wrong(format!(
+                "it has {} characters, at most 253 are allowed",
+                name.len()
+            )));
         }
         if !base.contains('.') {
             return Err(wrong("a public name has at least one dot".into()));
@@ -144,7 +155,9 @@ impl FromStr for Identifier {
         for label in base.split('.') {
             let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
             if label.is_empty() {
-                return Err(wrong("it has an empty label (two dots, or a dot at an end)".into()));
+                return Err(wrong(
+                    "it has an empty label (two dots, or a dot at an end)".into(),
+                ));
             }
             if label.len() > 63 {
                 return Err(wrong(format!("the label {label:?} has over 63 characters")));
@@ -155,11 +168,19 @@ impl FromStr for Identifier {
                 )));
             }
             if label.starts_with('-') || label.ends_with('-') {
-                return Err(wrong(format!("the label {label:?} begins or ends with a hyphen")));
+                return Err(wrong(format!(
+                    "the label {label:?} begins or ends with a hyphen"
+                )));
             }
         }
-        if base.rsplit('.').next().is_some_and(|top| top.chars().all(|c| c.is_ascii_digit())) {
-            return Err(wrong("its last label is a number, yet it is no IP address".into()));
+        if base
+            .rsplit('.')
+            .next()
+            .is_some_and(|top| top.chars().all(|c| c.is_ascii_digit()))
+        {
+            return Err(wrong(
+                "its last label is a number, yet it is no IP address".into(),
+            ));
         }
         Ok(Self::Dns(name))
     }
@@ -197,7 +218,18 @@ mod tests {
 
     #[test]
     fn names_that_would_leave_their_directory_are_refused() {
-        for name in ["", ".", "..", "../x", "a/b", "-a", "A", "a\0", "ä", &"a".repeat(128)] {
+        for name in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "-a",
+            "A",
+            "a\0",
+            "ä",
+            &"a".repeat(128),
+        ] {
             assert!(name.parse::<CertificateName>().is_err(), "{name}");
         }
         for name in ["", "a.b", "a_b", "-a", "SALLY", &"h".repeat(64)] {
@@ -216,7 +248,18 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Identifier>().unwrap().to_string(), shown);
         }
-        for text in ["", "localhost", "a..b", ".a.b", "a.b.", "a b.c", "-a.b", "a.*.b", "1.2.3", "bücher.example"] {
+        for text in [
+            "",
+            "localhost",
+            "a..b",
+            ".a.b",
+            "a.b.",
+            "a b.c",
+            "-a.b",
+            "a.*.b",
+            "1.2.3",
+            "bücher.example",
+        ] {
             assert!(text.parse::<Identifier>().is_err(), "{text}");
         }
     }

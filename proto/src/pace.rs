@@ -8,14 +8,18 @@ use std::time::Duration;
 /// which hurries nobody. The result is never under 200 ms, so that nothing spins.
 pub fn pace(setting: Duration, remaining: Option<Duration>) -> Duration {
     let floor = Duration::from_millis(200).min(setting);
-    remaining.map_or(setting, |life| setting.min(life / 10)).max(floor)
+    remaining
+        .map_or(setting, |life| setting.min(life / 10))
+        .max(floor)
 }
 
 /// A full-jitter back-off: a random instant within `first * 2^attempt`, at most `cap`.
 ///
 /// `attempt` counts from 0; `jitter` lies in `0.0..=1.0` and is the caller's randomness.
 pub fn backoff(first: Duration, cap: Duration, attempt: u32, jitter: f64) -> Duration {
-    let ceiling = first.saturating_mul(1_u32.checked_shl(attempt.min(31)).unwrap_or(u32::MAX)).min(cap);
+    let ceiling = first
+        .saturating_mul(1_u32.checked_shl(attempt.min(31)).unwrap_or(u32::MAX))
+        .min(cap);
     ceiling.mul_f64(jitter.clamp(0.0, 1.0))
 }
 
@@ -29,8 +33,14 @@ mod tests {
     #[test]
     fn short_lives_hurry_and_long_ones_do_not() {
         assert_eq!(pace(MINUTE, Some(Duration::from_secs(90 * 86_400))), MINUTE);
-        assert_eq!(pace(MINUTE, Some(Duration::from_secs(180))), Duration::from_secs(18));
-        assert_eq!(pace(MINUTE, Some(Duration::ZERO)), Duration::from_millis(200));
+        assert_eq!(
+            pace(MINUTE, Some(Duration::from_secs(180))),
+            Duration::from_secs(18)
+        );
+        assert_eq!(
+            pace(MINUTE, Some(Duration::ZERO)),
+            Duration::from_millis(200)
+        );
         assert_eq!(pace(MINUTE, None), MINUTE);
     }
 

@@ -10,7 +10,9 @@ use zeroize::Zeroizing;
 /// One block. The result is wiped when dropped, since it may hold a key.
 pub fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(der));
-    let mut text = Zeroizing::new(String::with_capacity(body.len() + body.len() / 64 + 64 + 2 * label.len()));
+    let mut text = Zeroizing::new(String::with_capacity(
+        body.len() + body.len() / 64 + 64 + 2 * label.len(),
+    ));
     text.push_str(&format!("-----BEGIN {label}-----\n"));
     for start in (0..body.len()).step_by(64) {
         text.push_str(&body[start..body.len().min(start + 64)]);
@@ -22,7 +24,9 @@ pub fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
 
 /// Certificates, one block each.
 pub fn certificates<'a>(ders: impl IntoIterator<Item = &'a [u8]>) -> String {
-    ders.into_iter().map(|der| encode("CERTIFICATE", der).to_string()).collect()
+    ders.into_iter()
+        .map(|der| encode("CERTIFICATE", der).to_string())
+        .collect()
 }
 
 /// A PKCS#8 private key.

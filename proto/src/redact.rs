@@ -7,7 +7,10 @@ use crate::v1;
 impl fmt::Debug for v1::KeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyPair")
-            .field("fullchain", &format_args!("{} certificates", self.fullchain.len()))
+            .field(
+                "fullchain",
+                &format_args!("{} certificates", self.fullchain.len()),
+            )
             .field("private_key", &format_args!("redacted"))
             .finish()
     }
@@ -49,17 +52,50 @@ mod tests {
     fn no_message_prints_its_secret() {
         let secret = b"0123456789abcdef0123456789abcdef".to_vec();
         let printed = [
-            format!("{:?}", v1::KeyPair { fullchain: vec![], private_key: secret.clone() }),
-            format!("{:?}", v1::Bundle {
-                key_pairs: vec![v1::KeyPair { fullchain: vec![], private_key: secret.clone() }],
-                ..Default::default()
-            }),
-            format!("{:?}", v1::JoinToken { secret: secret.clone(), ..Default::default() }),
-            format!("{:?}", v1::EnrollRequest { token_secret: secret.clone(), ..Default::default() }),
-            format!("{:?}", v1::CreatedToken { token: "0123456789".into(), ..Default::default() }),
+            format!(
+                "{:?}",
+                v1::KeyPair {
+                    fullchain: vec![],
+                    private_key: secret.clone()
+                }
+            ),
+            format!(
+                "{:?}",
+                v1::Bundle {
+                    key_pairs: vec![v1::KeyPair {
+                        fullchain: vec![],
+                        private_key: secret.clone()
+                    }],
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                v1::JoinToken {
+                    secret: secret.clone(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                v1::EnrollRequest {
+                    token_secret: secret.clone(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                v1::CreatedToken {
+                    token: "0123456789".into(),
+                    ..Default::default()
+                }
+            ),
         ];
         for text in printed {
-            assert!(!text.contains("48, 49, 50") && !text.contains("0123456789"), "{text}");
+            assert!(
+                !text.contains("48, 49, 50") && !text.contains("0123456789"),
+                "{text}"
+            );
         }
     }
 }

@@ -32,6 +32,9 @@ mod tests {
 
     #[test]
     fn debug_tells_nothing() {
-        assert_eq!(format!("{:?}", Secret::new(b"hunter2".to_vec())), "Secret(redacted)");
+        assert_eq!(
+            format!("{:?}", Secret::new(b"hunter2".to_vec())),
+            "Secret(redacted)"
+        );
     }
 }

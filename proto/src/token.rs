@@ -29,10 +29,14 @@ pub struct JoinToken {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Another kind of text.
-    #[error("it does not begin with {PREFIX:?}; paste the whole line that `certwell token create` printed")]
+    #[error(
+        "it does not begin with {PREFIX:?}; paste the whole line that `certwell token create` printed"
+    )]
     Prefix,
     /// Cut short or mistyped.
-    #[error("it is damaged (cut short or mistyped); copy it again, or make a new one with `certwell token create`")]
+    #[error(
+        "it is damaged (cut short or mistyped); copy it again, or make a new one with `certwell token create`"
+    )]
     Damaged,
     /// Whole, yet not usable.
     #[error("it holds a wrong {0}; make a new one with `certwell token create`")]
@@ -61,8 +65,12 @@ impl FromStr for JoinToken {
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
         let encoded = text.trim().strip_prefix(PREFIX).ok_or(TokenError::Prefix)?;
-        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Damaged)?;
-        let (checksum, message) = bytes.split_at_checked(CHECKSUM).ok_or(TokenError::Damaged)?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(encoded)
+            .map_err(|_| TokenError::Damaged)?;
+        let (checksum, message) = bytes
+            .split_at_checked(CHECKSUM)
+            .ok_or(TokenError::Damaged)?;
         if checksum != &sha256(message)[..CHECKSUM] {
             return Err(TokenError::Damaged);
         }
@@ -112,7 +120,11 @@ mod tests {
             let mut changed = text.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(changed.parse::<JoinToken>(), Err(TokenError::Damaged), "at {at}");
+            assert_eq!(
+                changed.parse::<JoinToken>(),
+                Err(TokenError::Damaged),
+                "at {at}"
+            );
             assert!(text[..at].parse::<JoinToken>().is_err());
         }
         assert_eq!("hello".parse::<JoinToken>(), Err(TokenError::Prefix));
