@@ -18,4 +18,8 @@ mod issuer;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod verbs;
+#[cfg(test)]
+mod world;

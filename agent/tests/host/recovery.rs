@@ -2,7 +2,8 @@
 
 use std::{fs, time::Duration};
 
-use certwell_proto::{Fingerprint, v1};
+use certwell_agent::disk::{Ledger, LiveDirectory, Permissions, Store};
+use certwell_proto::{Fingerprint, Generation, v1};
 
 use super::{
     fleet::Authority,
@@ -67,6 +68,39 @@ async fn a_crash_between_activate_and_reload_is_made_good() {
     }
     converged_at(&issuer, 2).await;
     assert_eq!(host.served(), Some(leaf(&second)));
+}
+
+#[tokio::test]
+async fn what_a_crash_left_active_but_not_loaded_is_reloaded() {
+    let (issuer, authority, mut host, first) = converged().await;
+    host.kill_agent();
+    // As it is when the kill falls right after the rename: active on disk, and nginx doesn't know.
+    let second = authority.bundle(NAME, 2, NAMES);
+    let name = NAME.parse().unwrap();
+    let store = Store::open(host.path("state/store"), Permissions::default()).unwrap();
+    let record = store.stage(&second.clone().try_into().unwrap()).unwrap();
+    let path = host.path("state/ledger.json");
+    let mut ledger = Ledger::load(&path).unwrap();
+    let lineage = ledger.lineage().map(|lineage| lineage.id.to_string());
+    ledger
+        .entry_mut(&name)
+        .record_staged(Generation(2), record, lineage);
+    ledger.save(&path).unwrap();
+    let live = LiveDirectory::open(host.path("live")).unwrap();
+    live.activate(&name, Generation(2), &store).unwrap();
+    assert_eq!(host.served(), Some(leaf(&first)));
+
+    issuer.offer(&authority, &second, NAMES);
+    host.start_agent();
+    let report = converged_at(&issuer, 2).await;
+    assert_eq!(host.served(), Some(leaf(&second)));
+    assert_eq!(report.reloaded.unwrap().generation, 2);
+    let fetches = issuer.memory.lock().unwrap().fetches.clone();
+    assert_eq!(
+        fetches,
+        [(NAME.to_owned(), 1)],
+        "what is whole on disk isn't fetched"
+    );
 }
 
 #[tokio::test]
