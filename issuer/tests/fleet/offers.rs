@@ -281,7 +281,7 @@ async fn facts_survive_a_restart_of_the_issuer() {
         })
         .await
         .unwrap();
-    let installed = |status: v1::StatusResponse| status.certificates[0].hosts[0].installed.clone();
+    let installed = |status: v1::StatusResponse| status.certificates[0].hosts[0].installed;
     let before = installed(
         world
             .admin
