@@ -2,11 +2,14 @@
 //!
 //! One line each: the instant (milliseconds since the Unix epoch) and the host. Identities issued up to that
 //! instant are refused.
+//!
+//! A line takes effect once it is durable, newline included: [`Revocations::append`] returns only then. What a power
+//! cut left of a line is passed over when the file is read, and cut off before the next line is written.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -31,7 +34,9 @@ pub enum RevocationsError {
         line: usize,
     },
     /// The file system failed.
-    #[error("{path} can't be used")]
+    #[error(
+        "{path} can't be used; check that the issuer's user may read and write it, and that the disk isn't full"
+    )]
     Io {
         /// The file.
         path: PathBuf,
@@ -53,15 +58,16 @@ impl Revocations {
     /// The latest revocation of each host.
     ///
     /// # Errors
-    /// When the file can't be read, or a line isn't one.
+    /// When the file can't be read, or a whole line isn't one.
     pub fn read(&self) -> Result<BTreeMap<HostName, Timestamp>, RevocationsError> {
-        let text = match fs::read_to_string(&self.0) {
-            Ok(text) => text,
+        let bytes = match fs::read(&self.0) {
+            Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
             Err(source) => return Err(self.io(source)),
         };
+        let whole = &bytes[..bytes.len() - torn(&bytes)];
         let mut latest = BTreeMap::new();
-        for (index, line) in text.lines().enumerate() {
+        for (index, line) in String::from_utf8_lossy(whole).lines().enumerate() {
             let (host, at) = parse(line).ok_or_else(|| RevocationsError::Line {
                 path: self.0.clone(),
                 line: index + 1,
@@ -79,11 +85,24 @@ impl Revocations {
     pub fn append(&self, host: &HostName, at: Timestamp) -> Result<(), RevocationsError> {
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new()
+                .read(true)
                 .append(true)
                 .create(true)
                 .mode(0o600)
                 .open(&self.0)?;
-            file.write_all(format!("{} {host}\n", at.as_millisecond()).as_bytes())?;
+            let mut before = Vec::new();
+            file.read_to_end(&mut before)?;
+            let torn = torn(&before);
+            if torn > 0 {
+                before.truncate(before.len() - torn);
+                file.set_len(before.len() as u64)?;
+            }
+            // An editor may have left a revocation without its newline: it must not grow together with this one.
+            let between = match before.last() {
+                None | Some(b'\n') => "",
+                Some(_) => "\n",
+            };
+            file.write_all(format!("{between}{} {host}\n", at.as_millisecond()).as_bytes())?;
             file.sync_all()?;
             self.0
                 .parent()
@@ -98,6 +117,16 @@ impl Revocations {
             source,
         }
     }
+}
+
+/// How many bytes at the end are the beginning of a line that was never completed.
+fn torn(bytes: &[u8]) -> usize {
+    let tail = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(bytes, |newline| &bytes[newline + 1..]);
+    let is_revocation = std::str::from_utf8(tail).ok().and_then(parse).is_some();
+    if is_revocation { 0 } else { tail.len() }
 }
 
 fn parse(line: &str) -> Option<(HostName, Timestamp)> {
@@ -122,6 +151,81 @@ mod tests {
         revocations.append(&sally, at(20)).unwrap();
         revocations.append(&sally, at(10)).unwrap();
         assert_eq!(revocations.read().unwrap(), [(sally, at(20))].into());
+    }
+
+    /// A file that reads `text`, and the revocations in it.
+    fn holding(text: &[u8]) -> (tempfile::TempDir, Revocations) {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE), text).unwrap();
+        let revocations = Revocations::in_directory(directory.path());
+        (directory, revocations)
+    }
+
+    fn at_ms(ms: i64) -> Timestamp {
+        Timestamp::from_millisecond(ms).unwrap()
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_line_is_passed_over_and_never_joined_to_the_next() {
+        let (sally, esme): (HostName, HostName) =
+            ("sally".parse().unwrap(), "esme".parse().unwrap());
+        for tail in [b"1".as_slice(), b"20 ", b"20", b"\0\0\0\0", b"\xff"] {
+            let (_directory, revocations) = holding(&[b"10 sally\n".as_slice(), tail].concat());
+            let before = [(sally.clone(), at_ms(10))].into();
+            assert_eq!(revocations.read().unwrap(), before, "{tail:?}");
+            revocations.append(&esme, at_ms(30)).unwrap();
+            let after = [(sally.clone(), at_ms(10)), (esme.clone(), at_ms(30))].into();
+            assert_eq!(revocations.read().unwrap(), after, "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn a_revocation_that_lacks_only_its_newline_counts_and_the_next_has_a_line_of_its_own() {
+        let (directory, revocations) = holding(b"10 sally");
+        let sally: HostName = "sally".parse().unwrap();
+        assert_eq!(
+            revocations.read().unwrap(),
+            [(sally.clone(), at_ms(10))].into()
+        );
+        revocations
+            .append(&"esme".parse().unwrap(), at_ms(30))
+            .unwrap();
+        assert_eq!(
+            fs::read_to_string(directory.path().join(FILE)).unwrap(),
+            "10 sally\n30 esme\n"
+        );
+    }
+
+    #[test]
+    fn a_whole_line_that_is_no_revocation_is_refused_wherever_it_stands() {
+        for text in ["rubbish\n10 sally\n", "10 sally\nrubbish\n", "\n10 sally\n"] {
+            assert!(
+                matches!(
+                    holding(text.as_bytes()).1.read(),
+                    Err(RevocationsError::Line { .. })
+                ),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_with_what_to_check() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join(FILE)).unwrap();
+        let revocations = Revocations::in_directory(directory.path());
+        for error in [
+            revocations.read().unwrap_err(),
+            revocations
+                .append(&"sally".parse().unwrap(), at_ms(1))
+                .unwrap_err(),
+        ] {
+            let text = error.to_string();
+            assert!(
+                text.contains("revoked.log") && text.contains("disk"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tonic::Code;
 
 use crate::{
     client::{Joiner, connect, enroll, fleet, tls},
-    world::World,
+    world::{World, now},
 };
 
 #[tokio::test]
@@ -233,4 +233,25 @@ async fn a_silent_connection_does_not_hold_up_others() {
     let (_, identity) = world.enrolled("sally").await;
     let mut fleet = fleet(world.address(), &world.ca, &identity).await;
     assert!(fleet.report(v1::Report::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_revocation_that_the_database_forgot_is_applied_again_at_the_start() {
+    let mut world = World::start().await;
+    let (_, sally) = world.enrolled("sally").await;
+    let (_, esme) = world.enrolled("esme").await;
+    let revoked = world.config.with_file_name("state").join("revoked.log");
+    std::fs::write(revoked, format!("{} sally\n17", now().as_millisecond() + 1)).unwrap();
+    let world = world.restart().await;
+    let mut calls = fleet(world.address(), &world.ca, &sally).await;
+    assert_eq!(
+        calls
+            .report(v1::Report::default())
+            .await
+            .unwrap_err()
+            .code(),
+        Code::PermissionDenied
+    );
+    let mut calls = fleet(world.address(), &world.ca, &esme).await;
+    assert!(calls.report(v1::Report::default()).await.is_ok());
 }
