@@ -24,14 +24,17 @@ use certwell_proto::{
     },
 };
 use jiff::SignedDuration;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::Server;
 
 use crate::{
     acme::{
         accounts::Accounts,
-        order::Driver,
+        order::{AT_ONCE, Driver},
         orders::{self, Stored},
     },
     admin::{service::AdminService, socket},
@@ -146,6 +149,7 @@ impl App {
             store: store.clone(),
             registry: registry.clone(),
             events: events.clone(),
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
         };
         let accounts = Accounts::start(store.clone());
         tasks.spawn(async move {

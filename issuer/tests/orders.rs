@@ -123,7 +123,7 @@ impl Acme for Client {
         Ok(url)
     }
 
-    async fn order(&self, url: &str) -> Result<OrderView, AcmeError> {
+    async fn order(&self, url: &str, _: bool) -> Result<OrderView, AcmeError> {
         self.switch.pass().await;
         let view = {
             let mut orders = self.ca.orders.lock().unwrap();
@@ -266,6 +266,7 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
         store,
         registry,
         events,
+        at_once: Arc::new(tokio::sync::Semaphore::new(1)),
     }
 }
 
@@ -364,7 +365,8 @@ async fn a_refused_validation_keeps_the_intent_for_another_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_certificate_that_leads_to_no_root_of_the_authority_is_never_stored() {
+async fn a_certificate_that_leads_to_no_root_is_not_stored_and_costs_no_second_order_once_the_roots_are_right()
+ {
     let (store, ca) = (store(), CaState::new(0));
     intend(&store).await;
     let driver = driver(&store);
@@ -378,13 +380,18 @@ async fn a_certificate_that_leads_to_no_root_of_the_authority_is_never_stored() 
         .drive(&client, &mut pending, &[stranger])
         .await
         .unwrap_err();
-    assert_eq!(ended.then, Then::Abandon);
+    assert_eq!(ended.then, Then::Resume);
     assert!(
         ended.failure.problem.contains("can't be used"),
         "{}",
         ended.failure.problem
     );
     assert!(store.newest_issued().await.unwrap().is_empty());
+
+    let right = ca.certificate.der().to_vec();
+    driver.drive(&client, &mut pending, &[right]).await.unwrap();
+    assert_eq!(ca.orders.lock().unwrap().len(), 1);
+    assert_eq!(store.newest_issued().await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

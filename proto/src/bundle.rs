@@ -176,11 +176,22 @@ fn find_root(fullchain: &[Vec<u8>], expected: &Expected<'_>) -> Result<usize, Bu
         .iter()
         .map(|der| CertificateDer::from(der.as_slice()))
         .collect();
-    let anchors: Vec<TrustAnchor<'_>> = roots
-        .iter()
-        .map(anchor_from_trusted_cert)
-        .collect::<Result<_, _>>()
-        .map_err(|e| BundleError::Root(e.to_string()))?;
+    // Real systems hold roots that can't be read as anchors; one of them must not spoil the others.
+    let mut anchors: Vec<TrustAnchor<'_>> = Vec::with_capacity(roots.len());
+    let mut indices = Vec::with_capacity(roots.len());
+    let mut unreadable = None;
+    for (index, root) in roots.iter().enumerate() {
+        match anchor_from_trusted_cert(root) {
+            Ok(anchor) => {
+                anchors.push(anchor);
+                indices.push(index);
+            }
+            Err(e) => unreadable = Some(e),
+        }
+    }
+    if let Some(e) = unreadable.filter(|_| anchors.is_empty()) {
+        return Err(BundleError::Root(e.to_string()));
+    }
     let chain: Vec<CertificateDer<'_>> = fullchain
         .iter()
         .map(|der| CertificateDer::from(der.as_slice()))
@@ -207,6 +218,7 @@ fn find_root(fullchain: &[Vec<u8>], expected: &Expected<'_>) -> Result<usize, Bu
             a.subject == anchor.subject
                 && a.subject_public_key_info == anchor.subject_public_key_info
         })
+        .and_then(|at| indices.get(at).copied())
         .ok_or_else(|| BundleError::Chain("its root is not in the list".into()))
 }
 

@@ -99,7 +99,7 @@ async fn ensure(store: &dyn Store, authority: &Authority) -> Result<Ready, AcmeE
             record
         }
     };
-    let (https, notes) = Https::new(&authority.roots).map_err(|e| plain(&e.to_string()))?;
+    let https = Https::new(&authority.roots).map_err(|e| plain(&e.to_string()))?;
     let builder = instant_acme::Account::builder_with_http(Box::new(https));
     let directory = authority.directory.clone();
     let account = if let Some(url) = &record.url {
@@ -107,21 +107,20 @@ async fn ensure(store: &dyn Store, authority: &Authority) -> Result<Ready, AcmeE
         builder
             .from_parts(url.clone(), key, directory)
             .await
-            .map_err(|e| wrap(&e, &notes))?
+            .map_err(|e| wrap(&e))?
     } else {
         let pkcs8 = PrivatePkcs8KeyDer::from(record.key.expose().to_vec());
-        let key =
-            instant_acme::Key::from_pkcs8_der(pkcs8.clone_key()).map_err(|e| wrap(&e, &notes))?;
+        let key = instant_acme::Key::from_pkcs8_der(pkcs8.clone_key()).map_err(|e| wrap(&e))?;
         let (account, _credentials) = builder
             .create_from_key((key, PrivateKeyDer::Pkcs8(pkcs8)), directory)
             .await
-            .map_err(|e| wrap(&e, &notes))?;
+            .map_err(|e| wrap(&e))?;
         if !authority.contact.is_empty() {
             let contact: Vec<&str> = authority.contact.iter().map(String::as_str).collect();
             account
                 .update_contacts(&contact)
                 .await
-                .map_err(|e| wrap(&e, &notes))?;
+                .map_err(|e| wrap(&e))?;
         }
         record.url = Some(account.id().to_owned());
         store
@@ -131,7 +130,7 @@ async fn ensure(store: &dyn Store, authority: &Authority) -> Result<Ready, AcmeE
         account
     };
     Ok(Ready {
-        acme: AcmeAccount::new(account, notes),
+        acme: AcmeAccount::new(account),
         thumbprint: record.thumbprint,
     })
 }

@@ -9,7 +9,7 @@ use instant_acme::{
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 
-use super::http::Notes;
+use super::http::Refused;
 use crate::plan::order::{Authorization, ChallengeState, OrderStatus, OrderView};
 
 /// Why the CA didn't do it.
@@ -33,8 +33,8 @@ pub trait Acme: Send + Sync {
         identifiers: &[Identifier],
         replaces: Option<&[u8]>,
     ) -> Result<String, AcmeError>;
-    /// What the CA says of an order; its authorizations only when it is pending or invalid.
-    async fn order(&self, url: &str) -> Result<OrderView, AcmeError>;
+    /// What the CA says of an order; its authorizations when it is invalid, or pending and `details` are asked for.
+    async fn order(&self, url: &str, details: bool) -> Result<OrderView, AcmeError>;
     /// Tells the CA that it may validate these authorizations (indices into the view's).
     async fn answer(&self, url: &str, open: &[usize]) -> Result<(), AcmeError>;
     /// Sends the CSR, DER.
@@ -46,20 +46,19 @@ pub trait Acme: Send + Sync {
 /// An account at a CA, through instant-acme.
 pub struct AcmeAccount {
     account: instant_acme::Account,
-    notes: Notes,
 }
 
 impl AcmeAccount {
-    /// Wraps an account whose requests are noted in `notes`.
-    pub fn new(account: instant_acme::Account, notes: Notes) -> Arc<Self> {
-        Arc::new(Self { account, notes })
+    /// Wraps an account.
+    pub fn new(account: instant_acme::Account) -> Arc<Self> {
+        Arc::new(Self { account })
     }
 
     async fn get(&self, url: &str) -> Result<instant_acme::Order, AcmeError> {
         self.account
             .order(url.to_owned())
             .await
-            .map_err(|e| wrap(&e, &self.notes))
+            .map_err(|e| wrap(&e))
     }
 
     async fn place(
@@ -96,22 +95,17 @@ impl Acme for AcmeAccount {
             .collect();
         let replaced = replaces.map(CertificateDer::from);
         let first = self.place(&identifiers, replaced.as_ref()).await;
-        let second = match first {
-            // The CA has no ARI, or another order replaced that certificate already (RFC 9773 5): order plainly.
-            Err(instant_acme::Error::Unsupported(_)) => self.place(&identifiers, None).await,
-            Err(instant_acme::Error::Api(ref problem)) if kind_of(problem) == "alreadyReplaced" => {
-                self.place(&identifiers, None).await
+        match (&first, replaces) {
+            // What it replaces is a wish (RFC 9773 5): a CA without ARI, one that doesn't know that certificate, or
+            // one that has replaced it already gets a plain order.
+            (Err(error), Some(_)) if !is_passing(error) => {
+                self.place(&identifiers, None).await.map_err(|e| wrap(&e))
             }
-            // The order exists, though the answer was not what the library wants: its URL is what matters.
-            Err(instant_acme::Error::Other(_)) if self.notes.last().location.is_some() => {
-                Ok(self.notes.last().location.unwrap_or_default())
-            }
-            other => other,
-        };
-        second.map_err(|e| wrap(&e, &self.notes))
+            _ => first.map_err(|e| wrap(&e)),
+        }
     }
 
-    async fn order(&self, url: &str) -> Result<OrderView, AcmeError> {
+    async fn order(&self, url: &str, details: bool) -> Result<OrderView, AcmeError> {
         let mut order = self.get(url).await?;
         let state = order.state();
         let status = match state.status {
@@ -123,10 +117,10 @@ impl Acme for AcmeAccount {
         };
         let error = state.error.as_ref().map(problem_text);
         let mut authorizations = Vec::new();
-        if matches!(status, OrderStatus::Pending | OrderStatus::Invalid) {
+        if status == OrderStatus::Invalid || (details && status == OrderStatus::Pending) {
             let mut handles = order.authorizations();
             while let Some(handle) = handles.next().await {
-                let handle = handle.map_err(|e| wrap(&e, &self.notes))?;
+                let handle = handle.map_err(|e| wrap(&e))?;
                 authorizations.push(view(&handle));
             }
         }
@@ -142,14 +136,11 @@ impl Acme for AcmeAccount {
         let mut handles = order.authorizations();
         let mut index = 0;
         while let Some(handle) = handles.next().await {
-            let mut handle = handle.map_err(|e| wrap(&e, &self.notes))?;
+            let mut handle = handle.map_err(|e| wrap(&e))?;
             if open.contains(&index)
                 && let Some(mut challenge) = handle.challenge(ChallengeType::Http01)
             {
-                challenge
-                    .set_ready()
-                    .await
-                    .map_err(|e| wrap(&e, &self.notes))?;
+                challenge.set_ready().await.map_err(|e| wrap(&e))?;
             }
             index += 1;
         }
@@ -158,18 +149,12 @@ impl Acme for AcmeAccount {
 
     async fn finalize(&self, url: &str, csr: &[u8]) -> Result<(), AcmeError> {
         let mut order = self.get(url).await?;
-        order
-            .finalize_csr(csr)
-            .await
-            .map_err(|e| wrap(&e, &self.notes))
+        order.finalize_csr(csr).await.map_err(|e| wrap(&e))
     }
 
     async fn download(&self, url: &str) -> Result<Vec<Vec<u8>>, AcmeError> {
         let mut order = self.get(url).await?;
-        let pem = order
-            .certificate()
-            .await
-            .map_err(|e| wrap(&e, &self.notes))?;
+        let pem = order.certificate().await.map_err(|e| wrap(&e))?;
         let plain = |problem: &str| AcmeError {
             problem: problem.to_owned(),
             kind: String::new(),
@@ -212,7 +197,7 @@ fn view(authorization: &instant_acme::AuthorizationState) -> Authorization {
     }
 }
 
-fn problem_text(problem: &instant_acme::Problem) -> String {
+pub(super) fn problem_text(problem: &instant_acme::Problem) -> String {
     let mut text = problem.detail.clone().unwrap_or_else(|| "no detail".into());
     for sub in &problem.subproblems {
         text.push_str(&format!("; {sub}"));
@@ -225,7 +210,7 @@ fn problem_text(problem: &instant_acme::Problem) -> String {
     }
 }
 
-fn kind_of(problem: &instant_acme::Problem) -> &str {
+pub(super) fn kind_of(problem: &instant_acme::Problem) -> &str {
     problem
         .r#type
         .as_deref()
@@ -233,13 +218,39 @@ fn kind_of(problem: &instant_acme::Problem) -> &str {
         .unwrap_or_default()
 }
 
-/// The error as we tell it, with what the answer's headers said.
-pub(super) fn wrap(error: &instant_acme::Error, notes: &Notes) -> AcmeError {
+/// Problem types (RFC 8555 6.7) that pass by themselves; the empty one stands for no answer.
+pub(super) const PASSING: [&str; 4] = ["", "rateLimited", "serverInternal", "badNonce"];
+
+fn is_passing(error: &instant_acme::Error) -> bool {
+    match error {
+        instant_acme::Error::Unsupported(_) => false,
+        // An order that doesn't say what it replaces: instant-acme refuses it, though the CA took it.
+        instant_acme::Error::Other(cause) if cause.to_string().starts_with("replaces field") => {
+            false
+        }
+        other => PASSING.contains(&wrap(other).kind.as_str()),
+    }
+}
+
+/// The error as we tell it.
+pub(super) fn wrap(error: &instant_acme::Error) -> AcmeError {
     match error {
         instant_acme::Error::Api(problem) => AcmeError {
             problem: format!("the CA refused: {}", problem_text(problem)),
             kind: kind_of(problem).to_owned(),
-            retry_at: notes.last().retry_after,
+            retry_at: None,
+        },
+        instant_acme::Error::Other(cause) => match cause.downcast_ref::<Refused>() {
+            Some(refused) => AcmeError {
+                problem: format!("the CA refused: {}", refused.words),
+                kind: refused.kind.clone(),
+                retry_at: refused.retry_at,
+            },
+            None => AcmeError {
+                problem: format!("the CA: {cause}"),
+                kind: String::new(),
+                retry_at: None,
+            },
         },
         other => AcmeError {
             problem: format!("the CA: {other}"),

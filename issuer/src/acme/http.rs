@@ -1,16 +1,11 @@
 //! The HTTPS client under the ACME client.
 //!
-//! instant-acme drops two things that we need: the `Retry-After` of a refusal, and the `Location` of an order
-//! whose body it then can't use. Both are kept here, beside the call that saw them.
+//! instant-acme drops the `Retry-After` of a refusal, and stumbles over refusals that aren't JSON: both are told here,
+//! as [`Refused`].
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, time::Duration};
 
-use ::http::{HeaderMap, HeaderValue, Request, header};
+use ::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -22,6 +17,7 @@ use instant_acme::{BodyWrapper, BytesBody, BytesResponse, HttpClient};
 use jiff::{SignedDuration, Timestamp};
 use rustls::RootCertStore;
 
+use super::client::{kind_of, problem_text};
 use crate::{clock, config::Roots};
 
 /// From the first byte sent to the last received.
@@ -30,46 +26,22 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const LARGEST_BODY: usize = 1024 * 1024;
 const USER_AGENT: &str = concat!("certwell/", env!("CARGO_PKG_VERSION"));
 
-/// What the last answer said beside its body.
-#[derive(Debug, Clone, Default)]
-pub struct Noted {
-    /// `Location`, when there was one.
-    pub location: Option<String>,
+/// The CA, or something in front of it, doesn't want to be asked now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{words}")]
+pub struct Refused {
+    /// Its words, or the HTTP status.
+    pub words: String,
+    /// The problem type's last part, as in `rateLimited`; for an answer that is no problem document (RFC 9457),
+    /// `serverInternal`.
+    pub kind: String,
     /// `Retry-After`, as an instant.
-    pub retry_after: Option<Timestamp>,
-}
-
-/// Where the headers of the last answer are noted; shared by a client and whoever asks through it.
-#[derive(Debug, Clone, Default)]
-pub struct Notes(Arc<Mutex<Noted>>);
-
-impl Notes {
-    /// What the last answer said.
-    pub fn last(&self) -> Noted {
-        self.0.lock().map(|noted| noted.clone()).unwrap_or_default()
-    }
-
-    fn note(&self, headers: &HeaderMap) {
-        let text = |name: header::HeaderName| {
-            headers
-                .get(name)
-                .and_then(|v: &HeaderValue| v.to_str().ok())
-                .map(|v| v.trim().to_owned())
-        };
-        let noted = Noted {
-            location: text(header::LOCATION),
-            retry_after: text(header::RETRY_AFTER).and_then(|v| retry_after(&v, clock::now())),
-        };
-        if let Ok(mut last) = self.0.lock() {
-            *last = noted;
-        }
-    }
+    pub retry_at: Option<Timestamp>,
 }
 
 /// An [`HttpClient`] with timeouts, the authority's roots and our User-Agent.
 pub struct Https {
     inner: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
-    notes: Notes,
 }
 
 /// The authority's roots can't be used.
@@ -91,11 +63,11 @@ pub enum RootsError {
 }
 
 impl Https {
-    /// A client that trusts `roots`, and the notes that it keeps.
+    /// A client that trusts `roots`.
     ///
     /// # Errors
     /// When the roots can't be used.
-    pub fn new(roots: &Roots) -> Result<(Self, Notes), RootsError> {
+    pub fn new(roots: &Roots) -> Result<Self, RootsError> {
         let tls = rustls::ClientConfig::builder()
             .with_root_certificates(root_store(roots)?)
             .with_no_client_auth();
@@ -111,14 +83,7 @@ impl Https {
             .pool_idle_timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(1)
             .build(connector);
-        let notes = Notes::default();
-        Ok((
-            Self {
-                inner,
-                notes: notes.clone(),
-            },
-            notes,
-        ))
+        Ok(Self { inner })
     }
 }
 
@@ -174,13 +139,14 @@ impl HttpClient for Https {
             .insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let uri = request.uri().clone();
         let sent = self.inner.request(request);
-        let notes = self.notes.clone();
         Box::pin(async move {
             let exchange = async {
                 let response = sent.await.map_err(|e| describe(&uri, &e))?;
                 let (parts, body) = response.into_parts();
-                notes.note(&parts.headers);
                 let body = Limited::new(body, LARGEST_BODY).collect().await?.to_bytes();
+                if let Some(refused) = refused(parts.status, &parts.headers, &body) {
+                    return Err(refused.into());
+                }
                 Ok::<_, BoxError>(BytesResponse {
                     parts,
                     body: Box::new(body) as Box<dyn BytesBody>,
@@ -204,6 +170,31 @@ fn describe(uri: &::http::Uri, error: &dyn std::error::Error) -> BoxError {
         source = cause.source();
     }
     text.into()
+}
+
+/// An answer that says when to come back, or that no ACME client could read.
+fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Refused> {
+    if !(status.is_client_error() || status.is_server_error()) {
+        return None;
+    }
+    let retry_at = headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| retry_after(value.trim(), clock::now()));
+    let problem: Option<instant_acme::Problem> = serde_json::from_slice(body).ok();
+    match problem {
+        Some(_) if retry_at.is_none() => None,
+        Some(problem) => Some(Refused {
+            words: problem_text(&problem),
+            kind: kind_of(&problem).to_owned(),
+            retry_at,
+        }),
+        None => Some(Refused {
+            words: format!("it answered {status}"),
+            kind: "serverInternal".into(),
+            retry_at,
+        }),
+    }
 }
 
 /// `Retry-After` is a number of seconds or an HTTP date (RFC 9110 10.2.3).
@@ -232,5 +223,26 @@ mod tests {
         );
         assert_eq!(retry_after("soon", now), None);
         assert_eq!(retry_after("-5", now), None);
+    }
+
+    #[test]
+    fn an_answer_that_says_when_to_come_back_is_kept_and_a_plain_problem_is_left_to_the_client() {
+        let mut headers = HeaderMap::new();
+        let limited = br#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many"}"#;
+        assert_eq!(
+            refused(StatusCode::TOO_MANY_REQUESTS, &headers, limited),
+            None
+        );
+        assert_eq!(refused(StatusCode::OK, &headers, b"whatever"), None);
+        let gateway = refused(StatusCode::BAD_GATEWAY, &headers, b"<html>").unwrap();
+        assert_eq!(
+            (gateway.kind.as_str(), gateway.retry_at),
+            ("serverInternal", None)
+        );
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+        let refused = refused(StatusCode::TOO_MANY_REQUESTS, &headers, limited).unwrap();
+        assert_eq!(refused.kind, "rateLimited");
+        assert!(refused.retry_at.is_some());
+        assert!(refused.words.contains("too many"));
     }
 }

@@ -2,12 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use certwell_proto::{KeyPair, bundle::Expected, v1::EventKind};
+use certwell_proto::{
+    KeyPair,
+    bundle::{BundleError, Expected},
+    v1::EventKind,
+};
 use jiff::Timestamp;
+
+use tokio::sync::Semaphore;
 
 use super::{
     accounts::describe,
-    client::{Acme, AcmeError},
+    client::{Acme, AcmeError, PASSING},
 };
 use crate::{
     clock,
@@ -23,6 +29,8 @@ use crate::{
 const FIRST_POLL: Duration = Duration::from_millis(200);
 /// The longest such pause.
 const LONGEST_POLL: Duration = Duration::from_secs(5);
+/// Orders under way at once, of all certificates.
+pub const AT_ONCE: usize = 8;
 /// An order that hasn't ended by then has failed.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Answers to challenges are repeated so often when the CA can't take them.
@@ -37,6 +45,8 @@ pub struct Driver {
     pub registry: Registry,
     /// What is written down for people.
     pub events: Events,
+    /// Orders under way at once: a hundred certificates that fall due together queue here, not at the CA.
+    pub at_once: Arc<Semaphore>,
 }
 
 /// How an order ended without a certificate.
@@ -71,6 +81,8 @@ impl Driver {
         pending: &mut PendingOrder,
         roots: &[Vec<u8>],
     ) -> Result<Issued, Ended> {
+        // Never closed: without a permit there is nothing to be careful of.
+        let _permit = self.at_once.acquire().await.ok();
         let intent = pending.intent.clone();
         let resumed = pending.url.is_some();
         let url = match pending.url.clone() {
@@ -83,7 +95,7 @@ impl Driver {
         let mut finalized = false;
         loop {
             let view = acme
-                .order(&url)
+                .order(&url, answers == 0)
                 .await
                 .map_err(|e| failed(e, finalized || resumed))?;
             match next(&view) {
@@ -204,7 +216,7 @@ impl Driver {
                 failure: plain(format!(
                     "the CA issued a certificate that can't be used: {e}"
                 )),
-                then: Then::Abandon,
+                then: after_unusable(&e),
             })?;
         let issued = Issued {
             certificate: intent.certificate.clone(),
@@ -248,17 +260,28 @@ fn plain(problem: String) -> OrderFailure {
     }
 }
 
+/// What is wrong with the certificate itself won't change. What is judged by our roots or our clock may: then the
+/// certificate is fetched and judged again, for another order would cost one of those that the CA allows in a week.
+fn after_unusable(error: &BundleError) -> Then {
+    match error {
+        BundleError::Chain(_)
+        | BundleError::Root(_)
+        | BundleError::NotYetValid(_)
+        | BundleError::Unreadable { .. }
+        | BundleError::Order(_)
+        | BundleError::Empty => Then::Resume,
+        BundleError::Key
+        | BundleError::KeyMismatch
+        | BundleError::Identifiers(_)
+        | BundleError::Expired(_) => Then::Abandon,
+    }
+}
+
 /// What the CA refuses for good won't get better by asking again; what it is too busy for, or an answer that
 /// was lost on the way, will.
 fn failed(error: AcmeError, csr_sent: bool) -> Ended {
-    let passing = [
-        "",
-        "rateLimited",
-        "serverInternal",
-        "badNonce",
-        "orderNotReady",
-    ];
-    let then = match (passing.contains(&error.kind.as_str()), csr_sent) {
+    let passing = PASSING.contains(&error.kind.as_str()) || error.kind == "orderNotReady";
+    let then = match (passing, csr_sent) {
         (true, _) => Then::Resume,
         (false, true) => Then::Abandon,
         (false, false) => Then::OrderAgain,
