@@ -262,6 +262,14 @@ impl Store for MemoryStore {
         }))
     }
 
+    async fn ends(&self) -> Result<Vec<(CertificateName, Generation, Timestamp)>> {
+        let held = self.held();
+        let ends = held.bundles.iter();
+        Ok(ends
+            .map(|((name, generation), (issued, _))| (name.clone(), *generation, issued.not_after))
+            .collect())
+    }
+
     async fn prune_bundles(&self, keep: u32) -> Result<u64> {
         let mut held = self.held();
         let mut seen: BTreeMap<CertificateName, u32> = BTreeMap::new();

@@ -140,6 +140,9 @@ pub trait Store: Send + Sync + 'static {
         certificate: &CertificateName,
         generation: Generation,
     ) -> Result<Option<certwell_proto::Bundle>>;
+    /// When each stored generation ends (its leaf's not-after), by certificate and generation: a host may be serving
+    /// an older one.
+    async fn ends(&self) -> Result<Vec<(CertificateName, Generation, Timestamp)>>;
     /// Removes all but the newest `keep` generations of every certificate; returns how many went.
     async fn prune_bundles(&self, keep: u32) -> Result<u64>;
 

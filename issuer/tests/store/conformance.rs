@@ -54,6 +54,7 @@ behaviours! {
     finishing_stores_the_bundle_with_the_key_of_its_intent_and_ends_the_order
     the_newest_generation_of_each_certificate_is_found
     pruning_keeps_the_newest_generations_of_each_certificate
+    the_end_of_every_stored_generation_is_known
     a_token_voids_the_older_unused_ones_of_its_host_only
     a_token_is_never_stored_twice
     a_token_lets_one_bound_key_in_as_often_as_it_asks
@@ -336,6 +337,44 @@ async fn pruning_keeps_the_newest_generations_of_each_certificate(store: Any) {
         assert_eq!(there, generation >= 3, "generation {generation}");
     }
     assert_eq!(store.newest_issued().await.unwrap().len(), 2);
+}
+
+async fn the_end_of_every_stored_generation_is_known(store: Any) {
+    let a_month_longer = |certificate, generation| {
+        let mut issued = issued(certificate, generation);
+        issued.not_after += jiff::SignedDuration::from_hours(30 * 24);
+        issued
+    };
+    for generation in [2, 10] {
+        store
+            .begin_order(&intent("b.example", generation))
+            .await
+            .unwrap();
+        store
+            .finish_order(&a_month_longer("b.example", generation))
+            .await
+            .unwrap();
+    }
+    issue(&store, "a.example", 1).await;
+    // What is only ordered doesn't end.
+    store.begin_order(&intent("c.example", 1)).await.unwrap();
+    let end = |of: certwell_issuer::store::Issued| (of.certificate, of.generation, of.not_after);
+    assert_eq!(
+        store.ends().await.unwrap(),
+        [
+            end(issued("a.example", 1)),
+            end(a_month_longer("b.example", 2)),
+            end(a_month_longer("b.example", 10)),
+        ]
+    );
+    store.prune_bundles(1).await.unwrap();
+    assert_eq!(
+        store.ends().await.unwrap(),
+        [
+            end(issued("a.example", 1)),
+            end(a_month_longer("b.example", 10)),
+        ]
+    );
 }
 
 async fn a_token_voids_the_older_unused_ones_of_its_host_only(store: Any) {

@@ -1,6 +1,7 @@
 //! The issued generations.
 
 use certwell_proto::{Bundle, CertificateName, Generation, KeyPair};
+use jiff::Timestamp;
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{
@@ -91,6 +92,15 @@ impl SqliteStore {
         }))
     }
 
+    pub(super) async fn read_ends(&self) -> Inner<Vec<(CertificateName, Generation, Timestamp)>> {
+        let rows = sqlx::query(
+            "SELECT certificate, generation, not_after FROM bundle ORDER BY certificate, generation",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(|row| Ok(end_of(row)?)).collect()
+    }
+
     pub(super) async fn delete_bundles(&self, keep: u32) -> Inner<u64> {
         let done = sqlx::query(
             "DELETE FROM bundle WHERE (certificate, generation) IN (
@@ -105,6 +115,14 @@ impl SqliteStore {
         .await?;
         Ok(done.rows_affected())
     }
+}
+
+fn end_of(row: &SqliteRow) -> Result<(CertificateName, Generation, Timestamp), sqlx::Error> {
+    Ok((
+        row.parsed("certificate")?,
+        Generation(row.unsigned("generation")?),
+        row.time("not_after")?,
+    ))
 }
 
 fn issued_of(row: &SqliteRow) -> Result<Issued, sqlx::Error> {

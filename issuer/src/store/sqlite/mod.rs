@@ -152,6 +152,10 @@ impl Store for SqliteStore {
         self.tell(self.read_bundle(certificate, generation).await)
     }
 
+    async fn ends(&self) -> Result<Vec<(CertificateName, Generation, Timestamp)>> {
+        self.tell(self.read_ends().await)
+    }
+
     async fn prune_bundles(&self, keep: u32) -> Result<u64> {
         self.tell(self.delete_bundles(keep).await)
     }
