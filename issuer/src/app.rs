@@ -9,7 +9,6 @@
 //! Everything that lasts goes through the store; the registry, the accounts and the scribe each own one state.
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -46,10 +45,10 @@ use crate::{
         enrollment::EnrollmentService,
         listener,
         peer::{Doorkeeper, Gate},
+        recall,
         revocations::Revocations,
         service::FleetService,
     },
-    plan::facts::{CertificateFacts, FleetFacts, HostFacts},
     store::{Store, keys::Kek, sqlite::SqliteStore},
 };
 
@@ -114,7 +113,8 @@ impl App {
         let ca = Ca::new(store.fleet_ca().await?)?;
         let revocations = Revocations::in_directory(&issuer.state_directory);
         apply_revocations(store.as_ref(), &revocations).await?;
-        let (facts, stored) = read(store.as_ref(), &config, &ca).await?;
+        let stored = Stored::read(store.as_ref()).await?;
+        let facts = recall(store.as_ref(), &config, &ca, &stored).await?;
 
         // Bound before any task runs: an address in use must not cost an order.
         let listeners = listener::bind(&issuer.listen).await?;
@@ -126,7 +126,7 @@ impl App {
         let (admin, allowed) = socket::listen(&issuer.admin_socket, issuer.admin_group.as_deref())?;
 
         let mut tasks = JoinSet::new();
-        let events = Events::new(store.clone());
+        let events = Events::start(store.clone());
         let scribe = Scribe::start(store.clone());
         let (gate, gate_reader) = watch::channel(Arc::new(Gate::of(&facts)));
         let doorkeeper = Doorkeeper(gate_reader);
@@ -320,79 +320,4 @@ async fn apply_revocations(store: &dyn Store, revocations: &Revocations) -> anyh
         }
     }
     Ok(())
-}
-
-async fn read(
-    store: &dyn Store,
-    config: &Arc<Config>,
-    ca: &Ca,
-) -> anyhow::Result<(FleetFacts, Stored)> {
-    let issued: BTreeMap<_, _> = store
-        .newest_issued()
-        .await?
-        .into_iter()
-        .map(|i| (i.certificate.clone(), i))
-        .collect();
-    let pending: BTreeMap<_, _> = store
-        .pending_orders()
-        .await?
-        .into_iter()
-        .map(|p| (p.intent.certificate.clone(), p))
-        .collect();
-    let paused = store.paused().await?;
-    let accounts = store.accounts().await?;
-
-    let mut certificates: BTreeMap<_, CertificateFacts> = config
-        .certificates
-        .keys()
-        .map(|name| {
-            let issued = issued.get(name).cloned();
-            let facts = CertificateFacts {
-                paused: paused.iter().any(|p| p.as_ref() == Some(name)),
-                offered: issued.clone(),
-                issued,
-                authority: pending
-                    .get(name)
-                    .map(|order| order.intent.authority.clone()),
-                ..CertificateFacts::default()
-            };
-            (name.clone(), facts)
-        })
-        .collect();
-    for seen in store.observations().await? {
-        if let Some(known) = certificates.get_mut(&seen.certificate) {
-            known.observations.insert(seen.host.clone(), seen);
-        }
-    }
-    let mut hosts: BTreeMap<_, HostFacts> = config
-        .hosts
-        .keys()
-        .map(|name| (name.clone(), HostFacts::default()))
-        .collect();
-    for record in store.hosts().await? {
-        let known = hosts.entry(record.name.clone()).or_default();
-        known.last_seen = record.last_seen;
-        known.record = Some(record);
-    }
-    let thumbprints = config
-        .authorities
-        .iter()
-        .filter_map(|(name, authority)| {
-            let account = accounts
-                .iter()
-                .find(|a| a.directory == authority.directory)?;
-            Some((name.clone(), account.thumbprint.clone()))
-        })
-        .collect();
-    let facts = FleetFacts {
-        fleet: ca.fleet().clone(),
-        lineage: store.lineage().await?,
-        config: config.clone(),
-        config_problem: None,
-        paused: paused.iter().any(Option::is_none),
-        certificates,
-        hosts,
-        thumbprints,
-    };
-    Ok((facts, Stored { issued, pending }))
 }

@@ -253,7 +253,7 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
         thumbprints: BTreeMap::new(),
     };
     let store: Arc<dyn Store> = store.clone();
-    let events = Events::new(store.clone());
+    let events = Events::start(store.clone());
     let (gate, _) = tokio::sync::watch::channel(Arc::default());
     let scribe = Scribe::start(store.clone());
     let (registry, _) = Registry::start(Start {

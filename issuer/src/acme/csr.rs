@@ -7,6 +7,11 @@ use aws_lc_rs::{
 use certwell_proto::{Identifier, Secret};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 
+use x509_parser::{
+    certificate::X509Certificate, certification_request::X509CertificationRequest,
+    prelude::FromDer as _, public_key::PublicKey, x509::SubjectPublicKeyInfo,
+};
+
 use crate::config::KeyType;
 
 /// A new private key (PKCS#8) and the CSR for these identifiers, both DER. The subject is empty: CAs read the
@@ -36,6 +41,30 @@ pub fn make(
     Ok((Secret::new(key.serialize_der()), csr.der().to_vec()))
 }
 
+/// What kind of key a CSR is for; `None` when it is none of ours.
+pub fn key_type_of_csr(csr: &[u8]) -> Option<KeyType> {
+    let (_, parsed) = X509CertificationRequest::from_der(csr).ok()?;
+    key_type(&parsed.certification_request_info.subject_pki)
+}
+
+/// What kind of key a certificate is for; `None` when it is none of ours.
+pub fn key_type_of_leaf(leaf: &[u8]) -> Option<KeyType> {
+    let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+    key_type(parsed.public_key())
+}
+
+fn key_type(spki: &SubjectPublicKeyInfo<'_>) -> Option<KeyType> {
+    match spki.parsed().ok()? {
+        PublicKey::EC(point) => match point.key_size() {
+            256 => Some(KeyType::EcdsaP256),
+            384 => Some(KeyType::EcdsaP384),
+            _ => None,
+        },
+        PublicKey::RSA(_) => Some(KeyType::Rsa2048),
+        _ => None,
+    }
+}
+
 fn rsa() -> Result<KeyPair, rcgen::Error> {
     let failed = |_| rcgen::Error::KeyGenerationUnavailable;
     let key = RsaKey::generate(KeySize::Rsa2048).map_err(failed)?;
@@ -55,9 +84,11 @@ mod tests {
             .collect();
         for key_type in [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048] {
             let (key, csr) = make(key_type, &identifiers).unwrap();
-            let parsed = rcgen::CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
+            let parsed =
+                rcgen::CertificateSigningRequestParams::from_der(&csr.clone().into()).unwrap();
             assert_eq!(parsed.params.subject_alt_names.len(), 2, "{key_type:?}");
             assert!(!key.expose().is_empty());
+            assert_eq!(key_type_of_csr(&csr), Some(key_type));
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use certwell_proto::{CertificateName, Generation, v1::EventKind};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::{
     accounts::{Accounts, describe},
+    csr,
     http::root_certificates,
     order::{Driver, Ended, Then},
     preflight::Preflight,
@@ -20,11 +21,14 @@ use crate::{
         facts::{OrderFacts, OrderStage},
         renew::{RenewFacts, authority_index, order_at, stable_jitter},
     },
-    store::{Intent, Issued, OrderFailure, PendingOrder},
+    store::{self, Intent, Issued, OrderFailure, PendingOrder, StoreError},
 };
 
 /// A sleep is never longer: the machine's clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Failures that are remembered: a day of retries at the shortest pause.
+const FAILURES_KEPT: usize = 100;
 
 /// One certificate's issuance task.
 pub struct Issuance {
@@ -34,8 +38,10 @@ pub struct Issuance {
     pub issued: Option<Issued>,
     /// The unfinished order.
     pub pending: Option<PendingOrder>,
-    /// Failures since the last success.
+    /// The newest failures since the last success, oldest first.
     pub failures: Vec<OrderFailure>,
+    /// How many there were: which authority is next goes by it.
+    pub attempts: usize,
     /// Accounts at the authorities.
     pub accounts: Accounts,
     /// What drives orders.
@@ -45,7 +51,8 @@ pub struct Issuance {
 }
 
 impl Issuance {
-    /// Runs until the certificate is no longer declared, or the registry is gone.
+    /// Runs until the certificate is no longer declared, the registry is gone, or the store failed: then what it
+    /// knows may no longer be what is stored, and it is to be started again from there.
     pub async fn run(mut self) {
         loop {
             let control = self.control.borrow_and_update().clone();
@@ -58,7 +65,9 @@ impl Issuance {
                 let now = clock::now();
                 let at = self.order_at(&control, &declared, now);
                 if at <= now {
-                    self.attempt(&control, &declared).await;
+                    if let Err(error) = self.attempt(&control, &declared).await {
+                        return self.lost(&error, control.config.renewal.retry_first).await;
+                    }
                     continue;
                 }
                 self.tell_waiting(at).await;
@@ -79,10 +88,7 @@ impl Issuance {
 
     fn order_at(&self, control: &Control, declared: &Certificate, now: Timestamp) -> Timestamp {
         let forced = control.forced.get(&self.name);
-        let generation = self
-            .issued
-            .as_ref()
-            .map_or(Generation::NONE, |issued| issued.generation);
+        let generation = self.generation();
         // A renewal asked for by a person tries at once, whatever failed before he asked.
         let since = forced.map_or(0, |forced| {
             self.failures
@@ -108,20 +114,31 @@ impl Issuance {
         )
     }
 
-    async fn attempt(&mut self, control: &Control, declared: &Certificate) {
-        let index = authority_index(self.failures.len(), declared.authorities.len());
-        let Some((authority_name, authority)) = declared.authorities.get(index).and_then(|name| {
-            control
-                .config
-                .authorities
-                .get(name)
-                .map(|authority| (name, authority))
-        }) else {
+    async fn lost(&self, error: &StoreError, pause: Duration) {
+        let problem = describe(error);
+        tracing::error!(certificate = %self.name, problem, "its issuance is begun again from the store");
+        self.tell(OrderFacts {
+            stage: OrderStage::Waiting,
+            problem: Some(problem),
+            next_at: Some(clock::now() + SignedDuration::try_from(pause).unwrap_or_default()),
+            failures: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+        })
+        .await;
+        tokio::time::sleep(pause).await;
+    }
+
+    /// One way from the intent to a certificate, or to a failure that is noted.
+    async fn attempt(&mut self, control: &Control, declared: &Certificate) -> store::Result<()> {
+        let index = authority_index(self.attempts, declared.authorities.len());
+        let named = declared.authorities.get(index);
+        let Some((authority_name, authority)) =
+            named.and_then(|name| Some((name, control.config.authorities.get(name)?)))
+        else {
             return self
                 .failed(internal("no authority is configured for it"))
                 .await;
         };
-        if let Err(failure) = self.intend(declared, authority_name, authority).await {
+        if let Err(failure) = self.intend(declared, authority_name, authority).await? {
             return self.failed(failure).await;
         }
         let ready = match self.accounts.at(authority).await {
@@ -135,23 +152,23 @@ impl Issuance {
                     .await;
             }
         };
-        self.driver
-            .registry
+        let registry = &self.driver.registry;
+        registry
             .account(&self.name, authority_name, &ready.thumbprint)
             .await;
         // An order that was placed has its preflight behind it.
-        let placed = self
+        if self
             .pending
             .as_ref()
-            .is_some_and(|pending| pending.url.is_some());
-        if !placed {
+            .is_some_and(|pending| pending.url.is_none())
+        {
             let question = match self.question(declared, authority, &ready.thumbprint) {
                 Ok(question) => question,
                 Err(failure) => return self.failed(failure).await,
             };
             match self.preflight(control, declared, question).await {
                 Preflight::Go => {}
-                Preflight::Changed => return,
+                Preflight::Changed => return Ok(()),
             }
         }
         let roots = match root_certificates(&authority.roots) {
@@ -159,14 +176,17 @@ impl Issuance {
             Err(e) => return self.failed(internal(&e.to_string())).await,
         };
         let Some(pending) = self.pending.as_mut() else {
-            return;
+            return Ok(());
         };
         match self
             .driver
             .drive(ready.acme.as_ref(), pending, &roots)
             .await
         {
-            Ok(issued) => self.succeeded(issued).await,
+            Ok(issued) => {
+                self.succeeded(issued).await;
+                Ok(())
+            }
             Err(Ended { failure, then }) => self.order_ended(failure, then).await,
         }
     }
@@ -177,65 +197,66 @@ impl Issuance {
         declared: &Certificate,
         authority_name: &str,
         authority: &Authority,
-    ) -> Result<(), OrderFailure> {
-        if let Some(pending) = &self.pending {
-            let intent = &pending.intent;
+    ) -> store::Result<Result<(), OrderFailure>> {
+        if let Some(PendingOrder { intent, .. }) = &self.pending {
             if same_set(&intent.identifiers, &declared.identifiers)
                 && intent.directory == authority.directory
+                && csr::key_type_of_csr(&intent.csr) == Some(declared.key_type)
             {
-                return Ok(());
+                return Ok(Ok(()));
             }
             self.abandon().await?;
         }
-        let generation = self
+        let (private_key, csr) = match csr::make(declared.key_type, &declared.identifiers) {
+            Ok(made) => made,
+            Err(e) => return Ok(Err(internal(&format!("no key or CSR can be made: {e}")))),
+        };
+        // Another authority knows nothing of what it would replace.
+        let replaced = self
             .issued
             .as_ref()
-            .map_or(Generation::NONE, |issued| issued.generation)
-            .next();
-        let (private_key, csr) = super::csr::make(declared.key_type, &declared.identifiers)
-            .map_err(|e| internal(&format!("no key or CSR can be made: {e}")))?;
+            .filter(|issued| issued.authority == authority_name);
         let intent = Intent {
             certificate: self.name.clone(),
-            generation,
+            generation: self.generation().next(),
             identifiers: declared.identifiers.clone(),
             authority: authority_name.to_owned(),
             directory: authority.directory.clone(),
             private_key,
             csr,
-            replaces: self
-                .issued
-                .as_ref()
-                .and_then(|issued| issued.fullchain.first().cloned()),
+            replaces: replaced.and_then(|issued| issued.fullchain.first().cloned()),
             at: clock::now(),
         };
-        self.driver
-            .store
-            .begin_order(&intent)
-            .await
-            .map_err(|e| internal(&describe(&e)))?;
+        self.driver.store.begin_order(&intent).await?;
         self.pending = Some(PendingOrder {
             intent,
             url: None,
             failures: vec![],
         });
+        Ok(Ok(()))
+    }
+
+    async fn abandon(&mut self) -> store::Result<()> {
+        if let Some(pending) = &self.pending {
+            self.driver
+                .store
+                .abandon_order(&self.name, pending.intent.generation)
+                .await?;
+            self.pending = None;
+        }
         Ok(())
     }
 
-    async fn abandon(&mut self) -> Result<(), OrderFailure> {
-        let Some(pending) = self.pending.take() else {
-            return Ok(());
-        };
-        let generation = pending.intent.generation;
-        self.driver
-            .store
-            .abandon_order(&self.name, generation)
-            .await
-            .map_err(|e| internal(&describe(&e)))
+    fn generation(&self) -> Generation {
+        self.issued
+            .as_ref()
+            .map_or(Generation::NONE, |issued| issued.generation)
     }
 
     async fn succeeded(&mut self, issued: Issued) {
         self.pending = None;
         self.failures.clear();
+        self.attempts = 0;
         // First of all the hosts: everything else can wait.
         self.driver.registry.issued(issued.clone()).await;
         let text = format!(
@@ -249,30 +270,24 @@ impl Issuance {
         self.issued = Some(issued);
     }
 
-    async fn order_ended(&mut self, failure: OrderFailure, then: Then) {
+    async fn order_ended(&mut self, failure: OrderFailure, then: Then) -> store::Result<()> {
         if then != Then::Resume
             && let Some(pending) = self.pending.as_mut()
         {
-            pending.url = None;
             let generation = pending.intent.generation;
-            if let Err(e) = self
-                .driver
+            self.driver
                 .store
                 .order_failed(&self.name, generation, &failure)
-                .await
-            {
-                tracing::error!(certificate = %self.name, error = describe(&e), "a failed order can't be recorded");
-            }
+                .await?;
+            pending.url = None;
         }
-        if then == Then::Abandon
-            && let Err(again) = self.abandon().await
-        {
-            tracing::error!(certificate = %self.name, problem = again.problem, "a spent order can't be dropped");
+        if then == Then::Abandon {
+            self.abandon().await?;
         }
-        self.failed(failure).await;
+        self.failed(failure).await
     }
 
-    async fn failed(&mut self, failure: OrderFailure) {
+    async fn failed(&mut self, failure: OrderFailure) -> store::Result<()> {
         tracing::warn!(certificate = %self.name, problem = failure.problem, "issuance failed");
         let generation = self
             .pending
@@ -280,14 +295,15 @@ impl Issuance {
             .map_or(Generation::NONE, |p| p.intent.generation);
         let text = failure.problem.clone();
         self.failures.push(failure);
-        // A day of retries at the shortest pause: enough to plan with.
-        if self.failures.len() > 100 {
+        self.attempts += 1;
+        if self.failures.len() > FAILURES_KEPT {
             self.failures.remove(0);
         }
         self.driver
             .events
             .certificate(EventKind::OrderFailed, &self.name, generation, text)
             .await;
+        Ok(())
     }
 
     async fn tell_waiting(&self, at: Timestamp) {
@@ -300,7 +316,7 @@ impl Issuance {
             },
             problem,
             next_at: Some(at),
-            failures: u32::try_from(self.failures.len()).unwrap_or(u32::MAX),
+            failures: u32::try_from(self.attempts).unwrap_or(u32::MAX),
         })
         .await;
     }
@@ -319,8 +335,14 @@ pub(super) fn internal(problem: &str) -> OrderFailure {
     }
 }
 
+/// Whether what is issued is what is asked for now.
 fn covers(issued: &Issued, declared: &Certificate) -> bool {
     same_set(&issued.identifiers, &declared.identifiers)
+        && issued
+            .fullchain
+            .first()
+            .and_then(|leaf| csr::key_type_of_leaf(leaf))
+            == Some(declared.key_type)
 }
 
 fn same_set<T: Ord>(left: &[T], right: &[T]) -> bool {

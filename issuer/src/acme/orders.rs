@@ -1,35 +1,73 @@
 //! Starts an issuance task for each declared certificate, and again when one is declared anew.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use certwell_proto::CertificateName;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{Id, JoinSet},
+};
 
 use super::{accounts::Accounts, issuance::Issuance, order::Driver};
 use crate::{
     fleet::Control,
-    store::{Issued, PendingOrder},
+    store::{self, Issued, PendingOrder, Store},
 };
 
-/// What the store knew at the start.
+/// A store that couldn't be read is asked again after this.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+
+/// What the store knew at the start; each certificate's part is taken once, for it changes from then on.
 #[derive(Default)]
-pub struct Stored {
-    /// The newest generation of each certificate.
-    pub issued: BTreeMap<CertificateName, Issued>,
-    /// Unfinished orders.
-    pub pending: BTreeMap<CertificateName, PendingOrder>,
+pub struct Stored(BTreeMap<CertificateName, Known>);
+
+/// What the store knows of one certificate.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Its newest generation.
+    pub issued: Option<Issued>,
+    /// Its unfinished order.
+    pub pending: Option<PendingOrder>,
 }
 
-/// Runs until the registry is gone. A certificate that is declared again after it was dropped is read from the
-/// store anew.
+impl Stored {
+    /// Reads all certificates.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn read(store: &dyn Store) -> store::Result<Self> {
+        let mut known: BTreeMap<CertificateName, Known> = BTreeMap::new();
+        for issued in store.newest_issued().await? {
+            let name = issued.certificate.clone();
+            known.entry(name).or_default().issued = Some(issued);
+        }
+        for pending in store.pending_orders().await? {
+            let name = pending.intent.certificate.clone();
+            known.entry(name).or_default().pending = Some(pending);
+        }
+        Ok(Self(known))
+    }
+
+    /// Every certificate that anything is stored of.
+    pub fn iter(&self) -> impl Iterator<Item = (&CertificateName, &Known)> {
+        self.0.iter()
+    }
+
+    fn take(&mut self, name: &CertificateName) -> Option<Known> {
+        self.0.remove(name)
+    }
+}
+
+/// Runs until the registry is gone. A task that ended is started again, from what the store knows by then, as long
+/// as its certificate is declared.
 pub async fn run(
     mut stored: Stored,
     accounts: Accounts,
     driver: Driver,
     mut control: watch::Receiver<Arc<Control>>,
 ) {
-    let mut tasks: JoinSet<CertificateName> = JoinSet::new();
-    let mut running: std::collections::BTreeSet<CertificateName> = Default::default();
+    let mut tasks: JoinSet<()> = JoinSet::new();
+    let mut running: BTreeMap<CertificateName, Id> = BTreeMap::new();
     loop {
         let declared: Vec<CertificateName> = control
             .borrow_and_update()
@@ -39,62 +77,80 @@ pub async fn run(
             .cloned()
             .collect();
         for name in declared {
-            if running.contains(&name) {
+            if running.contains_key(&name) {
                 continue;
             }
-            let pending = stored.pending.remove(&name);
-            let issuance = Issuance {
-                issued: stored.issued.remove(&name),
-                failures: pending
-                    .as_ref()
-                    .map(|p| p.failures.clone())
-                    .unwrap_or_default(),
-                pending,
-                name: name.clone(),
-                accounts: accounts.clone(),
-                driver: driver.clone(),
-                control: control.clone(),
-            };
-            running.insert(name.clone());
-            tasks.spawn(async move {
-                issuance.run().await;
-                name
-            });
+            let known = stored.take(&name);
+            let task = begin(
+                name.clone(),
+                known,
+                accounts.clone(),
+                driver.clone(),
+                control.clone(),
+            );
+            running.insert(name, tasks.spawn(task).id());
         }
-        // Cancel-safe: `join_next` loses no result when dropped, `changed` marks nothing until it returns.
+        // Cancel-safe: `join_next_with_id` loses no result when dropped, `changed` marks nothing until it returns.
         tokio::select! {
             changed = control.changed() => if changed.is_err() { return },
-            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
-                if let Ok(name) = ended {
-                    running.remove(&name);
-                    match reload(&driver, &name).await {
-                        Ok(fresh) => {
-                            stored.issued.extend(fresh.issued);
-                            stored.pending.extend(fresh.pending);
-                        }
-                        Err(e) => tracing::error!(certificate = %name, error = %e, "the store can't be read"),
+            Some(ended) = tasks.join_next_with_id(), if !tasks.is_empty() => {
+                let id = match ended {
+                    Ok((id, ())) => id,
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "an issuance failed");
+                        error.id()
                     }
-                }
+                };
+                running.retain(|_, running| *running != id);
             }
         }
     }
 }
 
-async fn reload(driver: &Driver, name: &CertificateName) -> crate::store::Result<Stored> {
-    let issued = driver
-        .store
-        .newest_issued()
-        .await?
-        .into_iter()
-        .filter(|i| i.certificate == *name);
-    let pending = driver
-        .store
-        .pending_orders()
-        .await?
-        .into_iter()
-        .filter(|p| p.intent.certificate == *name);
-    Ok(Stored {
-        issued: issued.map(|i| (i.certificate.clone(), i)).collect(),
-        pending: pending.map(|p| (p.intent.certificate.clone(), p)).collect(),
-    })
+/// One issuance, from what is known of it, or else from the store.
+async fn begin(
+    name: CertificateName,
+    known: Option<Known>,
+    accounts: Accounts,
+    driver: Driver,
+    control: watch::Receiver<Arc<Control>>,
+) {
+    let Known { issued, pending } = match known {
+        Some(known) => known,
+        None => read(&driver, &name).await,
+    };
+    if let Some(issued) = &issued {
+        driver.registry.issued(issued.clone()).await;
+    }
+    let failures = pending
+        .as_ref()
+        .map(|p| p.failures.clone())
+        .unwrap_or_default();
+    let attempts = failures.len();
+    Issuance {
+        name,
+        issued,
+        pending,
+        failures,
+        attempts,
+        accounts,
+        driver,
+        control,
+    }
+    .run()
+    .await;
+}
+
+/// What the store knows of one certificate. A store that fails is asked again: to begin without what it knows would
+/// be to begin again at generation 1.
+async fn read(driver: &Driver, name: &CertificateName) -> Known {
+    loop {
+        match Stored::read(driver.store.as_ref()).await {
+            Ok(mut stored) => return stored.take(name).unwrap_or_default(),
+            Err(error) => {
+                tracing::error!(certificate = %name, error = &error as &dyn std::error::Error, "the store can't be read");
+            }
+        }
+        tokio::time::sleep(READ_AGAIN).await;
+    }
 }

@@ -57,7 +57,8 @@ pub(super) fn enrolled_host(name: &str, facts: &FleetFacts) -> Result<HostRecord
     }
 }
 
-fn no_host(name: &str, facts: &FleetFacts) -> Status {
+/// The refusal of a name that no host has.
+pub(super) fn no_host(name: &str, facts: &FleetFacts) -> Status {
     let known: Vec<&str> = facts
         .config
         .hosts

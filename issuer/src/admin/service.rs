@@ -14,13 +14,13 @@ use tonic::{Request, Response, Status};
 
 use super::{
     events::send_events,
-    lookup::{declared_certificate, declared_host, enrolled_host, no_certificate},
+    lookup::{declared_certificate, declared_host, enrolled_host, no_certificate, no_host},
 };
 use crate::{
     clock,
     fleet::{Events, Registry, ca::Ca, revocations::Revocations},
     plan::{explain::explain, facts::FleetFacts, status},
-    store::{HostRecord, Store, StoreError, TokenRecord},
+    store::{Store, StoreError, TokenRecord},
 };
 
 /// Tokens live at most so long.
@@ -107,15 +107,9 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::RevokeHostRequest>,
     ) -> Result<Response<v1::RevokeHostResponse>, Status> {
-        let facts = self.facts().await?;
-        let mut record = enrolled_host(&request.into_inner().host, &facts)?;
-        self.revoke(&mut record).await?;
+        let host = self.cut_off(&request.into_inner().host, false).await?;
         self.events
-            .host(
-                EventKind::Admin,
-                &record.name,
-                "its identity was revoked".into(),
-            )
+            .host(EventKind::Admin, &host, "its identity was revoked".into())
             .await;
         Ok(Response::new(v1::RevokeHostResponse {}))
     }
@@ -124,17 +118,13 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::RetireHostRequest>,
     ) -> Result<Response<v1::RetireHostResponse>, Status> {
-        let facts = self.facts().await?;
-        let mut record = enrolled_host(&request.into_inner().host, &facts)?;
-        record.retired = true;
-        self.revoke(&mut record).await?;
+        let host = self.cut_off(&request.into_inner().host, true).await?;
         self.store
-            .forget_host(&record.name)
+            .forget_host(&host)
             .await
             .map_err(|e| store_failed(&e))?;
-        self.registry.retired(&record.name).await;
         let text = "retired; remove it from the configuration too".to_owned();
-        self.events.host(EventKind::Admin, &record.name, text).await;
+        self.events.host(EventKind::Admin, &host, text).await;
         Ok(Response::new(v1::RetireHostResponse {}))
     }
 
@@ -272,27 +262,28 @@ impl AdminService {
         })
     }
 
-    /// The file first, then the database, then the living: whatever fails in between, the revocation stands.
-    async fn revoke(&self, record: &mut HostRecord) -> Result<(), Status> {
-        let now = clock::now();
-        self.revocations.append(&record.name, now).map_err(|e| {
-            tracing::error!(
-                error = &e as &dyn std::error::Error,
-                "a revocation can't be written"
-            );
-            Status::internal(e.to_string())
+    /// Tokens first, so that nobody joins after the instant of the revocation; then the living, whatever becomes of
+    /// the rest; then the file and the database, each whether or not the other could be written. An error means
+    /// that the host is cut off now, and that a restart may not remember it.
+    async fn cut_off(&self, name: &str, retire: bool) -> Result<HostName, Status> {
+        let facts = self.facts().await?;
+        let host = enrolled_host(name, &facts)?.name;
+        let tokens = self.store.void_tokens(&host).await;
+        let record = self
+            .registry
+            .revoke(&host, retire)
+            .await
+            .ok_or_else(|| no_host(name, &facts))?;
+        let written = record
+            .revoked
+            .map_or(Ok(()), |at| self.revocations.append(&host, at));
+        let stored = self.store.put_host(&record).await;
+        written.map_err(|e| {
+            tracing::error!(host = %host, error = &e as &dyn std::error::Error, "a revocation can't be written");
+            Status::internal(format!("{host} is cut off, but not for good: {e}; mend that and revoke it again"))
         })?;
-        record.revoked = Some(now);
-        self.store
-            .put_host(record)
-            .await
-            .map_err(|e| store_failed(&e))?;
-        self.store
-            .void_tokens(&record.name)
-            .await
-            .map_err(|e| store_failed(&e))?;
-        self.registry.host(record.clone()).await;
-        Ok(())
+        stored.and(tokens.map(drop)).map_err(|e| store_failed(&e))?;
+        Ok(host)
     }
 
     async fn set_paused(&self, name: &str, paused: bool) -> Result<(), Status> {

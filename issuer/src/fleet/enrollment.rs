@@ -42,6 +42,7 @@ impl Enrollment for EnrollmentService {
         request: Request<v1::EnrollRequest>,
     ) -> Result<Response<v1::EnrollResponse>, Status> {
         let request = request.into_inner();
+        // Taken before the token is looked up: a revocation voids tokens first, and is later than this.
         let now = clock::now();
         let hash = JoinToken::secret_hash(&request.token_secret);
         let token = self
@@ -137,6 +138,8 @@ impl Enrollment for EnrollmentService {
         &self,
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewResponse>, Status> {
+        // Taken before the check: a revocation that comes in between is later, and this identity falls under it.
+        let now = clock::now();
         let peer = self.doorkeeper.agent(&request)?;
         let request = request.into_inner();
         let host = &peer.identity.name;
@@ -162,7 +165,7 @@ impl Enrollment for EnrollmentService {
         if record.identity_key != identity_key {
             record.identity = self
                 .ca
-                .sign_agent(host, &request.identity_csr, clock::now())
+                .sign_agent(host, &request.identity_csr, now)
                 .map_err(ca_failed)?;
             record.identity_key = identity_key;
             self.store

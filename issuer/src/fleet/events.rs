@@ -1,52 +1,94 @@
 //! What is written down for people, and told to those who follow.
+//!
+//! A task commits events in their order, so that whoever has something to tell doesn't wait for the disk. The one
+//! exception is the hand-out of a private key: that waits.
 
 use std::sync::Arc;
 
 use certwell_proto::{CertificateName, Generation, HostName, v1::EventKind};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
     clock,
-    store::{EventRecord, Store},
+    store::{self, EventRecord, Store},
 };
 
 /// How far a follower may fall behind before it is told that it missed some.
-const BACKLOG: usize = 256;
+const FOLLOWERS: usize = 256;
+/// Events that may wait for their commit.
+const BACKLOG: usize = 4096;
+
+type Told = oneshot::Sender<store::Result<()>>;
 
 /// Handle for recording and following events.
 #[derive(Clone)]
 pub struct Events {
-    store: Arc<dyn Store>,
+    writer: mpsc::Sender<(EventRecord, Option<Told>)>,
     live: broadcast::Sender<EventRecord>,
 }
 
 impl Events {
-    /// Events kept in this store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self {
-            store,
-            live: broadcast::channel(BACKLOG).0,
-        }
+    /// Starts the task that keeps events in this store; it ends, everything committed, with the last handle.
+    pub fn start(store: Arc<dyn Store>) -> Self {
+        let (writer, mut events) = mpsc::channel::<(EventRecord, Option<Told>)>(BACKLOG);
+        let live = broadcast::channel(FOLLOWERS).0;
+        let followers = live.clone();
+        tokio::spawn(async move {
+            while let Some((mut event, told)) = events.recv().await {
+                let stored = store.add_event(&event).await;
+                if let Ok(id) = &stored {
+                    event.id = *id;
+                    let _ = followers.send(event);
+                }
+                let stored = stored.map(drop);
+                if let Err(error) = &stored {
+                    tracing::error!(
+                        error = error as &dyn std::error::Error,
+                        "an event can't be stored"
+                    );
+                }
+                if let Some(told) = told {
+                    let _ = told.send(stored);
+                }
+            }
+        });
+        Self { writer, live }
     }
 
-    /// Commits an event, then tells followers. A store that fails is logged: an event never stops the work.
-    pub async fn record(&self, mut event: EventRecord) {
-        tracing::info!(
-            certificate = event.certificate.as_ref().map(tracing::field::display),
-            host = event.host.as_ref().map(tracing::field::display),
-            generation = (!event.generation.is_none()).then_some(event.generation.0),
-            kind = event.kind.as_str_name(),
-            "{}",
-            event.text
-        );
-        match self.store.add_event(&event).await {
-            Ok(id) => event.id = id,
-            Err(e) => tracing::error!(
-                error = &e as &dyn std::error::Error,
-                "an event can't be stored"
-            ),
-        }
-        let _ = self.live.send(event);
+    /// Hands an event over, to be committed and then told to followers.
+    pub async fn record(&self, event: EventRecord) {
+        log(&event);
+        // An error means that the issuer is stopping.
+        let _ = self.writer.send((event, None)).await;
+    }
+
+    /// A private key is about to be handed to a host: returns when that is committed.
+    ///
+    /// # Errors
+    /// When it can't be: then the key must not leave.
+    pub async fn handed_out(
+        &self,
+        certificate: &CertificateName,
+        host: &HostName,
+        generation: Generation,
+    ) -> store::Result<()> {
+        let event = EventRecord {
+            certificate: Some(certificate.clone()),
+            host: Some(host.clone()),
+            generation,
+            ..blank(
+                EventKind::Fetched,
+                format!("its private key was handed to {host}"),
+            )
+        };
+        log(&event);
+        let (told, committed) = oneshot::channel();
+        let stopping = || store::StoreError::Conflict("the issuer is stopping".into());
+        self.writer
+            .send((event, Some(told)))
+            .await
+            .map_err(|_| stopping())?;
+        committed.await.map_err(|_| stopping())?
     }
 
     /// An event about a certificate.
@@ -101,6 +143,17 @@ impl Events {
     pub fn follow(&self) -> broadcast::Receiver<EventRecord> {
         self.live.subscribe()
     }
+}
+
+fn log(event: &EventRecord) {
+    tracing::info!(
+        certificate = event.certificate.as_ref().map(tracing::field::display),
+        host = event.host.as_ref().map(tracing::field::display),
+        generation = (!event.generation.is_none()).then_some(event.generation.0),
+        kind = event.kind.as_str_name(),
+        "{}",
+        event.text
+    );
 }
 
 fn blank(kind: EventKind, text: String) -> EventRecord {

@@ -36,6 +36,8 @@ use crate::clock;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes under way at once; more wait in the kernel's queue.
 const PENDING: usize = 256;
+/// After the server's identity couldn't be made.
+const IDENTITY_RETRY: Duration = Duration::from_secs(60);
 /// After a failed accept (descriptors exhausted, say).
 const BREATHER: Duration = Duration::from_millis(100);
 
@@ -156,17 +158,22 @@ pub fn keep_identity(ca: Ca) -> Result<watch::Receiver<Arc<CertifiedKey>>, CaErr
     let (sender, receiver) = watch::channel(Arc::new(ca.server_identity(clock::now())?));
     tokio::spawn(async move {
         let half = Duration::try_from(SERVER_LIFE / 2).unwrap_or(Duration::from_secs(86_400));
+        let mut pause = half;
         loop {
             // Cancel-safe: nothing is held while waiting.
             tokio::select! {
-                () = tokio::time::sleep(half) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = sender.closed() => return,
             }
             match ca.server_identity(clock::now()) {
                 Ok(identity) => {
                     sender.send_replace(Arc::new(identity));
+                    pause = half;
                 }
-                Err(e) => tracing::error!(error = %e, "the server's identity can't be renewed"),
+                Err(e) => {
+                    tracing::error!(error = %e, "the server's identity can't be renewed; it is tried again");
+                    pause = IDENTITY_RETRY;
+                }
             }
         }
     });

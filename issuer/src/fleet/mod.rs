@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! registry    the task that owns what is known of the fleet; everyone else asks it
+//! recall      what is known at the start
 //! control     what the registry tells issuance tasks: configuration, pauses, forced renewals
 //! events      what is written down for people, and told to those who follow
 //! scribe      commits observations, as many as have come in at once
@@ -19,6 +20,7 @@ mod events;
 pub mod listener;
 
 pub mod peer;
+mod recall;
 mod registry;
 pub mod revocations;
 mod scribe;
@@ -26,5 +28,6 @@ pub mod service;
 
 pub use control::{Control, Forced};
 pub use events::Events;
+pub use recall::recall;
 pub use registry::{Offer, Opened, Registry, Start, Ticket, Verdicts};
 pub use scribe::Scribe;

@@ -9,9 +9,9 @@ use std::{
 
 use certwell_proto::{
     CertificateName, Generation, HostName,
-    v1::{self, EventKind, fleet_server::Fleet},
+    v1::{self, fleet_server::Fleet},
 };
-use tokio::time::Sleep;
+use tokio::{runtime::Handle, time::Sleep};
 use tokio_stream::{Stream, wrappers::WatchStream};
 use tonic::{Request, Response, Status};
 
@@ -89,15 +89,15 @@ impl Fleet for FleetService {
                 Status::internal("the issuer can't read this bundle; its log says why")
             })?
             .ok_or_else(unknown)?;
+        // Revoked while the bundle was read.
+        self.doorkeeper.check(&peer)?;
+        // A key that leaves is written down, or it doesn't leave.
         self.events
-            .certificate_on_host(
-                EventKind::Fetched,
-                &name,
-                host,
-                generation,
-                format!("its private key was handed to {host}"),
-            )
-            .await;
+            .handed_out(&name, host, generation)
+            .await
+            .map_err(|_| {
+                Status::unavailable("the issuer can't write its audit log; its log says why")
+            })?;
         Ok(Response::new((&bundle).into()))
     }
 
@@ -129,8 +129,10 @@ struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.registry.left(ticket);
+        let registry = self.registry.clone();
+        // Without a runtime the process is ending.
+        if let (Some(ticket), Ok(runtime)) = (self.ticket.take(), Handle::try_current()) {
+            runtime.spawn(async move { registry.left(ticket).await });
         }
     }
 }

@@ -23,7 +23,8 @@ pub struct FleetFacts {
     pub config_problem: Option<String>,
     /// `certwell pause` without a name.
     pub paused: bool,
-    /// Every certificate that is declared.
+    /// Every certificate that is declared, was since the start, or is stored: one that leaves the configuration and
+    /// comes back is what it was. Who tells or offers anything goes by the configuration.
     pub certificates: BTreeMap<CertificateName, CertificateFacts>,
     /// Every host that is declared.
     pub hosts: BTreeMap<HostName, HostFacts>,
@@ -38,8 +39,6 @@ pub struct CertificateFacts {
     pub paused: bool,
     /// The newest issued generation.
     pub issued: Option<Issued>,
-    /// The generation that hosts may draw: the newest, unless a pause came before it.
-    pub offered: Option<Issued>,
     /// Where its next issuance stands.
     pub order: OrderFacts,
     /// The authority that its orders go to at present; `None`: the most preferred one.

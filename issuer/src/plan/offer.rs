@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use certwell_proto::{CertificateName, Fingerprint, HostName, Identifier, fingerprint::hex, v1};
 use prost::Message as _;
 
-use super::facts::{CertificateFacts, FleetFacts};
+use super::facts::FleetFacts;
 use crate::{config::Certificate, store::Issued};
 
 /// How long agents may take to come back after a lost stream, in milliseconds, for each host of the fleet.
@@ -40,10 +40,7 @@ pub fn desired_state(
         if !declared.hosts.contains(host) {
             continue;
         }
-        let offered = facts
-            .certificates
-            .get(name)
-            .and_then(|known| offered(known, host));
+        let offered = offered(facts, name, host);
         if let Some(issued) = offered {
             authorities
                 .entry(&issued.authority)
@@ -83,14 +80,20 @@ pub fn desired_state(
     state
 }
 
-/// The generation that this host may draw: the newest one, unless it has refused that. `None` means: keep what
-/// you have.
-pub fn offered<'a>(known: &'a CertificateFacts, host: &HostName) -> Option<&'a Issued> {
-    let issued = known.offered.as_ref()?;
+/// The generation that this host may draw: the newest one, unless a pause holds it back or the host has refused it.
+/// `None` means: keep what you have; also for what isn't assigned to it.
+pub fn offered<'a>(
+    facts: &'a FleetFacts,
+    name: &CertificateName,
+    host: &HostName,
+) -> Option<&'a Issued> {
+    let assigned = facts.config.certificates.get(name)?.hosts.contains(host);
+    let known = facts.certificates.get(name)?;
+    let issued = known.issued.as_ref()?;
     let refused = known.observations.get(host).is_some_and(|seen| {
         seen.outcome == v1::Outcome::Rejected && seen.outcome_generation == issued.generation
     });
-    (!refused).then_some(issued)
+    (assigned && !facts.paused && !known.paused && !refused).then_some(issued)
 }
 
 fn desired_certificate(
@@ -174,6 +177,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::plan::facts::CertificateFacts;
     use crate::{
         config::{Config, Host, Issuer, KeyType, Renewal},
         store::Observation,
@@ -249,7 +253,6 @@ mod tests {
         };
         let media = CertificateFacts {
             issued: Some(issued(3)),
-            offered: Some(issued(3)),
             ..Default::default()
         };
         FleetFacts {
@@ -366,8 +369,37 @@ mod tests {
             desired_state(facts, &host("sally"), &BTreeMap::new()).certificates[0].generation
         };
         assert_eq!(offer(&facts), 0);
-        facts.certificates.get_mut(&name(MEDIA)).unwrap().offered = Some(issued(4));
+        facts.certificates.get_mut(&name(MEDIA)).unwrap().issued = Some(issued(4));
         assert_eq!(offer(&facts), 4);
+    }
+
+    #[test]
+    fn a_pause_offers_nothing_and_its_end_the_newest() {
+        let offer = |facts: &FleetFacts| {
+            desired_state(facts, &host("sally"), &BTreeMap::new()).certificates[0].generation
+        };
+        let mut facts = facts();
+        facts.paused = true;
+        assert_eq!(offer(&facts), 0);
+        facts.paused = false;
+        assert_eq!(offer(&facts), 3);
+        facts.certificates.get_mut(&name(MEDIA)).unwrap().paused = true;
+        assert_eq!(offer(&facts), 0);
+    }
+
+    #[test]
+    fn what_is_not_assigned_is_not_offered_whatever_is_known_of_it() {
+        let mut facts = facts();
+        facts.certificates.insert(
+            name("gone"),
+            CertificateFacts {
+                issued: Some(issued(9)),
+                ..Default::default()
+            },
+        );
+        assert!(offered(&facts, &name("gone"), &host("sally")).is_none());
+        assert!(offered(&facts, &name(MEDIA), &host("esme")).is_none());
+        assert!(offered(&facts, &name(MEDIA), &host("sally")).is_some());
     }
 
     #[test]
@@ -377,9 +409,9 @@ mod tests {
         let mut facts = facts();
         let first = revision(&facts);
         assert_eq!(revision(&facts), first);
-        facts.certificates.get_mut(&name("other")).unwrap().offered = Some(issued(1));
+        facts.certificates.get_mut(&name("other")).unwrap().issued = Some(issued(1));
         assert_eq!(revision(&facts), first);
-        facts.certificates.get_mut(&name(MEDIA)).unwrap().offered = Some(issued(4));
+        facts.certificates.get_mut(&name(MEDIA)).unwrap().issued = Some(issued(4));
         assert_ne!(revision(&facts), first);
     }
 }

@@ -191,7 +191,6 @@ pub(crate) fn issue(
         not_after: end,
         at,
     };
-    known.offered = Some(issued.clone());
     known.issued = Some(issued);
     known.order = OrderFacts {
         stage: OrderStage::Idle,

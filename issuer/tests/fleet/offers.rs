@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use certwell_proto::{
     Bundle, Fingerprint, bundle,
-    v1::{self, fleet_client::FleetClient},
+    v1::{self, enrollment_client::EnrollmentClient, fleet_client::FleetClient},
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Streaming, transport::Channel};
 
 use crate::{
-    client::{Identity, Joiner, enroll, fleet},
+    client::{Identity, Joiner, connect, enroll, fleet, tls},
     world::{MEDIA, World, now},
 };
 
@@ -172,6 +172,72 @@ async fn a_revoked_host_is_cut_off_within_a_second_and_refused_until_it_enrolls_
         anew.fetch(request).await.unwrap_err().code(),
         Code::PermissionDenied
     );
+}
+
+#[tokio::test]
+async fn whoever_renews_an_identity_while_it_is_revoked_gains_nothing() {
+    let mut world = World::start().await;
+    let (mut joiner, first) = world.enrolled("sally").await;
+    let (address, ca) = (world.address(), world.ca.clone());
+    let renewing = tokio::spawn(async move {
+        let channel = connect(address, tls(&ca, Some(&first))).await.unwrap();
+        let mut calls = EnrollmentClient::new(channel);
+        let mut newest = first;
+        loop {
+            joiner.identity = rcgen::KeyPair::generate().unwrap();
+            match calls.renew(joiner.renew_request()).await {
+                Ok(renewed) => {
+                    let certificate = renewed.into_inner().identity_certificate;
+                    newest = (certificate, joiner.identity.serialize_der());
+                }
+                Err(_) => return newest,
+            }
+        }
+    });
+    world.revoke("sally").await;
+    let newest = timeout(SOON, renewing).await.unwrap().unwrap();
+    let mut client = fleet(world.address(), &world.ca, &newest).await;
+    let refused = client.report(v1::Report::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_host_that_goes_away_is_seen_to_be_gone() {
+    let mut world = World::start().await;
+    let (_, sally) = world.enrolled("sally").await;
+    let (client, mut stream) = watch(&world, &sally).await;
+    next(&mut stream).await;
+    assert!(world.connected("sally").await);
+    drop((client, stream));
+    let deadline = Instant::now() + SOON;
+    while world.connected("sally").await {
+        assert!(
+            Instant::now() < deadline,
+            "sally is still said to be connected"
+        );
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_leaves_the_configuration_and_comes_back_is_offered_again() {
+    let mut world = World::start().await;
+    let (_, sally) = world.enrolled("sally").await;
+    let (mut client, mut stream) = watch(&world, &sally).await;
+    next(&mut stream).await;
+    let file = world.config.with_file_name("conf.d").join("fleet.toml");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let without = whole.split("[certificate.").next().unwrap();
+    std::fs::write(&file, without).unwrap();
+    while !next(&mut stream).await.certificates.is_empty() {}
+    std::fs::write(&file, &whole).unwrap();
+    let back = next(&mut stream).await;
+    assert_eq!(back.certificates[0].generation, 1);
+    let request = v1::FetchRequest {
+        certificate: MEDIA.into(),
+        generation: 1,
+    };
+    assert!(client.fetch(request).await.is_ok());
 }
 
 #[tokio::test]

@@ -118,6 +118,20 @@ impl World {
         (joiner, identity)
     }
 
+    pub(crate) async fn connected(&mut self, host: &str) -> bool {
+        let request = certwell_proto::v1::ListHostsRequest {};
+        let hosts = self
+            .admin
+            .list_hosts(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .hosts;
+        hosts
+            .iter()
+            .any(|known| known.name == host && known.connected)
+    }
+
     pub(crate) async fn revoke(&mut self, host: &str) {
         let request = certwell_proto::v1::RevokeHostRequest { host: host.into() };
         self.admin.revoke_host(request).await.unwrap();

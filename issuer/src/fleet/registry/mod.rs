@@ -47,7 +47,7 @@ enum Request {
     Pause(Option<CertificateName>, bool),
     Renew(CertificateName, oneshot::Sender<Option<Generation>>),
     Host(Box<HostRecord>, oneshot::Sender<()>),
-    Retired(HostName, oneshot::Sender<()>),
+    Revoke(HostName, bool, oneshot::Sender<Option<HostRecord>>),
     Watch(HostName, Box<v1::WatchRequest>, oneshot::Sender<Opened>),
     Left(Ticket),
     Stop(oneshot::Sender<()>),
@@ -142,19 +142,20 @@ impl Registry {
             .flatten()
     }
 
-    /// A host enrolled, renewed its identity, or was revoked. The store knows already. Returns when every later call
-    /// is checked by it: an answer to an enrollment may be followed by a call at once, and a revocation by none.
+    /// A host enrolled or renewed its identity. The store knows already. Returns when every later call is checked by
+    /// it: an answer to an enrollment may be followed by a call at once.
     pub async fn host(&self, record: HostRecord) {
         let _ = self
             .ask(|reply| Request::Host(Box::new(record), reply))
             .await;
     }
 
-    /// A host was retired: its facts are forgotten. The store knows already. Returns when its calls are refused.
-    pub async fn retired(&self, host: &HostName) {
-        let _ = self
-            .ask(|reply| Request::Retired(host.clone(), reply))
-            .await;
+    /// Cuts a host off, for good when it retires: its streams end, and every later call with an identity made so far
+    /// is refused. The record that says so is still to be stored. `None` when it never enrolled.
+    pub async fn revoke(&self, host: &HostName, retire: bool) -> Option<HostRecord> {
+        self.ask(|reply| Request::Revoke(host.clone(), retire, reply))
+            .await
+            .flatten()
     }
 
     /// Opens a host's stream.
@@ -163,9 +164,9 @@ impl Registry {
             .await
     }
 
-    /// A host's stream ended. For destructors: an overloaded task finds out by itself at the next change.
-    pub fn left(&self, ticket: Ticket) {
-        let _ = self.0.try_send(Request::Left(ticket));
+    /// A host's stream ended.
+    pub async fn left(&self, ticket: Ticket) {
+        self.send(Request::Left(ticket)).await;
     }
 
     /// Ends every stream: the issuer is stopping, and hosts that leave now are no news.

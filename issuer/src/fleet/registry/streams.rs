@@ -25,6 +25,9 @@ impl Ticket {
 /// A stream that was opened.
 pub type Opened = (Ticket, watch::Receiver<Offer>);
 
+/// Open streams that one host may have.
+const PER_HOST: usize = 4;
+
 /// By host and number: a host that reconnects may have two until the dead one is noticed.
 #[derive(Default)]
 pub(super) struct Streams {
@@ -36,10 +39,14 @@ impl Streams {
     pub(super) fn open(&mut self, host: &HostName, desired: v1::DesiredState) -> Opened {
         self.last += 1;
         let (offer, receiver) = watch::channel(Some(Arc::new(desired)));
-        self.open
-            .entry(host.clone())
-            .or_default()
-            .insert(self.last, offer);
+        let streams = self.open.entry(host.clone()).or_default();
+        streams.insert(self.last, offer);
+        // One living and a few that are dead and not noticed yet; an agent opens one.
+        while streams.len() > PER_HOST {
+            if let Some((_, oldest)) = streams.pop_first() {
+                oldest.send_replace(None);
+            }
+        }
         (
             Ticket {
                 host: host.clone(),
@@ -139,6 +146,23 @@ mod tests {
         // The end of the old one says nothing of the new one.
         assert!(!streams.close(&old));
         assert!(streams.is_open(&sally));
+    }
+
+    #[test]
+    fn a_host_that_opens_too_many_loses_its_oldest() {
+        let mut streams = Streams::default();
+        let sally = "sally".parse().unwrap();
+        let (_first, mut oldest) = streams.open(&sally, desired("1"));
+        let others: Vec<Opened> = (0..PER_HOST)
+            .map(|_| streams.open(&sally, desired("1")))
+            .collect();
+        assert_eq!(revision(&mut oldest), None);
+        assert_eq!(others.len(), PER_HOST);
+        assert!(
+            others
+                .into_iter()
+                .all(|(_, mut stream)| revision(&mut stream).is_some())
+        );
     }
 
     #[test]

@@ -31,6 +31,9 @@ use crate::{
     store::{HostRecord, Issued},
 };
 
+/// Older generations whose end is remembered: hosts may serve one.
+const ENDS: usize = 3;
+
 pub(super) struct Preflight {
     pub(super) question: PreflightQuestion,
     pub(super) verdicts: watch::Sender<Verdicts>,
@@ -118,13 +121,15 @@ impl Task {
                 self.host(*record);
                 let _ = reply.send(());
             }
-            Request::Retired(host, reply) => {
-                self.retired(&host);
-                let _ = reply.send(());
+            Request::Revoke(host, retire, reply) => {
+                let _ = reply.send(self.revoke(&host, retire));
             }
             Request::Watch(host, request, reply) => {
-                let offer = self.watch(&host, *request).await;
-                let _ = reply.send(offer);
+                let opened = self.watch(&host, *request).await;
+                // The caller went away meanwhile: its stream is closed again.
+                if let Err((ticket, _)) = reply.send(opened) {
+                    self.left(&ticket).await;
+                }
             }
             Request::Left(ticket) => self.left(&ticket).await,
             Request::Stop(reply) => {
@@ -139,20 +144,8 @@ impl Task {
                 let _ = reply.send(Arc::new(self.facts.clone()));
             }
             Request::Offered(host, name, reply) => {
-                let assigned = self
-                    .facts
-                    .config
-                    .certificates
-                    .get(&name)
-                    .is_some_and(|c| c.hosts.contains(&host));
-                let generation = self
-                    .facts
-                    .certificates
-                    .get(&name)
-                    .filter(|_| assigned)
-                    .and_then(|known| offered(known, &host))
-                    .map(|issued| issued.generation);
-                let _ = reply.send(generation);
+                let issued = offered(&self.facts, &name, &host);
+                let _ = reply.send(issued.map(|issued| issued.generation));
             }
         }
     }
@@ -174,15 +167,19 @@ impl Task {
         let Some(known) = self.facts.certificates.get_mut(&name) else {
             return;
         };
+        if known
+            .issued
+            .as_ref()
+            .is_some_and(|old| old.generation >= issued.generation)
+        {
+            return;
+        }
         if let Some(old) = known.issued.replace(issued.clone()) {
             known.ends.insert(old.generation, old.not_after);
         }
-        // Status speaks of three generations at most: what is older is pruned everywhere.
-        while known.ends.len() > 3 {
+        // No more than the store keeps: what is older is pruned there.
+        while known.ends.len() > ENDS {
             known.ends.pop_first();
-        }
-        if !known.paused && !self.facts.paused {
-            known.offered = Some(issued.clone());
         }
         if self
             .forced
@@ -213,16 +210,22 @@ impl Task {
             self.declare();
             self.publish_control();
             self.publish_gate();
+            self.cut_undeclared();
             self.publish_all();
+        }
+    }
+
+    fn cut_undeclared(&mut self) {
+        for host in self.streams.hosts() {
+            if !self.facts.config.hosts.contains_key(&host) {
+                self.cut(&host);
+            }
         }
     }
 
     /// Brings the lists of certificates and hosts in line with the configuration.
     fn declare(&mut self) {
         let config = self.facts.config.clone();
-        self.facts
-            .certificates
-            .retain(|name, _| config.certificates.contains_key(name));
         for name in config.certificates.keys() {
             self.facts.certificates.entry(name.clone()).or_default();
         }
@@ -247,15 +250,6 @@ impl Task {
                 }
             }
         }
-        let all = self.facts.paused;
-        for known in self
-            .facts
-            .certificates
-            .values_mut()
-            .filter(|known| !known.paused && !all)
-        {
-            known.offered.clone_from(&known.issued);
-        }
         self.publish_control();
         self.publish_all();
     }
@@ -279,7 +273,9 @@ impl Task {
         };
         let generation = next_generation(known);
         let under_way = !matches!(known.order.stage, OrderStage::Idle | OrderStage::Waiting);
-        self.renewals.entry(name.clone()).or_default().push(reply);
+        let waiting = self.renewals.entry(name.clone()).or_default();
+        waiting.retain(|reply| !reply.is_closed());
+        waiting.push(reply);
         if under_way {
             self.answer_renewals(&name);
         }
@@ -301,27 +297,30 @@ impl Task {
     }
 
     fn host(&mut self, mut record: HostRecord) {
-        let name = record.name.clone();
-        let known = self.facts.hosts.entry(name.clone()).or_default();
-        let before = known.record.as_ref().and_then(|old| old.revoked);
+        let known = self.facts.hosts.entry(record.name.clone()).or_default();
         if let Some(old) = &known.record {
             record.keep_sentence(old);
         }
-        let newly_revoked = record.revoked > before;
         known.record = Some(record);
-        // The gate first: a call that comes between must find it closed.
         self.publish_gate();
-        if newly_revoked {
-            self.cut(&name);
-        }
     }
 
-    fn retired(&mut self, host: &HostName) {
-        for known in self.facts.certificates.values_mut() {
-            known.observations.remove(host);
-        }
+    /// The instant is taken while nothing else happens here: whoever was let in before it signs with an earlier one,
+    /// and whoever comes after it finds the gate closed.
+    fn revoke(&mut self, host: &HostName, retire: bool) -> Option<HostRecord> {
+        let known = self.facts.hosts.get_mut(host)?;
+        let record = known.record.as_mut()?;
+        record.revoked = Some(clock::now());
+        record.retired |= retire;
+        let record = record.clone();
         self.publish_gate();
         self.cut(host);
+        if retire {
+            for known in self.facts.certificates.values_mut() {
+                known.observations.remove(host);
+            }
+        }
+        Some(record)
     }
 
     fn cut(&mut self, host: &HostName) {

@@ -1,0 +1,77 @@
+//! What is known of the fleet at the start: what the store remembers, and what the configuration declares.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use certwell_proto::CertificateName;
+
+use super::ca::Ca;
+use crate::{
+    acme::orders::Stored,
+    config::Config,
+    plan::facts::{CertificateFacts, FleetFacts, HostFacts},
+    store::{self, Store},
+};
+
+/// Certificates and hosts of both, since what leaves the configuration may come back.
+///
+/// # Errors
+/// When the store fails.
+pub async fn recall(
+    store: &dyn Store,
+    config: &Arc<Config>,
+    ca: &Ca,
+    stored: &Stored,
+) -> store::Result<FleetFacts> {
+    let paused = store.paused().await?;
+    let mut certificates: BTreeMap<CertificateName, CertificateFacts> = config
+        .certificates
+        .keys()
+        .map(|name| (name.clone(), CertificateFacts::default()))
+        .collect();
+    for (name, known) in stored.iter() {
+        let facts = certificates.entry(name.clone()).or_default();
+        facts.issued.clone_from(&known.issued);
+        facts.authority = known
+            .pending
+            .as_ref()
+            .map(|order| order.intent.authority.clone());
+    }
+    for name in paused.iter().flatten() {
+        certificates.entry(name.clone()).or_default().paused = true;
+    }
+    for seen in store.observations().await? {
+        let facts = certificates.entry(seen.certificate.clone()).or_default();
+        facts.observations.insert(seen.host.clone(), seen);
+    }
+    let mut hosts: BTreeMap<_, HostFacts> = config
+        .hosts
+        .keys()
+        .map(|name| (name.clone(), HostFacts::default()))
+        .collect();
+    for record in store.hosts().await? {
+        let known = hosts.entry(record.name.clone()).or_default();
+        known.last_seen = record.last_seen;
+        known.record = Some(record);
+    }
+    let accounts = store.accounts().await?;
+    let thumbprints = config
+        .authorities
+        .iter()
+        .filter_map(|(name, authority)| {
+            let account = accounts
+                .iter()
+                .find(|account| account.directory == authority.directory)?;
+            Some((name.clone(), account.thumbprint.clone()))
+        })
+        .collect();
+    Ok(FleetFacts {
+        fleet: ca.fleet().clone(),
+        lineage: store.lineage().await?,
+        config: config.clone(),
+        config_problem: None,
+        paused: paused.iter().any(Option::is_none),
+        certificates,
+        hosts,
+        thumbprints,
+    })
+}
