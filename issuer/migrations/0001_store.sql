@@ -46,9 +46,10 @@ CREATE TABLE pending_order (
     url TEXT
 ) STRICT;
 
+-- Of a certificate, not of its order: an intent that is dropped for another takes no failure with it.
 CREATE TABLE order_failure (
     id INTEGER PRIMARY KEY,
-    certificate TEXT NOT NULL REFERENCES pending_order (certificate) ON DELETE CASCADE,
+    certificate TEXT NOT NULL,
     at INTEGER NOT NULL,
     validation INTEGER NOT NULL CHECK (validation IN (0, 1)),
     problem TEXT NOT NULL,

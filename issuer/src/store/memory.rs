@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, Result, Store, StoreError, TokenRecord, record::FAILURES_KEPT,
+    PendingOrder, Result, Store, StoreError, TokenRecord,
+    record::{FAILURES, FAILURES_KEPT},
 };
 
 /// A store that ends with this value.
@@ -25,6 +26,8 @@ pub struct MemoryStore {
 struct Held {
     accounts: BTreeMap<String, Account>,
     orders: BTreeMap<CertificateName, PendingOrder>,
+    /// Oldest first.
+    failures: Vec<(CertificateName, OrderFailure)>,
     bundles: BTreeMap<(CertificateName, Generation), (Issued, Secret)>,
     highest: BTreeMap<CertificateName, Generation>,
     tokens: BTreeMap<[u8; 32], TokenRecord>,
@@ -73,6 +76,28 @@ impl Held {
                     "{certificate}: no order for generation {generation} is under way"
                 ))
             })
+    }
+
+    fn add_failure(&mut self, certificate: &CertificateName, failure: &OrderFailure) {
+        let failure = OrderFailure {
+            at: kept(failure.at),
+            retry_at: failure.retry_at.map(kept),
+            ..failure.clone()
+        };
+        self.failures.push((certificate.clone(), failure));
+        self.failures.sort_by_key(|(_, failure)| failure.at);
+        let of_it = self.failures.iter().filter(|(of, _)| of == certificate);
+        let times: Vec<Timestamp> = of_it.map(|(_, failure)| failure.at).collect();
+        let newest = times.last().copied().unwrap_or_default();
+        let mut surplus = times.len().saturating_sub(FAILURES);
+        self.failures.retain(|(of, failure)| {
+            if of != certificate {
+                return true;
+            }
+            let too_many = surplus > 0;
+            surplus = surplus.saturating_sub(1);
+            !too_many && newest.duration_since(failure.at).unsigned_abs() <= FAILURES_KEPT
+        });
     }
 
     fn void_tokens(&mut self, host: &HostName) -> u64 {
@@ -156,7 +181,16 @@ impl Store for MemoryStore {
     }
 
     async fn pending_orders(&self) -> Result<Vec<PendingOrder>> {
-        Ok(self.held().orders.values().cloned().collect())
+        let held = self.held();
+        let with_failures = |order: &PendingOrder| {
+            let of = &order.intent.certificate;
+            let failures = held.failures.iter().filter(|(name, _)| name == of);
+            PendingOrder {
+                failures: failures.map(|(_, failure)| failure.clone()).collect(),
+                ..order.clone()
+            }
+        };
+        Ok(held.orders.values().map(with_failures).collect())
     }
 
     async fn order_placed(
@@ -183,19 +217,22 @@ impl Store for MemoryStore {
         failure: &OrderFailure,
     ) -> Result<()> {
         let mut held = self.held();
-        let order = held.order(certificate, generation)?;
-        order.url = None;
-        let failure = OrderFailure {
-            at: kept(failure.at),
-            retry_at: failure.retry_at.map(kept),
-            ..failure.clone()
-        };
-        order.failures.retain(|earlier| {
-            failure.at.duration_since(earlier.at).unsigned_abs() <= FAILURES_KEPT
-        });
-        order.failures.push(failure);
-        order.failures.sort_by_key(|failure| failure.at);
+        held.order(certificate, generation)?.url = None;
+        held.add_failure(certificate, failure);
         Ok(())
+    }
+
+    async fn record_failure(
+        &self,
+        certificate: &CertificateName,
+        failure: &OrderFailure,
+    ) -> Result<()> {
+        self.held().add_failure(certificate, failure);
+        Ok(())
+    }
+
+    async fn failures(&self) -> Result<Vec<(CertificateName, OrderFailure)>> {
+        Ok(self.held().failures.clone())
     }
 
     async fn abandon_order(
@@ -231,6 +268,7 @@ impl Store for MemoryStore {
             .insert((certificate.clone(), *generation), (kept, key));
         held.highest.insert(certificate.clone(), *generation);
         held.orders.remove(certificate);
+        held.failures.retain(|(of, _)| of != certificate);
         Ok(())
     }
 

@@ -112,22 +112,32 @@ pub trait Store: Send + Sync + 'static {
         generation: Generation,
         url: &str,
     ) -> Result<()>;
-    /// Commits that the order is dead: the intent stays, its URL is cleared, the failure is counted.
+    /// Commits that the order is dead: the intent stays, its URL is cleared, the failure is counted as by
+    /// [`Store::record_failure`].
     async fn order_failed(
         &self,
         certificate: &CertificateName,
         generation: Generation,
         failure: &OrderFailure,
     ) -> Result<()>;
-    /// Drops an unfinished intent whose identifiers or key type the configuration no longer asks for, and its
-    /// failures.
+    /// Counts a failure of a certificate's issuance, whether or not it has an intent; a URL that is stored stays.
+    /// Kept are the newest [`record::FAILURES`] of each certificate, none more than [`record::FAILURES_KEPT`] older
+    /// than its newest.
+    async fn record_failure(
+        &self,
+        certificate: &CertificateName,
+        failure: &OrderFailure,
+    ) -> Result<()>;
+    /// The failures of every certificate since it was last issued, oldest first.
+    async fn failures(&self) -> Result<Vec<(CertificateName, OrderFailure)>>;
+    /// Drops an unfinished intent whose identifiers or key type the configuration no longer asks for; failures stay.
     async fn abandon_order(
         &self,
         certificate: &CertificateName,
         generation: Generation,
     ) -> Result<()>;
-    /// Commits the issued bundle, with the key of its intent, and ends its order, in one transaction. Conflict
-    /// when no order for this generation is under way.
+    /// Commits the issued bundle, with the key of its intent, ends its order and forgets its failures, in one
+    /// transaction. Conflict when no order for this generation is under way.
     async fn finish_order(&self, issued: &Issued) -> Result<()>;
 
     // --- bundles ---

@@ -63,7 +63,10 @@ pub struct PendingOrder {
     pub failures: Vec<OrderFailure>,
 }
 
-/// How long failures of an unfinished order are kept, counted back from its newest.
+/// So many failures of a certificate's issuance are kept.
+pub const FAILURES: usize = 100;
+
+/// How long failures of a certificate's issuance are kept, counted back from its newest.
 pub const FAILURES_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
 /// How an attempt at an order failed.

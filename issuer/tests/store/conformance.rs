@@ -49,7 +49,9 @@ behaviours! {
     an_order_has_one_url_until_it_fails
     a_failed_order_keeps_its_intent_and_counts_its_failures
     failures_of_more_than_a_day_before_the_newest_are_dropped
-    an_abandoned_order_is_gone_with_its_failures
+    the_newest_hundred_failures_of_each_certificate_are_kept
+    a_failure_is_counted_with_an_order_and_without_one_and_leaves_its_url
+    an_abandoned_order_is_gone_and_its_failures_stay_until_the_certificate_is_issued
     steps_of_an_order_that_is_not_under_way_are_refused
     finishing_stores_the_bundle_with_the_key_of_its_intent_and_ends_the_order
     the_newest_generation_of_each_certificate_is_found
@@ -115,11 +117,7 @@ async fn an_intent_comes_back_whole(store: Any) {
     assert_eq!(pending.len(), 2);
     assert_eq!(pending[0].intent, intent("a.example", 3));
     assert_eq!(pending[1].intent, intent("b.example", 1));
-    assert!(
-        pending
-            .iter()
-            .all(|order| order.url.is_none() && order.failures.is_empty())
-    );
+    assert!(pending.iter().all(|order| order.url.is_none()));
 }
 
 async fn a_second_order_of_one_certificate_is_refused(store: Any) {
@@ -205,35 +203,94 @@ async fn a_failed_order_keeps_its_intent_and_counts_its_failures(store: Any) {
     assert_eq!(pending[0].intent, intent("a.example", 1));
     assert_eq!(pending[0].url, None);
     assert_eq!(
-        pending[0].failures,
-        [failure(2, "first"), failure(7, "second")]
+        store.failures().await.unwrap(),
+        [(a.clone(), failure(2, "first")), (a, failure(7, "second"))]
     );
 }
 
 async fn failures_of_more_than_a_day_before_the_newest_are_dropped(store: Any) {
-    let (a, one) = (name("a.example"), Generation(1));
-    store.begin_order(&intent("a.example", 1)).await.unwrap();
+    let (a, b) = (name("a.example"), name("b.example"));
     let day = 24 * 60;
-    for (minutes, problem) in [(0, "old"), (1, "a day ago"), (day + 1, "new")] {
+    store.record_failure(&b, &failure(0, "b")).await.unwrap();
+    // One that comes late is judged by the newest too.
+    for (minutes, problem) in [(0, "old"), (1, "a day ago"), (day + 1, "new"), (0, "late")] {
         store
-            .order_failed(&a, one, &failure(minutes, problem))
+            .record_failure(&a, &failure(minutes, problem))
             .await
             .unwrap();
     }
-    let failures = store.pending_orders().await.unwrap().remove(0).failures;
-    assert_eq!(failures, [failure(1, "a day ago"), failure(day + 1, "new")]);
+    assert_eq!(
+        store.failures().await.unwrap(),
+        [
+            (b, failure(0, "b")),
+            (a.clone(), failure(1, "a day ago")),
+            (a, failure(day + 1, "new"))
+        ]
+    );
 }
 
-async fn an_abandoned_order_is_gone_with_its_failures(store: Any) {
+async fn the_newest_hundred_failures_of_each_certificate_are_kept(store: Any) {
+    let (a, b) = (name("a.example"), name("b.example"));
+    store.record_failure(&b, &failure(0, "b")).await.unwrap();
+    for minutes in 0..103 {
+        store
+            .record_failure(&a, &failure(minutes, "x"))
+            .await
+            .unwrap();
+    }
+    let failures = store.failures().await.unwrap();
+    let minutes = |minutes: std::ops::Range<i64>| minutes.map(|at| (a.clone(), failure(at, "x")));
+    let expected: Vec<_> = std::iter::once((b, failure(0, "b")))
+        .chain(minutes(3..103))
+        .collect();
+    assert_eq!(failures, expected);
+}
+
+async fn a_failure_is_counted_with_an_order_and_without_one_and_leaves_its_url(store: Any) {
     let (a, one) = (name("a.example"), Generation(1));
+    store
+        .record_failure(&a, &failure(1, "before"))
+        .await
+        .unwrap();
+    store.begin_order(&intent("a.example", 1)).await.unwrap();
+    store
+        .order_placed(&a, one, "https://ca/order/1")
+        .await
+        .unwrap();
+    store
+        .record_failure(&a, &failure(2, "under way"))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.pending_orders().await.unwrap()[0].url.as_deref(),
+        Some("https://ca/order/1")
+    );
+    assert_eq!(
+        store.failures().await.unwrap(),
+        [
+            (a.clone(), failure(1, "before")),
+            (a, failure(2, "under way"))
+        ]
+    );
+}
+
+async fn an_abandoned_order_is_gone_and_its_failures_stay_until_the_certificate_is_issued(
+    store: Any,
+) {
+    let (a, b, one) = (name("a.example"), name("b.example"), Generation(1));
+    store.record_failure(&b, &failure(3, "b")).await.unwrap();
     store.begin_order(&intent("a.example", 1)).await.unwrap();
     store.order_failed(&a, one, &failure(1, "x")).await.unwrap();
     store.abandon_order(&a, one).await.unwrap();
     assert_eq!(store.pending_orders().await.unwrap(), []);
     assert_eq!(store.newest_issued().await.unwrap(), []);
+    let both = [(a.clone(), failure(1, "x")), (b.clone(), failure(3, "b"))];
+    assert_eq!(store.failures().await.unwrap(), both);
 
     store.begin_order(&intent("a.example", 1)).await.unwrap();
-    assert_eq!(store.pending_orders().await.unwrap()[0].failures, []);
+    assert_eq!(store.failures().await.unwrap(), both);
+    store.finish_order(&issued("a.example", 1)).await.unwrap();
+    assert_eq!(store.failures().await.unwrap(), [(b, failure(3, "b"))]);
 }
 
 async fn steps_of_an_order_that_is_not_under_way_are_refused(store: Any) {
@@ -252,7 +309,8 @@ async fn steps_of_an_order_that_is_not_under_way_are_refused(store: Any) {
     is_conflict(store.finish_order(&issued("b.example", 2)).await);
     let pending = store.pending_orders().await.unwrap();
     assert_eq!(pending.len(), 1);
-    assert_eq!((&pending[0].url, pending[0].failures.len()), (&None, 0));
+    assert_eq!(pending[0].url, None);
+    assert_eq!(store.failures().await.unwrap(), []);
     assert_eq!(store.newest_issued().await.unwrap(), []);
 }
 

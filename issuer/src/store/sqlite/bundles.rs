@@ -8,7 +8,7 @@ use super::{
     SqliteStore,
     columns::{self, Columns as _},
     failure::Inner,
-    orders,
+    failures, orders,
 };
 use crate::store::Issued;
 
@@ -49,6 +49,7 @@ impl SqliteStore {
         .execute(&mut *transaction)
         .await?;
         orders::remove(&mut transaction, certificate).await?;
+        failures::clear(&mut transaction, certificate).await?;
         Ok(transaction.commit().await?)
     }
 

@@ -5,7 +5,8 @@
 //! failure    what can go wrong inside, and what the caller is told
 //! columns    between Rust's types and SQLite's
 //! accounts   lineage, fleet CA, ACME accounts
-//! orders     intent, URL, failure
+//! orders     intent, URL
+//! failures   of issuances
 //! bundles    the issued generations
 //! hosts      hosts and join tokens
 //! observed   observations, events, pauses
@@ -18,6 +19,7 @@ mod accounts;
 mod bundles;
 mod columns;
 mod failure;
+mod failures;
 mod hosts;
 mod observed;
 mod open;
@@ -126,6 +128,18 @@ impl Store for SqliteStore {
             self.write_order_failure(certificate, generation, failure)
                 .await,
         )
+    }
+
+    async fn record_failure(
+        &self,
+        certificate: &CertificateName,
+        failure: &OrderFailure,
+    ) -> Result<()> {
+        self.tell(self.write_failure(certificate, failure).await)
+    }
+
+    async fn failures(&self) -> Result<Vec<(CertificateName, OrderFailure)>> {
+        self.tell(self.read_failures().await)
     }
 
     async fn abandon_order(

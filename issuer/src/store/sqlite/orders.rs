@@ -1,4 +1,4 @@
-//! Orders on their way: intent, then URL, then bundle or failure.
+//! Orders on their way: intent, then URL; then a failure, or the bundle.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,9 @@ use super::{
     SqliteStore,
     columns::{self, Columns as _},
     failure::{Failure, Inner},
+    failures,
 };
-use crate::store::{Intent, OrderFailure, PendingOrder, record::FAILURES_KEPT, sealing::Label};
+use crate::store::{Intent, OrderFailure, PendingOrder, sealing::Label};
 
 /// How a private key is bound, from its intent to its bundle: the sealed bytes move as they are.
 pub(super) fn key_label(certificate: &CertificateName, generation: Generation) -> Label<'_> {
@@ -74,20 +75,15 @@ impl SqliteStore {
     pub(super) async fn read_orders(&self) -> Inner<Vec<PendingOrder>> {
         // One snapshot for both queries.
         let mut transaction = self.readers.begin().await?;
-        let failures = sqlx::query("SELECT certificate, at, validation, problem, retry_at FROM order_failure ORDER BY at, id")
-            .fetch_all(&mut *transaction)
-            .await?;
+        let failures = failures::all(&mut *transaction).await?;
         let orders = sqlx::query("SELECT * FROM pending_order ORDER BY certificate")
             .fetch_all(&mut *transaction)
             .await?;
         transaction.rollback().await?;
 
         let mut by_certificate: BTreeMap<CertificateName, Vec<OrderFailure>> = BTreeMap::new();
-        for row in &failures {
-            by_certificate
-                .entry(row.parsed("certificate")?)
-                .or_default()
-                .push(failure_of(row)?);
+        for (certificate, failure) in failures {
+            by_certificate.entry(certificate).or_default().push(failure);
         }
         orders
             .iter()
@@ -140,19 +136,7 @@ impl SqliteStore {
             .bind(certificate.as_str())
             .execute(&mut *transaction)
             .await?;
-        sqlx::query("DELETE FROM order_failure WHERE certificate = ? AND at < ?")
-            .bind(certificate.as_str())
-            .bind(columns::millis(failure.at).saturating_sub(FAILURES_KEPT.as_millis() as i64))
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("INSERT INTO order_failure (certificate, at, validation, problem, retry_at) VALUES (?, ?, ?, ?, ?)")
-            .bind(certificate.as_str())
-            .bind(columns::millis(failure.at))
-            .bind(failure.validation)
-            .bind(&failure.problem)
-            .bind(failure.retry_at.map(columns::millis))
-            .execute(&mut *transaction)
-            .await?;
+        failures::add(&mut transaction, certificate, failure).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -219,7 +203,7 @@ pub(super) async fn pending(
     })
 }
 
-/// Removes an order, and its failures with it.
+/// Removes an order.
 pub(super) async fn remove(
     transaction: &mut Transaction<'_, Sqlite>,
     certificate: &CertificateName,
@@ -229,13 +213,4 @@ pub(super) async fn remove(
         .execute(&mut **transaction)
         .await?;
     Ok(())
-}
-
-fn failure_of(row: &SqliteRow) -> Result<OrderFailure, sqlx::Error> {
-    Ok(OrderFailure {
-        at: row.time("at")?,
-        validation: row.try_get("validation")?,
-        problem: row.try_get("problem")?,
-        retry_at: row.time_or_none("retry_at")?,
-    })
 }
