@@ -21,14 +21,11 @@ use crate::{
         facts::{OrderFacts, OrderStage},
         renew::{RenewFacts, authority_index, order_at, stable_jitter},
     },
-    store::{self, Intent, Issued, OrderFailure, PendingOrder, StoreError},
+    store::{self, Intent, Issued, OrderFailure, PendingOrder, StoreError, record::FAILURES},
 };
 
 /// A sleep is never longer: the machine's clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
-
-/// Failures that are remembered: a day of retries at the shortest pause.
-const FAILURES_KEPT: usize = 100;
 
 /// One certificate's issuance task.
 pub struct Issuance {
@@ -228,11 +225,7 @@ impl Issuance {
             at: clock::now(),
         };
         self.driver.store.begin_order(&intent).await?;
-        self.pending = Some(PendingOrder {
-            intent,
-            url: None,
-            failures: vec![],
-        });
+        self.pending = Some(PendingOrder { intent, url: None });
         Ok(Ok(()))
     }
 
@@ -280,14 +273,29 @@ impl Issuance {
                 .order_failed(&self.name, generation, &failure)
                 .await?;
             pending.url = None;
+        } else {
+            self.driver
+                .store
+                .record_failure(&self.name, &failure)
+                .await?;
         }
         if then == Then::Abandon {
             self.abandon().await?;
         }
-        self.failed(failure).await
+        self.remember(failure).await;
+        Ok(())
     }
 
     async fn failed(&mut self, failure: OrderFailure) -> store::Result<()> {
+        self.driver
+            .store
+            .record_failure(&self.name, &failure)
+            .await?;
+        self.remember(failure).await;
+        Ok(())
+    }
+
+    async fn remember(&mut self, failure: OrderFailure) {
         tracing::warn!(certificate = %self.name, problem = failure.problem, "issuance failed");
         let generation = self
             .pending
@@ -296,14 +304,13 @@ impl Issuance {
         let text = failure.problem.clone();
         self.failures.push(failure);
         self.attempts += 1;
-        if self.failures.len() > FAILURES_KEPT {
+        if self.failures.len() > FAILURES {
             self.failures.remove(0);
         }
         self.driver
             .events
             .certificate(EventKind::OrderFailed, &self.name, generation, text)
             .await;
-        Ok(())
     }
 
     async fn tell_waiting(&self, at: Timestamp) {

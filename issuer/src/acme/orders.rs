@@ -11,7 +11,7 @@ use tokio::{
 use super::{accounts::Accounts, issuance::Issuance, order::Driver};
 use crate::{
     fleet::Control,
-    store::{self, Issued, PendingOrder, Store},
+    store::{self, Issued, OrderFailure, PendingOrder, Store},
 };
 
 /// A store that couldn't be read is asked again after this.
@@ -28,6 +28,8 @@ pub struct Known {
     pub issued: Option<Issued>,
     /// Its unfinished order.
     pub pending: Option<PendingOrder>,
+    /// How its issuance failed since it was last issued, oldest first.
+    pub failures: Vec<OrderFailure>,
 }
 
 impl Stored {
@@ -44,6 +46,9 @@ impl Stored {
         for pending in store.pending_orders().await? {
             let name = pending.intent.certificate.clone();
             known.entry(name).or_default().pending = Some(pending);
+        }
+        for (name, failure) in store.failures().await? {
+            known.entry(name).or_default().failures.push(failure);
         }
         Ok(Self(known))
     }
@@ -115,17 +120,17 @@ async fn begin(
     driver: Driver,
     control: watch::Receiver<Arc<Control>>,
 ) {
-    let Known { issued, pending } = match known {
+    let Known {
+        issued,
+        pending,
+        failures,
+    } = match known {
         Some(known) => known,
         None => read(&driver, &name).await,
     };
     if let Some(issued) = &issued {
         driver.registry.issued(issued.clone()).await;
     }
-    let failures = pending
-        .as_ref()
-        .map(|p| p.failures.clone())
-        .unwrap_or_default();
     let attempts = failures.len();
     Issuance {
         name,

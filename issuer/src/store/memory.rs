@@ -169,28 +169,13 @@ impl Store for MemoryStore {
             at: kept(intent.at),
             ..intent.clone()
         };
-        held.orders.insert(
-            certificate.clone(),
-            PendingOrder {
-                intent,
-                url: None,
-                failures: Vec::new(),
-            },
-        );
+        held.orders
+            .insert(certificate.clone(), PendingOrder { intent, url: None });
         Ok(())
     }
 
     async fn pending_orders(&self) -> Result<Vec<PendingOrder>> {
-        let held = self.held();
-        let with_failures = |order: &PendingOrder| {
-            let of = &order.intent.certificate;
-            let failures = held.failures.iter().filter(|(name, _)| name == of);
-            PendingOrder {
-                failures: failures.map(|(_, failure)| failure.clone()).collect(),
-                ..order.clone()
-            }
-        };
-        Ok(held.orders.values().map(with_failures).collect())
+        Ok(self.held().orders.values().cloned().collect())
     }
 
     async fn order_placed(

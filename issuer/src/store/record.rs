@@ -59,8 +59,6 @@ pub struct PendingOrder {
     pub intent: Intent,
     /// The order's URL, once the CA gave it.
     pub url: Option<String>,
-    /// Failed attempts, oldest first, of the last day.
-    pub failures: Vec<OrderFailure>,
 }
 
 /// So many failures of a certificate's issuance are kept.

@@ -1,7 +1,7 @@
 //! How issuances failed, by certificate: what back-off and the choice of authority go by after a restart.
 
 use certwell_proto::CertificateName;
-use sqlx::{Row as _, Sqlite, SqliteExecutor, Transaction, sqlite::SqliteRow};
+use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{
     SqliteStore,
@@ -25,7 +25,14 @@ impl SqliteStore {
     }
 
     pub(super) async fn read_failures(&self) -> Inner<Vec<(CertificateName, OrderFailure)>> {
-        all(&self.readers).await
+        let rows = sqlx::query(
+            "SELECT certificate, at, validation, problem, retry_at FROM order_failure ORDER BY at, id",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| Ok((row.parsed("certificate")?, failure_of(row)?)))
+            .collect()
     }
 }
 
@@ -54,20 +61,6 @@ pub(super) async fn add(
     .execute(&mut **transaction)
     .await?;
     Ok(())
-}
-
-/// Of every certificate, oldest first.
-pub(super) async fn all(
-    executor: impl SqliteExecutor<'_>,
-) -> Inner<Vec<(CertificateName, OrderFailure)>> {
-    let rows = sqlx::query(
-        "SELECT certificate, at, validation, problem, retry_at FROM order_failure ORDER BY at, id",
-    )
-    .fetch_all(executor)
-    .await?;
-    rows.iter()
-        .map(|row| Ok((row.parsed("certificate")?, failure_of(row)?)))
-        .collect()
 }
 
 /// Forgets those of a certificate.

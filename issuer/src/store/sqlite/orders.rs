@@ -1,7 +1,5 @@
 //! Orders on their way: intent, then URL; then a failure, or the bundle.
 
-use std::collections::BTreeMap;
-
 use certwell_proto::{CertificateName, Generation};
 use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
@@ -73,29 +71,14 @@ impl SqliteStore {
     }
 
     pub(super) async fn read_orders(&self) -> Inner<Vec<PendingOrder>> {
-        // One snapshot for both queries.
-        let mut transaction = self.readers.begin().await?;
-        let failures = failures::all(&mut *transaction).await?;
-        let orders = sqlx::query("SELECT * FROM pending_order ORDER BY certificate")
-            .fetch_all(&mut *transaction)
+        let rows = sqlx::query("SELECT * FROM pending_order ORDER BY certificate")
+            .fetch_all(&self.readers)
             .await?;
-        transaction.rollback().await?;
-
-        let mut by_certificate: BTreeMap<CertificateName, Vec<OrderFailure>> = BTreeMap::new();
-        for (certificate, failure) in failures {
-            by_certificate.entry(certificate).or_default().push(failure);
-        }
-        orders
-            .iter()
+        rows.iter()
             .map(|row| {
-                let intent = self.intent_of(row)?;
-                let failures = by_certificate
-                    .remove(&intent.certificate)
-                    .unwrap_or_default();
                 Ok(PendingOrder {
-                    intent,
+                    intent: self.intent_of(row)?,
                     url: row.try_get("url")?,
-                    failures,
                 })
             })
             .collect()
