@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptor.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
+        .codec_path("crate::codec::SmallCodec")
         // These carry secrets: their Debug is written by hand, in src/redact.rs.
         .skip_debug([
             "certwell.v1.JoinToken",

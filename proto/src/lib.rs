@@ -4,6 +4,7 @@
 //! v1        generated from ../certwell/v1/*.proto: messages, clients, servers
 //! name      certificate, host and fleet names; identifiers (DNS names, IP addresses)
 //! generation, fingerprint, lineage     small validated numbers
+//! codec     prost over gRPC with small buffers
 //! secret    bytes that never print and are wiped when dropped
 //! leaf      what we read out of a certificate
 //! bundle    the key pairs of one generation, and every check before anybody uses them
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod codec;
 pub mod exit;
 pub mod fingerprint;
 pub mod generation;
