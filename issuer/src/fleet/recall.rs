@@ -36,6 +36,16 @@ pub async fn recall(
             .as_ref()
             .map(|order| order.intent.authority.clone());
     }
+    for (name, generation, not_after) in store.ends().await? {
+        let facts = certificates.entry(name).or_default();
+        if facts
+            .issued
+            .as_ref()
+            .is_none_or(|issued| issued.generation != generation)
+        {
+            facts.ends.insert(generation, not_after);
+        }
+    }
     for name in paused.iter().flatten() {
         certificates.entry(name.clone()).or_default().paused = true;
     }
