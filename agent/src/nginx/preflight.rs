@@ -66,6 +66,8 @@ pub enum Verdict {
     Pass,
     /// Something else: one sentence, with what to do where the configuration shows it.
     Wrong(String),
+    /// It couldn't be asked: nothing is known of what a CA would get. One sentence.
+    Erred(String),
 }
 
 /// Asks for each name on each address where nginx listens at the port.

@@ -10,11 +10,11 @@ use super::{Shutdown, asked_to_stop, installer::HostFacts};
 use crate::{
     clock,
     issuer::Desired,
-    nginx::{Master, Nginx, Settings, Verdict, addresses, preflight},
+    nginx::{Ask, Master, Nginx, Parsed, Settings, Verdict, addresses, preflight},
     plan::settled,
 };
 
-/// Between attempts while the verdict is wrong.
+/// Between attempts while the verdict is no pass.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Old workers may answer for a moment after a reload: a verdict of wrong is asked for again so soon, so often.
 const SOON: Duration = Duration::from_millis(200);
@@ -137,19 +137,30 @@ impl PreflightTask {
         let _ = tokio::time::timeout(SETTLE_LIMIT, waiting).await;
     }
 
-    async fn ask(&self, ask: &crate::nginx::Ask) -> Verdict {
-        let parsed = self.host.borrow().parsed.clone();
+    async fn ask(&self, ask: &Ask) -> Verdict {
+        // What stands in our own way tells nothing of what a CA would get.
+        let parsed = match self.askable() {
+            Ok(parsed) => parsed,
+            Err(problem) => return Verdict::Erred(problem),
+        };
         let local = addresses::local().unwrap_or_default();
-        match parsed {
-            Some(parsed) => preflight::preflight(ask, &parsed.servers, &local).await,
-            None => {
-                let problem = self.host.borrow().problem.clone();
-                Verdict::Wrong(if problem.is_empty() {
-                    "nginx's configuration isn't known yet".into()
-                } else {
-                    problem
-                })
-            }
+        preflight::preflight(ask, &parsed.servers, &local).await
+    }
+
+    /// What nginx is configured to serve, where it runs and that is known; else why not.
+    fn askable(&self) -> Result<Arc<Parsed>, String> {
+        let host = self.host.borrow();
+        let Some(parsed) = host.parsed.clone() else {
+            return Err(if host.problem.is_empty() {
+                "nginx's configuration isn't known yet".into()
+            } else {
+                host.problem.clone()
+            });
+        };
+        match Nginx::find(&self.settings, clock::now()) {
+            Ok(nginx) if nginx.master.is_some() => Ok(parsed),
+            Ok(_) => Err("nginx isn't running: start it".into()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -157,6 +168,7 @@ impl PreflightTask {
         let (kind, detail) = match verdict {
             Verdict::Pass => (v1::PreflightVerdict::Pass, String::new()),
             Verdict::Wrong(detail) => (v1::PreflightVerdict::Wrong, detail),
+            Verdict::Erred(detail) => (v1::PreflightVerdict::Erred, detail),
         };
         let result = v1::PreflightResult {
             id: id.clone(),
@@ -167,13 +179,16 @@ impl PreflightTask {
             if results.get(&id) == Some(&result) {
                 return false;
             }
-            if kind == v1::PreflightVerdict::Wrong {
-                tracing::warn!(
+            match kind {
+                v1::PreflightVerdict::Pass => tracing::info!("preflight: the CA would be answered"),
+                v1::PreflightVerdict::Wrong => tracing::warn!(
                     problem = result.detail,
                     "preflight: the CA would not be answered"
-                );
-            } else {
-                tracing::info!("preflight: the CA would be answered");
+                ),
+                _ => tracing::warn!(
+                    problem = result.detail,
+                    "preflight: nginx can't be asked, so nothing is known of what the CA would get"
+                ),
             }
             results.insert(id, result);
             true

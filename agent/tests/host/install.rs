@@ -206,6 +206,40 @@ async fn preflight_is_wrong_without_the_include_and_passes_by_itself_when_it_is_
     );
 }
 
+#[tokio::test]
+async fn a_preflight_that_nginx_cannot_be_asked_about_errs_instead_of_being_wrong() {
+    let mut world = world().await;
+    world.issuer.desired.send_modify(|desired| {
+        desired.preflights = vec![v1::PreflightRequest {
+            id: "p1".into(),
+            certificate: NAME.into(),
+            token: "preflight-token-0123456789".into(),
+            thumbprint: "A".repeat(43),
+            names: vec![NAME.into()],
+            port: world.host.http.port().into(),
+        }];
+    });
+    // Stopped.
+    world.host.start_agent();
+    let verdict = |holds: fn(&v1::PreflightResult) -> bool| {
+        let memory = world.issuer.memory.clone();
+        async move {
+            eventually("the verdict", || async {
+                let memory = memory.lock().unwrap();
+                memory.preflights.get("p1").filter(|r| holds(r)).cloned()
+            })
+            .await
+        }
+    };
+    let first = verdict(|_| true).await;
+    assert_eq!(first.verdict(), v1::PreflightVerdict::Erred, "{first:?}");
+    assert!(first.detail.contains("isn't running"), "{first:?}");
+    // Refused.
+    world.host.write_nginx(true, "serwer_tokens off;");
+    verdict(|r| r.detail.contains("serwer_tokens") && r.verdict() == v1::PreflightVerdict::Erred)
+        .await;
+}
+
 fn get(address: std::net::SocketAddr, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let mut tcp = std::net::TcpStream::connect(address).unwrap();

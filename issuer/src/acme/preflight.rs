@@ -15,7 +15,7 @@ use crate::{
     plan::{
         facts::{OrderFacts, OrderStage},
         offer::PreflightQuestion,
-        preflight::{Judgement, PreflightFacts, join, judge},
+        preflight::{Judgement, PreflightFacts, join, judge, words_of_going},
         renew::{is_pressing, remaining},
     },
     store::OrderFailure,
@@ -100,12 +100,8 @@ impl Issuance {
                 pressing: is_pressing(self.issued.as_ref(), now),
             });
             match judgement {
-                Judgement::Go { silent } => {
-                    let text = if silent.is_empty() {
-                        "passed on every challenge host".to_owned()
-                    } else {
-                        format!("going on without {}", join(&silent))
-                    };
+                Judgement::Go { silent, erred } => {
+                    let text = words_of_going(&silent, &erred);
                     self.driver
                         .events
                         .certificate(EventKind::Preflight, &self.name, generation, text)

@@ -11,6 +11,8 @@ pub enum Verdict {
     Pass,
     /// Something else came back; one sentence.
     Wrong(String),
+    /// It couldn't ask, so that nothing is known; one sentence.
+    Erred(String),
 }
 
 /// The facts of one preflight.
@@ -35,6 +37,8 @@ pub enum Judgement {
     Go {
         /// Hosts that said nothing, to be named.
         silent: Vec<HostName>,
+        /// Hosts that couldn't ask their nginx, each with why.
+        erred: Vec<String>,
     },
     /// Go on asking.
     Wait {
@@ -44,7 +48,8 @@ pub enum Judgement {
 }
 
 /// An order is placed when at least one host passes and none is wrong; silent ones are waited for, then named.
-/// When it presses, one is placed all the same, once everybody had his time.
+/// A preflight that errs holds no order up: where nobody passes but some couldn't ask, one is placed once the patience
+/// is over, since they may yet be able to. When it presses, one is placed all the same, once everybody had his time.
 pub fn judge(facts: &PreflightFacts<'_>) -> Judgement {
     let silent: Vec<HostName> = facts
         .hosts
@@ -52,22 +57,22 @@ pub fn judge(facts: &PreflightFacts<'_>) -> Judgement {
         .filter(|host| !facts.verdicts.contains_key(host))
         .cloned()
         .collect();
-    let wrong: Vec<String> = facts
-        .hosts
-        .iter()
-        .filter_map(|host| match facts.verdicts.get(host) {
-            Some(Verdict::Wrong(words)) => Some(format!("{host}: {words}")),
-            _ => None,
-        })
-        .collect();
-    let passes = facts.hosts.len() - silent.len() - wrong.len();
+    let (mut wrong, mut erred, mut passes) = (Vec::new(), Vec::new(), 0_usize);
+    for host in facts.hosts {
+        match facts.verdicts.get(host) {
+            Some(Verdict::Wrong(words)) => wrong.push(format!("{host}: {words}")),
+            Some(Verdict::Erred(words)) => erred.push(format!("{host}: {words}")),
+            Some(Verdict::Pass) => passes += 1,
+            None => {}
+        }
+    }
     let patient = facts.waited < facts.patience;
 
-    if wrong.is_empty() && passes > 0 && (silent.is_empty() || !patient) {
-        return Judgement::Go { silent };
-    }
-    if facts.pressing && !patient {
-        return Judgement::Go { silent };
+    let enough = passes > 0 && (silent.is_empty() || !patient);
+    let nothing_better = !erred.is_empty() && !patient;
+    let pressed = facts.pressing && !patient;
+    if (wrong.is_empty() && (enough || nothing_better)) || pressed {
+        return Judgement::Go { silent, erred };
     }
     let problem = if !wrong.is_empty() {
         Some(format!("preflight: {}", wrong.join("; ")))
@@ -76,6 +81,11 @@ pub fn judge(facts: &PreflightFacts<'_>) -> Judgement {
             "no host answers its challenges: name hosts or challenge-hosts in its configuration"
                 .into(),
         )
+    } else if !erred.is_empty() && passes == 0 {
+        Some(format!(
+            "preflight: no host could ask its own nginx yet ({}); the order follows all the same if this stays so",
+            erred.join("; ")
+        ))
     } else if patient {
         None
     } else {
@@ -85,6 +95,25 @@ pub fn judge(facts: &PreflightFacts<'_>) -> Judgement {
         ))
     };
     Judgement::Wait { problem }
+}
+
+/// What is told when the order is placed.
+pub fn words_of_going(silent: &[HostName], erred: &[String]) -> String {
+    let mut parts = Vec::new();
+    if !silent.is_empty() {
+        parts.push(format!("going on without {}", join(silent)));
+    }
+    if !erred.is_empty() {
+        parts.push(format!(
+            "going on although the preflight erred: {}",
+            erred.join("; ")
+        ));
+    }
+    if parts.is_empty() {
+        "passed on every challenge host".to_owned()
+    } else {
+        parts.join("; ")
+    }
 }
 
 /// Names in a row, for sentences.
@@ -128,6 +157,20 @@ mod tests {
         };
         let go = |silent: &[&str]| Judgement::Go {
             silent: silent.iter().map(|n| host(n)).collect(),
+            erred: Vec::new(),
+        };
+        let erred = || Verdict::Erred("nginx isn't running".into());
+        let go_erred = |silent: &[&str], erred: &[&str]| Judgement::Go {
+            silent: silent.iter().map(|n| host(n)).collect(),
+            erred: erred
+                .iter()
+                .map(|n| format!("{n}: nginx isn't running"))
+                .collect(),
+        };
+        let not_yet = |who: &str| {
+            wait(&format!(
+                "preflight: no host could ask its own nginx yet ({who}); the order follows all the same if this stays so"
+            ))
         };
         for (verdicts, waited, pressing, expected) in [
             (
@@ -171,6 +214,39 @@ mod tests {
                 ),
             ),
             (vec![], 31, true, go(&["a", "b"])),
+            // One that errs stands in nobody's way, and is named.
+            (
+                vec![("a", Verdict::Pass), ("b", erred())],
+                0,
+                false,
+                go_erred(&[], &["b"]),
+            ),
+            // Where nobody passes the patience is waited out: it may yet be able to ask.
+            (
+                vec![("a", erred()), ("b", erred())],
+                1,
+                false,
+                not_yet("a: nginx isn't running; b: nginx isn't running"),
+            ),
+            (
+                vec![("a", erred()), ("b", erred())],
+                31,
+                false,
+                go_erred(&[], &["a", "b"]),
+            ),
+            (
+                vec![("a", erred())],
+                1,
+                false,
+                not_yet("a: nginx isn't running"),
+            ),
+            (vec![("a", erred())], 31, false, go_erred(&["b"], &["a"])),
+            (
+                vec![("a", erred()), ("b", wrong())],
+                99,
+                false,
+                wait("preflight: b: 404 came back"),
+            ),
         ] {
             assert_eq!(
                 judged(&verdicts, waited, pressing),
@@ -182,17 +258,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_go_with_a_wrong_host_unless_it_presses(a in 0_u8..3, b in 0_u8..3, waited in 0_u64..100) {
+        fn wrong_holds_up_unless_it_presses_and_silence_alone_never_goes(a in 0_u8..4, b in 0_u8..4, waited in 0_u64..100) {
             let verdict = |kind| match kind {
                 0 => None,
                 1 => Some(Verdict::Pass),
-                _ => Some(Verdict::Wrong("x".into())),
+                2 => Some(Verdict::Wrong("x".into())),
+                _ => Some(Verdict::Erred("x".into())),
             };
             let verdicts: Vec<_> =
                 [("a", verdict(a)), ("b", verdict(b))].into_iter().filter_map(|(n, v)| v.map(|v| (n, v))).collect();
+            let is = |kind| a == kind || b == kind;
             let go = matches!(judged(&verdicts, waited, false), Judgement::Go { .. });
-            if a == 2 || b == 2 { prop_assert!(!go); }
-            if a != 1 && b != 1 { prop_assert!(!go); }
+            if is(2) { prop_assert!(!go); }
+            if !is(1) && !is(3) { prop_assert!(!go); }
+            if !is(1) && waited < 30 { prop_assert!(!go, "all erred or silent: the patience first"); }
+            if !is(2) && (is(1) || is(3)) && waited >= 30 { prop_assert!(go, "erring holds no order up"); }
+            if !is(2) && !is(0) && is(1) { prop_assert!(go); }
         }
     }
 }

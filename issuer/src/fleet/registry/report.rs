@@ -93,6 +93,7 @@ impl Task {
         let verdict = match v1::PreflightVerdict::try_from(result.verdict) {
             Ok(v1::PreflightVerdict::Pass) => Verdict::Pass,
             Ok(v1::PreflightVerdict::Wrong) => Verdict::Wrong(result.detail),
+            Ok(v1::PreflightVerdict::Erred) => Verdict::Erred(result.detail),
             Ok(v1::PreflightVerdict::Unspecified) | Err(_) => return,
         };
         preflight.verdicts.send_if_modified(|verdicts| {
