@@ -1,20 +1,37 @@
-//! Commits what hosts say: all observations that have come in since the last commit, in one transaction.
+//! Commits what hosts say: all that has come in since the last commit, in one transaction.
+//!
+//! When that fails, each note is committed by itself, so that one that the store won't take holds up no other. What
+//! is left is kept and tried again: what a host said is told by it only once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use certwell_proto::{HostName, v1::HostInfo};
+use certwell_proto::{CertificateName, HostName, v1::HostInfo};
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
-use crate::store::{self, Observation, Store};
+use crate::store::{Observation, Store, StoreError};
 
-/// Notes that may wait for a commit.
+/// Notes that may wait to be read.
 const BACKLOG: usize = 1024;
+/// Notes that are kept while the store fails.
+const KEPT: usize = 4_096;
+/// The first pause after a failure; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// After so many refusals in a row it is the store that fails, not the notes.
+const REFUSALS: u32 = 3;
 
 enum Note {
     Observation(Box<Observation>),
     Seen(HostName, Timestamp, Box<HostInfo>),
 }
+
+/// What a note is about: of several about the same, the last is the state.
+type Subject = (HostName, Option<CertificateName>);
 
 /// Handle of the scribe task.
 #[derive(Clone)]
@@ -23,18 +40,8 @@ pub struct Scribe(mpsc::Sender<Note>);
 impl Scribe {
     /// Starts the task; it ends, everything committed, with the last handle.
     pub fn start(store: Arc<dyn Store>) -> Self {
-        let (sender, mut receiver) = mpsc::channel(BACKLOG);
-        tokio::spawn(async move {
-            let mut notes: Vec<Note> = Vec::new();
-            while receiver.recv_many(&mut notes, BACKLOG).await > 0 {
-                if let Err(e) = commit(store.as_ref(), notes.drain(..)).await {
-                    tracing::error!(
-                        error = &e as &dyn std::error::Error,
-                        "what hosts said can't be stored"
-                    );
-                }
-            }
-        });
+        let (sender, notes) = mpsc::channel(BACKLOG);
+        tokio::spawn(write(store, notes));
         Self(sender)
     }
 
@@ -49,26 +56,174 @@ impl Scribe {
     }
 }
 
-/// Of several notes about the same, the last is the state.
-async fn commit(store: &dyn Store, notes: impl Iterator<Item = Note>) -> store::Result<()> {
-    let mut observations = BTreeMap::new();
-    let mut seen = BTreeMap::new();
-    for note in notes {
-        match note {
-            Note::Observation(one) => {
-                observations.insert((one.host.clone(), one.certificate.clone()), *one);
+async fn write(store: Arc<dyn Store>, mut notes: mpsc::Receiver<Note>) {
+    let mut kept = Kept::default();
+    let mut incoming = Vec::new();
+    let mut pause = FIRST_PAUSE;
+    // While something is left: when it is tried again, and whether new notes are worth a try before.
+    let mut again: Option<Instant> = None;
+    let mut down = false;
+    loop {
+        // Cancel-safe: `recv_many` takes nothing before it returns, and a sleep holds nothing.
+        let open = tokio::select! {
+            count = notes.recv_many(&mut incoming, BACKLOG) => count > 0,
+            () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => true,
+        };
+        let dropped: usize = incoming.drain(..).map(|note| kept.add(note)).sum();
+        if dropped > 0 {
+            tracing::error!(
+                dropped,
+                "the store has failed for long: the oldest of what hosts said is lost"
+            );
+        }
+        let due = again.is_none_or(|at| at <= Instant::now());
+        if open && down && !due {
+            continue;
+        }
+        match commit(store.as_ref(), &mut kept).await {
+            Ok(()) => (pause, again, down) = (FIRST_PAUSE, None, false),
+            Err(failed) => {
+                down = failed.down;
+                if due || !open {
+                    tracing::error!(
+                        error = &failed.error as &dyn std::error::Error,
+                        left = kept.notes.len(),
+                        "what hosts said can't be stored"
+                    );
+                    again = Some(Instant::now() + pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
-            Note::Seen(host, at, info) => {
-                seen.insert(host, (at, info));
+        }
+        if !open {
+            return;
+        }
+    }
+}
+
+/// Something wasn't stored.
+struct Failed {
+    /// The last refusal.
+    error: StoreError,
+    /// Whether it is the store that fails, not a note.
+    down: bool,
+}
+
+/// Commits all that is kept; what the store didn't take stays.
+async fn commit(store: &dyn Store, kept: &mut Kept) -> Result<(), Failed> {
+    let observations: Vec<Observation> = kept
+        .notes
+        .values()
+        .filter_map(|note| match note {
+            Note::Observation(one) => Some(one.as_ref().clone()),
+            Note::Seen(..) => None,
+        })
+        .collect();
+    if !observations.is_empty() && store.put_observations(&observations).await.is_ok() {
+        kept.retain(|note| matches!(note, Note::Seen(..)));
+    }
+    let mut failed = None;
+    let mut in_a_row = 0;
+    for _ in 0..kept.notes.len() {
+        let Some(note) = kept.oldest() else { break };
+        let result = match &note {
+            Note::Observation(one) => store.put_observations(std::slice::from_ref(one)).await,
+            Note::Seen(host, at, info) => store.host_seen(host, *at, info).await,
+        };
+        match result {
+            Ok(()) => in_a_row = 0,
+            Err(error) => {
+                // Behind the others: the next attempt begins with one that wasn't tried now.
+                kept.add(note);
+                in_a_row += 1;
+                let down = in_a_row == REFUSALS;
+                failed = Some(Failed { error, down });
+                if down {
+                    break;
+                }
             }
         }
     }
-    let observations: Vec<Observation> = observations.into_values().collect();
-    if !observations.is_empty() {
-        store.put_observations(&observations).await?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// Notes in the order in which they came, one for each subject.
+#[derive(Default)]
+struct Kept {
+    notes: BTreeMap<u64, Note>,
+    numbers: BTreeMap<Subject, u64>,
+    last: u64,
+}
+
+impl Kept {
+    /// Takes in a note; returns how many older ones went for it.
+    fn add(&mut self, note: Note) -> usize {
+        self.last += 1;
+        if let Some(older) = self.numbers.insert(subject(&note), self.last) {
+            self.notes.remove(&older);
+        }
+        self.notes.insert(self.last, note);
+        let surplus = self.notes.len().saturating_sub(KEPT);
+        (0..surplus).filter_map(|_| self.oldest()).count()
     }
-    for (host, (at, info)) in seen {
-        store.host_seen(&host, at, &info).await?;
+
+    fn oldest(&mut self) -> Option<Note> {
+        let (_, note) = self.notes.pop_first()?;
+        self.numbers.remove(&subject(&note));
+        Some(note)
     }
-    Ok(())
+
+    fn retain(&mut self, keep: impl Fn(&Note) -> bool) {
+        self.notes.retain(|_, note| keep(note));
+        let notes = &self.notes;
+        self.numbers.retain(|_, number| notes.contains_key(number));
+    }
+}
+
+fn subject(note: &Note) -> Subject {
+    match note {
+        Note::Observation(one) => (one.host.clone(), Some(one.certificate.clone())),
+        Note::Seen(host, ..) => (host.clone(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(host: usize, second: i64) -> Note {
+        Note::Seen(
+            format!("h{host}").parse().unwrap(),
+            Timestamp::from_second(second).unwrap(),
+            Box::default(),
+        )
+    }
+
+    fn hosts(kept: &Kept) -> Vec<String> {
+        let subjects = kept.notes.values().map(subject);
+        subjects.map(|(host, _)| host.to_string()).collect()
+    }
+
+    #[test]
+    fn the_newest_note_of_each_subject_is_kept() {
+        let mut kept = Kept::default();
+        for (host, second) in [(1, 1), (2, 2), (1, 3)] {
+            assert_eq!(kept.add(seen(host, second)), 0);
+        }
+        assert_eq!(hosts(&kept), ["h2", "h1"]);
+        assert!(
+            matches!(kept.notes.values().last(), Some(Note::Seen(_, at, _)) if at.as_second() == 3)
+        );
+    }
+
+    #[test]
+    fn beyond_the_bound_the_oldest_goes() {
+        let mut kept = Kept::default();
+        let gone: usize = (0..KEPT + 2).map(|host| kept.add(seen(host, 0))).sum();
+        assert_eq!(
+            (gone, kept.notes.len(), kept.numbers.len()),
+            (2, KEPT, KEPT)
+        );
+        assert_eq!(hosts(&kept)[0], "h2");
+    }
 }

@@ -1,8 +1,19 @@
 //! What a report changes in what is known: pure.
 
-use certwell_proto::{CertificateName, Fingerprint, Generation, HostName, v1};
+use certwell_proto::{CertificateName, FieldError, Fingerprint, Generation, HostName, limits, v1};
 
 use crate::store::Observation;
+
+/// Bytes of one text that a host says; what is longer is cut.
+pub const TEXT: usize = 2 * 1024;
+/// Listeners in the report of one certificate.
+pub const LISTENERS: usize = 4_096;
+/// The highest generation that a report may name: whole numbers up to here survive any JSON reader.
+pub const HIGHEST_GENERATION: u64 = 1 << 53;
+/// Certificates in a reported fullchain.
+pub const CHAIN: usize = 10;
+/// Bytes of each of them.
+pub const CHAIN_CERTIFICATE: usize = 64 * 1024;
 
 /// Something in a report that is worth an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +50,16 @@ pub fn merge(
             agent_at_ms: new.agent_at_ms,
         })
     };
-    let served = report.served.map(|new| {
+    let served = report.served.map(|mut new| {
+        for listener in &mut new.listeners {
+            for text in [
+                &mut listener.address,
+                &mut listener.name,
+                &mut listener.detail,
+            ] {
+                *text = shortened(std::mem::take(text));
+            }
+        }
         let at_ms = old
             .and_then(|old| old.served.as_ref())
             .filter(|old| {
@@ -57,6 +77,7 @@ pub fn merge(
             listeners: new.listeners,
         }
     });
+    let problem = shortened(report.problem);
     let outcome = v1::Outcome::try_from(report.outcome).unwrap_or_default();
     let facts = v1::HostCertificateStatus {
         host: host.to_string(),
@@ -66,7 +87,7 @@ pub fn merge(
         reloaded: fact(report.reloaded, old.and_then(|o| o.reloaded.as_ref())),
         served,
         seen: old.and_then(|o| o.seen.clone()),
-        problem: report.problem,
+        problem,
         ..v1::HostCertificateStatus::default()
     };
     let noticed = noticed(old, &facts);
@@ -106,23 +127,99 @@ fn noticed(
     noticed
 }
 
-/// Refuses what can't be meant: names and fingerprints that aren't any.
+/// At most [`TEXT`] bytes of what a host says, cut between two characters.
+pub fn shortened(mut text: String) -> String {
+    const MORE: &str = "…";
+    if text.len() > TEXT {
+        text.truncate(text.floor_char_boundary(TEXT - MORE.len()));
+        text.push_str(MORE);
+    }
+    text
+}
+
+/// Refuses what can't be meant: names and fingerprints that aren't any, numbers and lists beyond every bound.
 ///
 /// # Errors
 /// Names the field.
-pub fn check(report: &v1::Report) -> Result<(), certwell_proto::FieldError> {
+pub fn check(report: &v1::Report) -> Result<(), FieldError> {
+    at_most(
+        "certificates",
+        report.certificates.len(),
+        limits::CERTIFICATES_PER_HOST,
+    )?;
     for (index, certificate) in report.certificates.iter().enumerate() {
-        let within = format!("certificates[{index}]");
-        CertificateName::from_wire("name", &certificate.name).map_err(|e| e.within(&within))?;
-        let Some(served) = &certificate.served else {
-            continue;
-        };
-        if !served.fingerprint.is_empty() {
-            Fingerprint::from_wire("served.fingerprint", &served.fingerprint)
-                .map_err(|e| e.within(&within))?;
-        }
+        check_certificate(certificate).map_err(|e| e.within(format!("certificates[{index}]")))?;
     }
     Ok(())
+}
+
+fn check_certificate(report: &v1::CertificateReport) -> Result<(), FieldError> {
+    CertificateName::from_wire("name", &report.name)?;
+    for (field, fact) in [
+        ("fetched", &report.fetched),
+        ("installed", &report.installed),
+        ("tested", &report.tested),
+        ("reloaded", &report.reloaded),
+    ] {
+        if let Some(fact) = fact {
+            generation("generation", fact.generation).map_err(|e| e.within(field))?;
+        }
+    }
+    generation("outcome_generation", report.outcome_generation)?;
+    at_most("active_fullchain", report.active_fullchain.len(), CHAIN)?;
+    for (index, der) in report.active_fullchain.iter().enumerate() {
+        if der.len() > CHAIN_CERTIFICATE {
+            return Err(FieldError::new(
+                format!("active_fullchain[{index}]"),
+                format!(
+                    "a certificate has at most {CHAIN_CERTIFICATE} bytes, not {}",
+                    der.len()
+                ),
+            ));
+        }
+    }
+    report.served.as_ref().map_or(Ok(()), |served| {
+        check_served(served).map_err(|e| e.within("served"))
+    })
+}
+
+fn check_served(served: &v1::Served) -> Result<(), FieldError> {
+    generation("generation", served.generation.unwrap_or(0))?;
+    fingerprint("fingerprint", &served.fingerprint)?;
+    at_most("listeners", served.listeners.len(), LISTENERS)?;
+    for (index, listener) in served.listeners.iter().enumerate() {
+        fingerprint("fingerprint", &listener.fingerprint)
+            .map_err(|e| e.within(format!("listeners[{index}]")))?;
+    }
+    Ok(())
+}
+
+/// Empty, or a fingerprint.
+fn fingerprint(field: &str, bytes: &[u8]) -> Result<(), FieldError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    Fingerprint::from_wire(field, bytes).map(|_| ())
+}
+
+fn generation(field: &str, number: u64) -> Result<(), FieldError> {
+    if number <= HIGHEST_GENERATION {
+        return Ok(());
+    }
+    Err(FieldError::new(
+        field,
+        format!("{number} is no generation: the highest is {HIGHEST_GENERATION}"),
+    ))
+}
+
+fn at_most(field: &str, count: usize, most: usize) -> Result<(), FieldError> {
+    if count <= most {
+        return Ok(());
+    }
+    Err(FieldError::new(
+        field,
+        format!("{count} of them, at most {most} are taken"),
+    ))
 }
 
 #[cfg(test)]
@@ -210,5 +307,144 @@ mod tests {
                 .to_string()
                 .starts_with("certificates[0].name: ")
         );
+    }
+
+    fn refusal(change: impl FnOnce(&mut v1::Report)) -> String {
+        let mut bad = v1::Report {
+            certificates: vec![report(1, Some(1), ""), report(1, Some(1), "")],
+            ..Default::default()
+        };
+        change(&mut bad);
+        check(&bad).map_or_else(|e| e.field, |()| String::new())
+    }
+
+    fn served(report: &mut v1::Report) -> &mut v1::Served {
+        report.certificates[1].served.as_mut().unwrap()
+    }
+
+    #[test]
+    fn what_is_beyond_every_bound_is_refused_by_field_and_what_is_at_the_bound_is_not() {
+        let high = HIGHEST_GENERATION + 1;
+        let fact = |generation| {
+            Some(v1::Fact {
+                generation,
+                agent_at_ms: 0,
+            })
+        };
+        for (most, over) in [(HIGHEST_GENERATION, high), (HIGHEST_GENERATION, u64::MAX)] {
+            for (number, refused) in [(most, false), (over, true)] {
+                let due = |field: &str| {
+                    if refused {
+                        format!("certificates[1].{field}")
+                    } else {
+                        String::new()
+                    }
+                };
+                assert_eq!(
+                    refusal(|r| r.certificates[1].fetched = fact(number)),
+                    due("fetched.generation")
+                );
+                assert_eq!(
+                    refusal(|r| r.certificates[1].installed = fact(number)),
+                    due("installed.generation")
+                );
+                assert_eq!(
+                    refusal(|r| r.certificates[1].tested = fact(number)),
+                    due("tested.generation")
+                );
+                assert_eq!(
+                    refusal(|r| r.certificates[1].reloaded = fact(number)),
+                    due("reloaded.generation")
+                );
+                assert_eq!(
+                    refusal(|r| r.certificates[1].outcome_generation = number),
+                    due("outcome_generation")
+                );
+                assert_eq!(
+                    refusal(|r| served(r).generation = Some(number)),
+                    due("served.generation")
+                );
+            }
+        }
+        for (count, refused) in [
+            (LISTENERS, ""),
+            (LISTENERS + 1, "certificates[1].served.listeners"),
+        ] {
+            assert_eq!(
+                refusal(|r| served(r).listeners = vec![v1::Listener::default(); count]),
+                refused
+            );
+        }
+        for (chain, refused) in [
+            (vec![vec![0; CHAIN_CERTIFICATE]; CHAIN], ""),
+            (vec![vec![0]; CHAIN + 1], "certificates[1].active_fullchain"),
+            (
+                vec![vec![0], vec![0; CHAIN_CERTIFICATE + 1]],
+                "certificates[1].active_fullchain[1]",
+            ),
+        ] {
+            assert_eq!(
+                refusal(|r| r.certificates[1].active_fullchain = chain),
+                refused
+            );
+        }
+        for (count, refused) in [
+            (limits::CERTIFICATES_PER_HOST, ""),
+            (limits::CERTIFICATES_PER_HOST + 1, "certificates"),
+        ] {
+            assert_eq!(
+                refusal(|r| r.certificates = vec![report(1, None, ""); count]),
+                refused
+            );
+        }
+        assert_eq!(
+            refusal(|r| {
+                served(r).listeners = vec![v1::Listener {
+                    fingerprint: vec![1; 31],
+                    ..Default::default()
+                }];
+            }),
+            "certificates[1].served.listeners[0].fingerprint"
+        );
+    }
+
+    #[test]
+    fn long_words_are_cut_between_characters_and_cut_words_are_no_news_again() {
+        let mut long = report(1, Some(1), &"ö".repeat(5_000));
+        long.served.as_mut().unwrap().listeners = vec![v1::Listener {
+            address: "a".repeat(3_000),
+            name: "n".repeat(3_000),
+            detail: "d".repeat(TEXT),
+            ..Default::default()
+        }];
+        let (seen, _) = merged(None, long.clone(), 100);
+        let problem = &seen.facts.problem;
+        assert!(problem.len() <= TEXT && problem.len() > TEXT - 8);
+        assert!(problem.ends_with("ö…"));
+        let listener = &seen.facts.served.as_ref().unwrap().listeners[0];
+        assert_eq!(
+            (
+                listener.address.len(),
+                listener.name.len(),
+                &listener.detail
+            ),
+            (TEXT, TEXT, &"d".repeat(TEXT))
+        );
+        let (again, news) = merged(Some(&seen), long, 200);
+        assert_eq!((again, news), (seen, vec![]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_cut_to_its_bound_and_keeps_its_beginning(text in "\\PC{0,3000}") {
+            let short = shortened(text.clone());
+            proptest::prop_assert!(short.len() <= TEXT);
+            if text.len() <= TEXT {
+                proptest::prop_assert_eq!(short, text);
+            } else {
+                proptest::prop_assert!(text.starts_with(short.trim_end_matches('…')));
+                proptest::prop_assert!(short.len() > TEXT - 4);
+            }
+        }
     }
 }

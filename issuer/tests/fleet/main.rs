@@ -7,4 +7,6 @@ mod identity;
 #[cfg(test)]
 mod offers;
 #[cfg(test)]
+mod scribe;
+#[cfg(test)]
 mod world;
