@@ -23,7 +23,9 @@ CREATE TABLE account (
     directory TEXT PRIMARY KEY,
     account_key BLOB NOT NULL,
     url TEXT,
-    thumbprint TEXT NOT NULL
+    thumbprint TEXT NOT NULL,
+    -- JSON list: what the CA was told last.
+    contact TEXT NOT NULL
 ) STRICT;
 
 -- The highest generation ever issued of each certificate: it outlives the bundles, so that numbers never go back.

@@ -1,6 +1,6 @@
 //! One ACME account for each authority.
 //!
-//! A task owns the accounts. The key of a new one is committed, sealed, before `newAccount`: after a crash the
+//! A task owns the accounts of one CA. The key of a new one is committed, sealed, before `newAccount`: after a crash the
 //! same key finds the same account (RFC 8555 7.3.1), so none is ever orphaned.
 
 use std::{collections::HashMap, sync::Arc};
@@ -32,33 +32,30 @@ pub struct Ready {
     pub thumbprint: String,
 }
 
-struct Request {
-    authority: Authority,
-    reply: oneshot::Sender<Result<Ready, AcmeError>>,
+enum Request {
+    At(Authority, oneshot::Sender<Result<Ready, AcmeError>>),
+    Forget(oneshot::Sender<Result<(), AcmeError>>),
 }
 
 /// Handle of the accounts task.
 #[derive(Clone)]
-pub struct Accounts(mpsc::Sender<Request>);
+pub struct Accounts(mpsc::Sender<Way>);
+
+/// Asks for the way to the task of one CA, by its directory URL.
+type Way = (String, oneshot::Sender<mpsc::Sender<Request>>);
 
 impl Accounts {
-    /// Starts the task; it ends with the last handle.
+    /// Starts the task; it ends with the last handle. Each CA has a task of its own below it, so that a slow one
+    /// holds up no other.
     pub fn start(store: Arc<dyn Store>) -> Self {
-        let (sender, mut requests) = mpsc::channel::<Request>(16);
+        let (sender, mut requests) = mpsc::channel::<Way>(16);
         tokio::spawn(async move {
-            let mut open: HashMap<String, (Authority, Ready)> = HashMap::new();
-            while let Some(Request { authority, reply }) = requests.recv().await {
-                let known = open
-                    .get(&authority.directory)
-                    .filter(|(with, _)| *with == authority);
-                let result = match known {
-                    Some((_, ready)) => Ok(ready.clone()),
-                    None => ensure(store.as_ref(), &authority).await,
-                };
-                if let Ok(ready) = &result {
-                    open.insert(authority.directory.clone(), (authority, ready.clone()));
-                }
-                let _ = reply.send(result);
+            let mut desks: HashMap<String, mpsc::Sender<Request>> = HashMap::new();
+            while let Some((directory, reply)) = requests.recv().await {
+                let desk = desks
+                    .entry(directory.clone())
+                    .or_insert_with(|| desk(store.clone(), directory));
+                let _ = reply.send(desk.clone());
             }
         });
         Self(sender)
@@ -70,17 +67,80 @@ impl Accounts {
     /// When the CA or the store refuses.
     pub async fn at(&self, authority: &Authority) -> Result<Ready, AcmeError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request {
-            authority: authority.clone(),
-            reply,
-        };
-        let stopped = |_| plain("the issuer is stopping");
-        self.0
-            .send(request)
-            .await
-            .map_err(|_| plain("the issuer is stopping"))?;
-        answer.await.map_err(stopped)?
+        let request = Request::At(authority.clone(), reply);
+        self.ask(authority, request, answer).await
     }
+
+    /// The CA no longer knows the account: the next [`Accounts::at`] registers the same key anew.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn forget(&self, authority: &Authority) -> Result<(), AcmeError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(authority, Request::Forget(reply), answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        authority: &Authority,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, AcmeError>>,
+    ) -> Result<T, AcmeError> {
+        let stopping = || plain("the issuer is stopping");
+        let (reply, way) = oneshot::channel();
+        self.0
+            .send((authority.directory.clone(), reply))
+            .await
+            .map_err(|_| stopping())?;
+        let desk = way.await.map_err(|_| stopping())?;
+        desk.send(request).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+/// The task of one CA: owns its account, and answers one request after another.
+fn desk(store: Arc<dyn Store>, directory: String) -> mpsc::Sender<Request> {
+    let (sender, mut requests) = mpsc::channel(16);
+    tokio::spawn(async move {
+        let mut open: Option<(Authority, Ready)> = None;
+        while let Some(request) = requests.recv().await {
+            match request {
+                Request::At(authority, reply) => {
+                    let known = open.as_ref().filter(|(with, _)| *with == authority);
+                    let result = match known {
+                        Some((_, ready)) => Ok(ready.clone()),
+                        None => ensure(store.as_ref(), &authority).await,
+                    };
+                    if let Ok(ready) = &result {
+                        open = Some((authority, ready.clone()));
+                    }
+                    let _ = reply.send(result);
+                }
+                Request::Forget(reply) => {
+                    open = None;
+                    let _ = reply.send(forget(store.as_ref(), &directory).await);
+                }
+            }
+        }
+    });
+    sender
+}
+
+async fn forget(store: &dyn Store, directory: &str) -> Result<(), AcmeError> {
+    let stored = store.account(directory).await;
+    let Some(mut record) = stored.map_err(|e| plain(&describe(&e)))? else {
+        return Ok(());
+    };
+    record.url = None;
+    record.contact = Vec::new();
+    put(store, &record).await
+}
+
+async fn put(store: &dyn Store, record: &Account) -> Result<(), AcmeError> {
+    store
+        .put_account(record)
+        .await
+        .map_err(|e| plain(&describe(&e)))
 }
 
 async fn ensure(store: &dyn Store, authority: &Authority) -> Result<Ready, AcmeError> {
@@ -92,10 +152,7 @@ async fn ensure(store: &dyn Store, authority: &Authority) -> Result<Ready, AcmeE
         Some(record) => record,
         None => {
             let record = new_account(&authority.directory)?;
-            store
-                .put_account(&record)
-                .await
-                .map_err(|e| plain(&describe(&e)))?;
+            put(store, &record).await?;
             record
         }
     };
@@ -115,20 +172,25 @@ async fn ensure(store: &dyn Store, authority: &Authority) -> Result<Ready, AcmeE
             .create_from_key((key, PrivateKeyDer::Pkcs8(pkcs8)), directory)
             .await
             .map_err(|e| wrap(&e))?;
-        if !authority.contact.is_empty() {
-            let contact: Vec<&str> = authority.contact.iter().map(String::as_str).collect();
-            account
-                .update_contacts(&contact)
-                .await
-                .map_err(|e| wrap(&e))?;
-        }
         record.url = Some(account.id().to_owned());
-        store
-            .put_account(&record)
-            .await
-            .map_err(|e| plain(&describe(&e)))?;
+        put(store, &record).await?;
         account
     };
+    if record.contact != authority.contact {
+        let contact: Vec<&str> = authority.contact.iter().map(String::as_str).collect();
+        match account.update_contacts(&contact).await {
+            Ok(()) => {
+                record.contact.clone_from(&authority.contact);
+                put(store, &record).await?;
+            }
+            // Certificates matter more than who is written to about them.
+            Err(e) => tracing::warn!(
+                directory = authority.directory,
+                problem = %wrap(&e),
+                "the CA didn't take the contact; it is told again after a restart"
+            ),
+        }
+    }
     Ok(Ready {
         acme: AcmeAccount::new(account),
         thumbprint: record.thumbprint,
@@ -147,6 +209,7 @@ fn new_account(directory: &str) -> Result<Account, AcmeError> {
         thumbprint: thumbprint(key.public_key().as_ref()),
         key: Secret::new(pkcs8.as_ref().to_vec()),
         url: None,
+        contact: Vec::new(),
     })
 }
 

@@ -27,6 +27,8 @@ pub struct Account {
     pub url: Option<String>,
     /// JWK thumbprint of the key, base64url (RFC 7638).
     pub thumbprint: String,
+    /// The contact URLs that the CA was told last.
+    pub contact: Vec<String>,
 }
 
 /// What an order is going to be about, committed before the CA hears of it.

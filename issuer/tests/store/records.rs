@@ -48,6 +48,10 @@ pub(crate) fn account(directory: &str, url: Option<&str>) -> Account {
         key: Secret::new(ACCOUNT_KEY.to_vec()),
         url: url.map(str::to_owned),
         thumbprint: "thumb".to_owned(),
+        contact: url
+            .into_iter()
+            .map(|_| "mailto:ops@a.example".to_owned())
+            .collect(),
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    columns::Columns as _,
+    columns::{self, Columns as _},
     failure::{Failure, Inner},
 };
 use crate::store::{Account, FleetCa, sealing::Label};
@@ -55,7 +55,7 @@ impl SqliteStore {
 
     pub(super) async fn read_account(&self, directory: &str) -> Inner<Option<Account>> {
         let row = sqlx::query(
-            "SELECT directory, account_key, url, thumbprint FROM account WHERE directory = ?",
+            "SELECT directory, account_key, url, thumbprint, contact FROM account WHERE directory = ?",
         )
         .bind(directory)
         .fetch_optional(&self.readers)
@@ -65,7 +65,7 @@ impl SqliteStore {
 
     pub(super) async fn read_accounts(&self) -> Inner<Vec<Account>> {
         let rows = sqlx::query(
-            "SELECT directory, account_key, url, thumbprint FROM account ORDER BY directory",
+            "SELECT directory, account_key, url, thumbprint, contact FROM account ORDER BY directory",
         )
         .fetch_all(&self.readers)
         .await?;
@@ -75,14 +75,16 @@ impl SqliteStore {
     pub(super) async fn write_account(&self, account: &Account) -> Inner<()> {
         let key = self.seal(account_label(&account.directory), &account.key)?;
         sqlx::query(
-            "INSERT INTO account (directory, account_key, url, thumbprint) VALUES (?, ?, ?, ?)
+            "INSERT INTO account (directory, account_key, url, thumbprint, contact) VALUES (?, ?, ?, ?, ?)
              ON CONFLICT (directory) DO UPDATE SET
-                 account_key = excluded.account_key, url = excluded.url, thumbprint = excluded.thumbprint",
+                 account_key = excluded.account_key, url = excluded.url, thumbprint = excluded.thumbprint,
+                 contact = excluded.contact",
         )
         .bind(&account.directory)
         .bind(key)
         .bind(&account.url)
         .bind(&account.thumbprint)
+        .bind(columns::texts(&account.contact)?)
         .execute(&self.writer)
         .await?;
         Ok(())
@@ -95,6 +97,7 @@ impl SqliteStore {
             key,
             url: row.try_get("url")?,
             thumbprint: row.try_get("thumbprint")?,
+            contact: row.texts("contact")?,
             directory,
         })
     }

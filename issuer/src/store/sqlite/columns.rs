@@ -25,8 +25,13 @@ pub(super) fn generation(generation: Generation) -> Result<i64> {
 
 /// Names as a JSON list.
 pub(super) fn list(identifiers: &[Identifier]) -> Result<String> {
-    let texts: Vec<String> = identifiers.iter().map(ToString::to_string).collect();
-    serde_json::to_string(&texts).map_err(|e| sqlx::Error::Encode(Box::new(e)))
+    let list: Vec<String> = identifiers.iter().map(ToString::to_string).collect();
+    texts(&list)
+}
+
+/// Texts as a JSON list.
+pub(super) fn texts(texts: &[String]) -> Result<String> {
+    serde_json::to_string(texts).map_err(|e| sqlx::Error::Encode(Box::new(e)))
 }
 
 /// Each DER behind its length.
@@ -66,6 +71,8 @@ pub(super) trait Columns {
     fn unsigned(&self, column: &str) -> Result<u64>;
     /// A hash.
     fn hash(&self, column: &str) -> Result<[u8; 32]>;
+    /// What `texts` made.
+    fn texts(&self, column: &str) -> Result<Vec<String>>;
     /// What `list` made.
     fn identifiers(&self, column: &str) -> Result<Vec<Identifier>>;
     /// What `pack` made.
@@ -108,10 +115,12 @@ impl Columns for SqliteRow {
         bytes.try_into().map_err(|e| damaged(column, e))
     }
 
+    fn texts(&self, column: &str) -> Result<Vec<String>> {
+        serde_json::from_str(self.try_get(column)?).map_err(|e| damaged(column, e))
+    }
+
     fn identifiers(&self, column: &str) -> Result<Vec<Identifier>> {
-        let texts: Vec<String> =
-            serde_json::from_str(self.try_get(column)?).map_err(|e| damaged(column, e))?;
-        texts
+        self.texts(column)?
             .iter()
             .map(|text| text.parse().map_err(|e| damaged(column, e)))
             .collect()
