@@ -296,7 +296,7 @@ fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             StoreError::Newer { .. } | StoreError::Unseal { .. } => Some(Exit::Configuration),
             StoreError::Corrupt { .. } => Some(Exit::Internal),
             // What the file system said decides.
-            StoreError::Io(_) => None,
+            StoreError::Io { .. } => None,
         };
     }
     if let Some(error) = cause.downcast_ref::<KeyError>() {

@@ -79,7 +79,10 @@ pub enum InitError {
         path: PathBuf,
     },
     /// A file or directory can't be made.
-    #[error("can't make {path}")]
+    #[error(
+        "can't make {path}; check that the directory above it is there and may be written by this user, and that \
+         its disk isn't full"
+    )]
     Make {
         /// Which.
         path: PathBuf,

@@ -70,8 +70,15 @@ pub enum StoreError {
     #[error("{0}")]
     Conflict(String),
     /// The file system or the database engine failed.
-    #[error("the store failed")]
-    Io(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(
+        "the store failed at {path}; check that its disk isn't full and that the issuer's user may write there"
+    )]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// Result of a store's method.

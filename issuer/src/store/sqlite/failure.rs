@@ -14,6 +14,8 @@ pub(super) type Inner<T> = Result<T, Failure>;
 pub(super) enum Failure {
     /// The engine, or a column that doesn't hold what it should.
     Sql(sqlx::Error),
+    /// The schema.
+    Migrate(MigrateError),
     /// Already in the caller's words.
     Told(StoreError),
 }
@@ -40,7 +42,14 @@ impl Failure {
                 path: database.display().to_string(),
                 problem: error.to_string(),
             },
-            Self::Sql(error) => StoreError::Io(Box::new(error)),
+            Self::Sql(error) => StoreError::Io {
+                path: database.display().to_string(),
+                source: Box::new(error),
+            },
+            Self::Migrate(error) => StoreError::Io {
+                path: database.display().to_string(),
+                source: Box::new(error),
+            },
         }
     }
 }
@@ -57,7 +66,7 @@ impl From<MigrateError> for Failure {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
                 Self::Sql(error)
             }
-            other => Self::Told(StoreError::Io(Box::new(other))),
+            other => Self::Migrate(other),
         }
     }
 }

@@ -277,8 +277,8 @@ fn corrupt(path: &Path, problem: String) -> StoreError {
 
 /// A failure of the file system, with the path that it is about.
 fn at(path: &Path, error: io::Error) -> StoreError {
-    StoreError::Io(Box::new(io::Error::new(
-        error.kind(),
-        format!("{}: {error}", path.display()),
-    )))
+    StoreError::Io {
+        path: path.display().to_string(),
+        source: Box::new(error),
+    }
 }
