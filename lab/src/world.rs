@@ -73,7 +73,7 @@ impl Default for Settings {
             sites: vec![Site::new(MEDIA, &[MEDIA])],
             validity: None,
             gated: false,
-            renewal: "preflight-wait = \"3s\"\nretry-first = \"1s\"\nretry-max = \"5s\"\n"
+            renewal: "preflight-wait = \"15s\"\nretry-first = \"1s\"\nretry-max = \"5s\"\n"
                 .to_owned(),
             log_filter: "info,certwell=debug,certwell_issuer=debug,certwell_agent=debug".to_owned(),
         }

@@ -5,13 +5,15 @@
 //! mistake    mistakes with path, line, column and caret; all of them at once
 //! section    one table: keys by type, unknown ones refused
 //! declared   what the files say, each value checked by itself
-//! resolve    names that point elsewhere, limits over the whole
+//! resolve    names that point elsewhere
+//! limit      what one host can be told, and whose challenges it can answer
 //! duration   30s, 15m, 6h, 7d
 //! watch      reload on change; a bad edit keeps the last good
 //! ```
 
 mod declared;
 pub mod duration;
+mod limit;
 mod mistake;
 mod model;
 mod resolve;

@@ -1,13 +1,14 @@
-//! From what the files declare to a configuration: names that point elsewhere, and limits over the whole.
+//! From what the files declare to a configuration: names that point elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use certwell_proto::{CertificateName, HostName, limits};
+use certwell_proto::{CertificateName, HostName};
 
 use super::{
     Certificate, Config, Host,
     declared::{Declared, DeclaredCertificate},
-    mistake::{At, Mistakes, listed, nearest},
+    limit,
+    mistake::{At, Mistakes, Place, listed, nearest},
 };
 
 /// `None` when `[issuer]` is absent or wrong, which is a mistake told elsewhere.
@@ -32,11 +33,16 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
             advice,
         );
     }
+    let places: BTreeMap<CertificateName, Place> = certificates
+        .iter()
+        .map(|(name, At { place, .. })| (name.clone(), *place))
+        .collect();
     let certificates: BTreeMap<_, _> = certificates
         .into_iter()
         .map(|(name, At { value, .. })| (name, known.certificate(value, mistakes)))
         .collect();
-    check_load(&certificates, &hosts, mistakes);
+    limit::check_load(&certificates, &hosts, mistakes);
+    limit::check_accounts(&certificates, &places, mistakes);
     let values = |(name, At { value, .. })| (name, value);
     Some(Config {
         issuer: issuer?,
@@ -177,35 +183,5 @@ fn unknown<'n>(name: &str, what: &str, known: impl Iterator<Item = &'n str> + Cl
     match nearest(name, known) {
         Some(near) => format!("did you mean {near:?}? declared: {list}"),
         None => format!("declared: {list}"),
-    }
-}
-
-/// At most so many certificates on one host.
-fn check_load(
-    certificates: &BTreeMap<CertificateName, Certificate>,
-    hosts: &BTreeMap<HostName, At<Host>>,
-    mistakes: &mut Mistakes<'_>,
-) {
-    let mut loads: BTreeMap<&HostName, usize> = BTreeMap::new();
-    for host in certificates
-        .values()
-        .flat_map(|certificate| &certificate.hosts)
-    {
-        *loads.entry(host).or_default() += 1;
-    }
-    let most = limits::CERTIFICATES_PER_HOST;
-    for (host, load) in loads {
-        if load > most
-            && let Some(At { place, .. }) = hosts.get(host)
-        {
-            let problem = format!(
-                "{load} certificates are assigned to {host}, at most {most} go to one host"
-            );
-            mistakes.advise(
-                *place,
-                problem,
-                "assign some to other hosts, or gather names into fewer certificates",
-            );
-        }
     }
 }

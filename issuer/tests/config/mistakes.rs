@@ -431,6 +431,23 @@ fn renewal_settings_out_of_range_are_refused() {
         &files("retry-first = \"7h\""),
         &["retry-first must not be longer than retry-max"],
     );
+    for line in [
+        "retry-first = \"999ms\"",
+        "retry-first = \"1s\"\nretry-max = \"500ms\"",
+        "preflight-wait = \"1ms\"",
+    ] {
+        let told = files(line).told();
+        assert!(
+            told.contains("is shorter than a second") && told.contains("write \"1s\" or more"),
+            "{told}"
+        );
+    }
+    for line in [
+        "retry-first = \"1s\"\nretry-max = \"1s\"",
+        "preflight-wait = \"1s\"",
+    ] {
+        assert!(files(line).load().is_ok(), "{line}");
+    }
 }
 
 #[test]
@@ -480,6 +497,66 @@ fn too_many_certificates_for_a_host_are_refused_at_the_host() {
     tells(
         &Files::new(&text),
         &["6:7: 2001 certificates are assigned to sally, at most 2000"],
+    );
+}
+
+#[test]
+fn more_names_than_one_message_to_a_host_holds_are_refused_at_the_host() {
+    let fleet = |certificates: usize| {
+        let mut text = format!("{ISSUER}{AUTHORITY}[host.sally]\n[host.esme]\n");
+        let host = |n| if n % 2 == 0 { "sally" } else { "esme" };
+        for n in 0..certificates {
+            let names: Vec<String> = (0..100)
+                .map(|id| format!("\"{}{id:02}.c{n:04}.example.org\"", "a".repeat(38)))
+                .collect();
+            text.push_str(&format!(
+                "[certificate.\"c{n:04}.example.org\"]\nhosts = [\"{}\"]\nchallenge-hosts = [\"sally\"]\n\
+                 identifiers = [{}]\n",
+                host(n),
+                names.join(", ")
+            ));
+        }
+        Files::new(&text)
+    };
+    // Each takes 2 * (17 + 100 * 58 + 100 + 40 * 100) bytes; sally answers the challenges of all of them.
+    assert!(fleet(211).load().is_ok());
+    tells(
+        &fleet(212),
+        &[
+            "6:7: the certificates of sally have too many names",
+            "a message holds 4194304",
+            "assign some certificates to other hosts",
+        ],
+    );
+}
+
+#[test]
+fn a_name_that_one_host_would_answer_for_two_authorities_is_refused_at_the_second() {
+    let two = |first: &str, second: &str| {
+        with(&format!(
+            "[authority.other]\ndirectory = \"https://other.example/directory\"\n\
+             [certificate.\"a.example.org\"]\nhosts = [\"label:cdn\"]\n{first}\n\
+             [certificate.\"b.example.org\"]\nhosts = [\"sally\", \"esme\"]\n\
+             identifiers = [\"b.example.org\", \"a.example.org\"]\n{second}\n"
+        ))
+    };
+    let authorities = |list: &str| format!("authorities = [{list}]");
+    let (one, other) = (authorities("\"letsencrypt\""), authorities("\"other\""));
+    let both = authorities("\"letsencrypt\", \"other\"");
+    for (first, second) in [(&one, &other), (&one, &both), (&other, &both)] {
+        tells(
+            &two(first, second),
+            &[
+                "14:14: sally can't answer challenges for a.example.org for a.example.org and for b.example.org",
+                "the same authorities in the same order, or different challenge-hosts",
+            ],
+        );
+    }
+    assert!(two(&both, &both).load().is_ok());
+    assert!(
+        two(&one, &format!("{other}\nchallenge-hosts = [\"esme\"]"))
+            .load()
+            .is_ok()
     );
 }
 

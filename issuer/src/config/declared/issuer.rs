@@ -14,6 +14,9 @@ use crate::config::{
     section::Section,
 };
 
+/// No pause is set shorter: hosts and CAs are asked over a network.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 pub(super) fn issuer(
     mut section: Section<'_, '_>,
     directory: &Path,
@@ -190,6 +193,18 @@ pub(super) fn renewal(mut section: Section<'_, '_>, mistakes: &mut Mistakes<'_>)
     let retry_first = section.duration("retry-first", mistakes);
     let retry_max = section.duration("retry-max", mistakes);
     section.finish(mistakes);
+    for (key, setting) in [
+        ("preflight-wait", &preflight_wait),
+        ("retry-first", &retry_first),
+        ("retry-max", &retry_max),
+    ] {
+        if let Some(At { value, place }) = setting
+            && *value < SHORTEST
+        {
+            let advice = "write \"1s\" or more; short-lived certificates are hurried for anyway";
+            mistakes.advise(*place, format!("{key} is shorter than a second"), advice);
+        }
+    }
     let default = Renewal::default();
     let renewal = Renewal {
         at_fraction: at_fraction
