@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use jiff::Timestamp;
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
 use crate::{FieldError, FleetName, HostName, JoinToken};
@@ -113,6 +114,31 @@ impl FromStr for Identity {
     }
 }
 
+/// First byte of every identity's serial number: keeps it positive and its length fixed.
+const SERIAL_HEAD: u8 = 0x43;
+
+/// The serial number of an identity: a fixed first byte, the time of issue in milliseconds (7 bytes, big-endian), and
+/// randomness. The time is what revocation goes by: not-before is set back for clocks that differ, and would let a
+/// revoked identity pass for a later one.
+pub fn serial(issued: Timestamp, random: [u8; 8]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&issued.as_millisecond().to_be_bytes());
+    bytes[0] = SERIAL_HEAD;
+    bytes[8..].copy_from_slice(&random);
+    bytes
+}
+
+/// When an identity with this serial number (hex, as in [`crate::Leaf::serial`]) was issued; `None` for serial
+/// numbers that aren't ours.
+pub fn issued_at(serial: &str) -> Option<Timestamp> {
+    let head = format!("{SERIAL_HEAD:02x}");
+    let rest = serial.strip_prefix(&head)?;
+    if rest.len() != 30 || !rest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    Timestamp::from_millisecond(i64::from_str_radix(rest.get(..14)?, 16).ok()?).ok()
+}
+
 /// What the bound key signs when a host enrolls: the token and the CSR, so that neither can be swapped.
 pub fn enroll_proof_message(token_secret: &[u8], csr: &[u8]) -> Vec<u8> {
     proof_message(b"certwell/v1 enroll\0", &[token_secret, csr])
@@ -179,6 +205,39 @@ mod tests {
             "certwell://hachyderm/agent/../sally",
         ] {
             assert!(text.parse::<Identity>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_serial_number_tells_when_its_identity_was_issued() {
+        for ms in [0, 1, 1_700_000_000_123, 4_102_444_800_000] {
+            let at = Timestamp::from_millisecond(ms).unwrap();
+            for random in [[0; 8], [0xff; 8]] {
+                let bytes = serial(at, random);
+                // Positive, and never shortened in DER.
+                assert!((1..0x80).contains(&bytes[0]));
+                assert_eq!(issued_at(&crate::fingerprint::hex(&bytes)), Some(at));
+            }
+        }
+    }
+
+    #[test]
+    fn other_serial_numbers_tell_nothing() {
+        let ours = crate::fingerprint::hex(&serial(
+            Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
+            [7; 8],
+        ));
+        let (head, rest) = ours.split_at(2);
+        for text in [
+            String::new(),
+            head.to_owned(),
+            format!("44{rest}"),
+            ours[..30].to_owned(),
+            format!("{ours}00"),
+            format!("{head}+{}", &rest[1..]),
+            format!("{head}{}", "é".repeat(15)),
+        ] {
+            assert_eq!(issued_at(&text), None, "{text}");
         }
     }
 

@@ -9,7 +9,7 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use certwell_proto::{
     HostName,
     fingerprint::sha256,
-    identity::{Identity, Role, SERVER_NAME},
+    identity::{self, Identity, Role, SERVER_NAME},
 };
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
@@ -27,8 +27,6 @@ pub const AGENT_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Identities are valid a little before they are made, for clocks that differ.
 const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
-/// First byte of every serial number: keeps it positive and its length fixed.
-const SERIAL_HEAD: u8 = 0x43;
 
 /// Why an identity wasn't made.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +58,6 @@ struct Inner {
 pub fn csr_key(csr: &[u8]) -> Result<[u8; 32], CaError> {
     let parsed = CertificateSigningRequestParams::from_der(&csr.into()).map_err(CaError::Csr)?;
     Ok(sha256(&parsed.public_key.subject_public_key_info()))
-}
-
-/// When an identity with this serial number (hex) was issued; `None` for serial numbers that aren't ours.
-pub fn issued_at(serial: &str) -> Option<Timestamp> {
-    let head = format!("{SERIAL_HEAD:02x}");
-    let ms = serial.strip_prefix(&head)?.get(..14)?;
-    Timestamp::from_millisecond(i64::from_str_radix(ms, 16).ok()?).ok()
 }
 
 impl Ca {
@@ -171,16 +162,12 @@ fn system_time(at: Timestamp) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
 
-/// 16 bytes: a fixed first one, the time in milliseconds, and randomness. The time is what revocation goes by:
-/// not-before is set back and would let a revoked identity pass for a later one.
 fn serial(now: Timestamp) -> Result<SerialNumber, CaError> {
-    let mut bytes = [0_u8; 16];
+    let mut random = [0_u8; 8];
     SystemRandom::new()
-        .fill(&mut bytes)
+        .fill(&mut random)
         .map_err(|_| CaError::Other("the random generator failed".into()))?;
-    bytes[..8].copy_from_slice(&now.as_millisecond().to_be_bytes());
-    bytes[0] = SERIAL_HEAD;
-    Ok(SerialNumber::from_slice(&bytes))
+    Ok(SerialNumber::from_slice(&identity::serial(now, random)))
 }
 
 #[cfg(test)]
@@ -219,7 +206,7 @@ mod tests {
             "certwell://hachyderm/agent/sally"
         );
         let leaf = Leaf::read(&der).unwrap();
-        assert_eq!(issued_at(&leaf.serial), Some(now));
+        assert_eq!(identity::issued_at(&leaf.serial), Some(now));
         assert_eq!(leaf.not_after, now + AGENT_LIFE);
         assert!(leaf.identifiers.is_empty());
     }

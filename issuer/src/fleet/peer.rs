@@ -4,13 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use certwell_proto::{
     HostName, Leaf,
-    identity::{Identity, Role},
+    identity::{Identity, Role, issued_at},
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
-use super::ca::issued_at;
 use crate::{clock, plan::facts::FleetFacts};
 
 /// The bearer of a client certificate of the fleet CA; verified by the TLS handshake.

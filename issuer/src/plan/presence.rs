@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use certwell_proto::{HostName, Leaf, v1};
+use certwell_proto::{HostName, Leaf, identity::issued_at, v1};
 use jiff::Timestamp;
 
 use super::{facts::HostFacts, words};
-use crate::{fleet::ca::issued_at, store::HostRecord};
+use crate::store::HostRecord;
 
 /// How long a host may be out of touch, or behind, before it is said; shorter as what it serves ages.
 pub const PATIENCE: Duration = Duration::from_secs(120);
