@@ -31,12 +31,23 @@ pub(super) fn no_certificate(name: &str, facts: &FleetFacts) -> Status {
     ))
 }
 
-/// A host that the configuration declares.
-pub(super) fn declared_host(name: &str, facts: &FleetFacts) -> Result<HostName, Status> {
-    name.parse()
+/// A host that may be given a join token: the configuration declares it, and it isn't retired.
+pub(super) fn joinable_host(name: &str, facts: &FleetFacts) -> Result<HostName, Status> {
+    let host = name
+        .parse::<HostName>()
         .ok()
         .filter(|name| facts.config.hosts.contains_key(name))
-        .ok_or_else(|| no_host(name, facts))
+        .ok_or_else(|| no_host(name, facts))?;
+    let record = facts
+        .hosts
+        .get(&host)
+        .and_then(|known| known.record.as_ref());
+    if record.is_some_and(|record| record.retired) {
+        return Err(Status::failed_precondition(format!(
+            "the host {host} was retired for good; declare the machine by another name"
+        )));
+    }
+    Ok(host)
 }
 
 /// A host that has enrolled and isn't retired.

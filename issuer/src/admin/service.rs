@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     events::send_events,
-    lookup::{declared_certificate, declared_host, enrolled_host, no_certificate, no_host},
+    lookup::{declared_certificate, enrolled_host, joinable_host, no_certificate, no_host},
 };
 use crate::{
     clock,
@@ -84,7 +84,13 @@ impl Admin for AdminService {
         let mut hosts = Vec::with_capacity(request.hosts.len());
         // All of them are checked before the first token is made.
         for name in &request.hosts {
-            hosts.push(declared_host(name, &facts)?);
+            let host = joinable_host(name, &facts)?;
+            if hosts.contains(&host) {
+                return Err(Status::invalid_argument(format!(
+                    "{host} is named twice; a second token would void the first"
+                )));
+            }
+            hosts.push(host);
         }
         let mut tokens = Vec::with_capacity(hosts.len());
         for host in hosts {

@@ -5,6 +5,8 @@ mod client;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod offers;
 #[cfg(test)]
 mod scribe;

@@ -16,7 +16,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(5);
 
-async fn watch(
+pub(crate) async fn watch(
     world: &World,
     identity: &Identity,
 ) -> (FleetClient<Channel>, Streaming<v1::DesiredState>) {
@@ -29,7 +29,7 @@ async fn watch(
     (fleet, stream)
 }
 
-async fn next(stream: &mut Streaming<v1::DesiredState>) -> v1::DesiredState {
+pub(crate) async fn next(stream: &mut Streaming<v1::DesiredState>) -> v1::DesiredState {
     timeout(SOON, stream.message())
         .await
         .unwrap()
