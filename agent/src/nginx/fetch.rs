@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
@@ -110,16 +110,24 @@ pub(super) enum Answer {
     Other { status: u16, body: Vec<u8> },
 }
 
-/// GET by a connection of its own; the error says what stood in the way.
-pub(super) async fn fetch(url: &Url, to: SocketAddr) -> Result<Answer, String> {
-    tokio::time::timeout(LIMIT, connect(url, to))
+/// GET by a connection of its own, a PROXY header first where the listener wants one; the error says what stood in
+/// the way.
+pub(super) async fn fetch(url: &Url, to: SocketAddr, proxied: bool) -> Result<Answer, String> {
+    tokio::time::timeout(LIMIT, connect(url, to, proxied))
         .await
         .unwrap_or_else(|_| Err(format!("no answer from {to} within {} s", LIMIT.as_secs())))
 }
 
-async fn connect(url: &Url, to: SocketAddr) -> Result<Answer, String> {
+async fn connect(url: &Url, to: SocketAddr, proxied: bool) -> Result<Answer, String> {
     let failed = |e: std::io::Error| format!("no connection to {to} ({e})");
-    let stream = TcpStream::connect(to).await.map_err(failed)?;
+    let mut stream = TcpStream::connect(to).await.map_err(failed)?;
+    if proxied {
+        let from = stream.local_addr().map_err(failed)?;
+        stream
+            .write_all(probe::proxy_header(from, to).as_bytes())
+            .await
+            .map_err(failed)?;
+    }
     if !url.https {
         return exchange(url, stream).await;
     }

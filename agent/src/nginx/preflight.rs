@@ -4,7 +4,11 @@
 //! as a CA follows them (RFC 8555 8.3). Where the answer is wrong, nginx's configuration mostly shows why: the sentence
 //! then names the file, the line and what to do.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use certwell_proto::{FieldError, Identifier, v1};
 
@@ -95,9 +99,10 @@ pub async fn preflight(ask: &Ask, servers: &[Server], local: &[IpAddr]) -> Verdi
         .into_iter()
         .flat_map(|name| addresses.iter().map(move |address| (host(name), *address)))
         .collect();
+    let proxied = Arc::new(sites.proxied());
     let asked = pairs.iter().cloned().map(|(name, address)| {
-        let ask = ask.clone();
-        async move { follow(&ask, &name, address).await }
+        let (ask, proxied) = (ask.clone(), proxied.clone());
+        async move { follow(&ask, &proxied, &name, address).await }
     });
     let wrong: Vec<String> = few::at_once(asked)
         .await
@@ -154,7 +159,12 @@ fn advice(sites: &Sites<'_>, address: SocketAddr, name: &str) -> String {
 }
 
 /// One name on one address, redirects followed; the error says what came back.
-async fn follow(ask: &Ask, name: &str, address: SocketAddr) -> Result<(), String> {
+async fn follow(
+    ask: &Ask,
+    proxied: &HashSet<SocketAddr>,
+    name: &str,
+    address: SocketAddr,
+) -> Result<(), String> {
     let path = format!("/.well-known/acme-challenge/{}", ask.token);
     let mut url = Url {
         https: false,
@@ -167,7 +177,9 @@ async fn follow(ask: &Ask, name: &str, address: SocketAddr) -> Result<(), String
         let to = dial(ask, &url, address)
             .await
             .map_err(|e| format!("{way}{e}"))?;
-        let answer = fetch(&url, to).await.map_err(|e| format!("{way}{e}"))?;
+        let answer = fetch(&url, to, proxied.contains(&to))
+            .await
+            .map_err(|e| format!("{way}{e}"))?;
         match answer {
             Answer::Body(body) if body.trim_ascii_end() == ask.expected().as_bytes() => {
                 return Ok(());

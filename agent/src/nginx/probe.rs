@@ -128,7 +128,7 @@ async fn connect(target: &ProbeTarget) -> io::Result<Vec<u8>> {
 }
 
 /// Version 1 of the PROXY protocol, as any `proxy_protocol` listener reads it.
-fn proxy_header(from: SocketAddr, to: SocketAddr) -> String {
+pub(super) fn proxy_header(from: SocketAddr, to: SocketAddr) -> String {
     let family = if to.is_ipv4() { "TCP4" } else { "TCP6" };
     format!(
         "PROXY {family} {} {} {} {}\r\n",

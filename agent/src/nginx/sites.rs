@@ -154,7 +154,8 @@ impl<'a> Sites<'a> {
         answers
     }
 
-    /// Local addresses and ports on which plain HTTP is spoken at `port`.
+    /// Where a CA may come in: local addresses on which plain HTTP is spoken at `port`. No CA reaches a loopback
+    /// address, so that those count only where nothing else listens.
     pub fn plain_http(&self, port: u16) -> Vec<SocketAddr> {
         let listens = self
             .servers
@@ -172,9 +173,27 @@ impl<'a> Sites<'a> {
                 Endpoint::Unix(_) | Endpoint::Written(_) => None,
             })
             .collect();
+        if found.iter().any(|address| !address.ip().is_loopback()) {
+            found.retain(|address| !address.ip().is_loopback());
+        }
         found.sort_unstable();
         found.dedup();
         found
+    }
+
+    /// Local addresses on which nginx wants a PROXY header before HTTP, with TLS or without.
+    pub fn proxied(&self) -> HashSet<SocketAddr> {
+        self.servers
+            .iter()
+            .filter(|server| server.protocol == Protocol::Http)
+            .flat_map(|server| &server.listens)
+            .filter(|listen| !listen.quic && listen.proxy_protocol)
+            .flat_map(|listen| self.endpoints(Protocol::Http, &listen.address))
+            .filter_map(|endpoint| match endpoint {
+                Endpoint::Tcp(address) => Some(address),
+                Endpoint::Unix(_) | Endpoint::Written(_) => None,
+            })
+            .collect()
     }
 
     /// The server block that answers `name` there.
@@ -319,6 +338,24 @@ mod tests {
                 .len(),
             3,
             "every address but the loopback one"
+        );
+    }
+
+    #[test]
+    fn a_loopback_listener_is_asked_only_where_nothing_else_speaks_plain_http() {
+        let local: Vec<IpAddr> = ["192.0.2.7", "127.0.0.1"]
+            .map(|ip| ip.parse().unwrap())
+            .into();
+        let inside = "server { listen 127.0.0.1:80; }";
+        let servers = parsed(&format!("server {{ listen 80 proxy_protocol; }}\n{inside}"));
+        let sites = Sites::new(&servers, &local);
+        let outside: SocketAddr = "192.0.2.7:80".parse().unwrap();
+        assert_eq!(sites.plain_http(80), [outside]);
+        assert_eq!(sites.proxied(), HashSet::from([outside]));
+        let servers = parsed(inside);
+        assert_eq!(
+            Sites::new(&servers, &local).plain_http(80),
+            ["127.0.0.1:80".parse().unwrap()]
         );
     }
 

@@ -168,6 +168,21 @@ async fn the_preflight_passes_where_the_ca_would() {
 }
 
 #[tokio::test]
+async fn a_listener_that_wants_a_proxy_header_gets_one_after_a_redirect_too() {
+    let host = Host::started(&[
+        ("a", "server { listen ADDRESS:8080 proxy_protocol; server_name media.example.org; include snippets/certwell-acme.conf; }"),
+        ("b", "server { listen ADDRESS:8079; server_name media.example.org; return 302 http://media.example.org:8080$request_uri; }"),
+    ])
+    .await;
+    load(&host, &challenges(&["media.example.org"])).await;
+    assert_eq!(judge(&host, &["media.example.org"]).await, Verdict::Pass);
+    host.site("b", "server { listen ADDRESS:8080; server_name www.example.org; location / { return 302 http://media.example.org:8080$request_uri; } }");
+    load(&host, &challenges(&["media.example.org"])).await;
+    let names = ["media.example.org", "www.example.org"];
+    assert_eq!(judge(&host, &names).await, Verdict::Pass);
+}
+
+#[tokio::test]
 async fn a_missing_or_late_include_is_wrong_with_file_and_line() {
     let host = Host::started(&[
         ("a", "server {\n  listen ADDRESS:8080;\n  server_name media.example.org;\n  return 301 https://$host:1234$request_uri;\n}\n"),
