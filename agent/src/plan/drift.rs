@@ -32,7 +32,7 @@ pub struct Facts {
     pub desired: Generation,
     /// When the desired generation ends; absent when nothing is issued.
     pub desired_until: Option<Timestamp>,
-    /// Our newest generation that is whole on disk.
+    /// What [`staged`] chose.
     pub staged: Option<Generation>,
     /// Whether the desired one was given up on.
     pub rejected: bool,
@@ -51,6 +51,24 @@ pub enum Action {
     Draw,
     /// Another hand's certificate stays.
     KeepForeign,
+}
+
+/// Our best generation on disk: the desired one first, then from the newest on; never one that was given up on, nor one
+/// that isn't whole. `on_disk` is in ascending order; whether one is whole costs reading it, so it is asked sparingly.
+pub fn staged(
+    desired: Generation,
+    on_disk: impl DoubleEndedIterator<Item = Generation> + Clone,
+    given_up: impl Fn(Generation) -> bool,
+    whole: impl Fn(Generation) -> bool,
+) -> Option<Generation> {
+    let fits = |generation: &Generation| {
+        !generation.is_none() && !given_up(*generation) && whole(*generation)
+    };
+    on_disk
+        .clone()
+        .find(|generation| *generation == desired)
+        .filter(fits)
+        .or_else(|| on_disk.rev().find(fits))
 }
 
 /// What to do.
@@ -199,7 +217,43 @@ mod tests {
         assert_eq!(action(&facts, at(100)), Action::Nothing);
     }
 
+    #[test]
+    fn what_was_given_up_on_is_not_what_could_be_put_back() {
+        let best = |desired, given_up: &[u64], damaged: &[u64]| {
+            staged(
+                Generation(desired),
+                [0, 1, 2, 3].map(Generation).into_iter(),
+                |g| given_up.contains(&g.0),
+                |g| !damaged.contains(&g.0),
+            )
+            .map(|generation| generation.0)
+        };
+        assert_eq!(best(3, &[], &[]), Some(3));
+        assert_eq!(best(2, &[], &[]), Some(2), "the desired one first");
+        assert_eq!(best(3, &[3], &[]), Some(2), "given up on");
+        assert_eq!(best(0, &[3], &[2]), Some(1), "nothing on offer");
+        assert_eq!(best(3, &[], &[1, 2, 3]), None, "never the placeholder");
+    }
+
     proptest! {
+        #[test]
+        fn neither_what_was_given_up_on_nor_what_is_damaged_is_ever_relinked(
+            found in proptest::option::of((0_u64..5, any::<bool>())), desired in 0_u64..5,
+            marks in proptest::collection::vec((any::<bool>(), any::<bool>(), any::<bool>()), 5)
+        ) {
+            let mark = |g: Generation| marks[g.0 as usize];
+            let on_disk: Vec<Generation> = (0..5).map(Generation).filter(|g| mark(*g).0).collect();
+            let best = staged(Generation(desired), on_disk.into_iter(), |g| mark(g).1, |g| mark(g).2);
+            let facts = Facts {
+                staged: best,
+                rejected: mark(Generation(desired)).1,
+                ..facts(found.map_or(Found::Nothing, |(g, whole)| ours(g, whole)), desired, None)
+            };
+            if let Action::Relink(generation) = action(&facts, at(100)) {
+                prop_assert!(mark(generation).0 && !mark(generation).1 && mark(generation).2);
+            }
+        }
+
         #[test]
         fn a_whole_generation_is_never_left_for_an_older_one(active in 1_u64..9, desired in 0_u64..9, staged in proptest::option::of(0_u64..9), rejected: bool) {
             let facts = Facts { rejected, ..facts(ours(active, true), desired, staged) };

@@ -247,6 +247,24 @@ impl Host {
         fs::read_to_string(self.path("agent.log")).unwrap_or_default()
     }
 
+    /// How often a generation was activated, by the agent's own account.
+    pub(crate) fn activations(&self, name: &str, generation: u64) -> usize {
+        let wanted = [
+            format!("certificate={name} "),
+            format!("generation={generation}"),
+        ];
+        self.agent_log()
+            .lines()
+            .filter(|line| line.contains("activated"))
+            .filter(|line| wanted.iter().all(|word| line.contains(word.trim_end())))
+            .count()
+    }
+
+    /// How often the agent had nginx test something.
+    pub(crate) fn tests_of_nginx(&self) -> usize {
+        self.agent_log().matches("step=Test").count()
+    }
+
     /// The leaf that nginx serves, by a handshake of the test's own.
     pub(crate) fn served(&self) -> Option<Fingerprint> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

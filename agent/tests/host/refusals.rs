@@ -191,6 +191,26 @@ async fn what_makes_nginx_fail_is_rolled_back_and_given_up_after_three_times() {
         fetched, 2,
         "one fetch for each generation, whatever became of it"
     );
+
+    // Given up is given up: another round, for another certificate, leaves it alone.
+    let workers = world.host.workers();
+    let tests = world.host.tests_of_nginx();
+    let other = "other.example.org";
+    let bundle = world.authority.bundle(other, 1, &[other]);
+    world.issuer.offer(&world.authority, &bundle, &[other]);
+    world
+        .issuer
+        .told("the other one is rejected with its key", other, |report| {
+            report.outcome() == v1::Outcome::Converged
+        })
+        .await;
+    assert_eq!(world.host.activations(NAME, 2), 3);
+    assert_ne!(world.host.workers(), workers, "one reload, for the other");
+    assert_eq!(
+        world.host.tests_of_nginx(),
+        tests + 2,
+        "alone, and with the rest: both for the other"
+    );
 }
 
 #[tokio::test]

@@ -177,6 +177,12 @@ impl Installer {
                 entry.staged.remove(&gone.0);
             }
         }
+        if outcome == Outcome::Rejected
+            && let Some(state) = self.states.get_mut(name)
+        {
+            // It is no longer what could be put back.
+            state.disk = None;
+        }
         self.look_at_disk();
         let now = clock::now();
         let Some(state) = self.states.get_mut(name) else {

@@ -67,7 +67,7 @@ impl State {
 pub(super) struct OnDisk {
     /// At `live/NAME`.
     pub(super) found: drift::Found,
-    /// Our newest generation that is whole, the desired one first.
+    /// Our best generation that is whole, by [`drift::staged`].
     pub(super) staged: Option<Generation>,
     /// The certificates of an active, issued generation of ours, leaf first.
     pub(super) chain: Vec<Vec<u8>>,
@@ -144,19 +144,12 @@ pub(super) fn look(
             }
         }
     };
-    let is_whole = |generation: &Generation| {
-        !generation.is_none() && condition(*generation) == Condition::Whole
-    };
-    let staged = Some(wanted.generation)
-        .filter(|generation| entry.staged.contains_key(&generation.0) && is_whole(generation))
-        .or_else(|| {
-            entry
-                .staged
-                .keys()
-                .rev()
-                .map(|number| Generation(*number))
-                .find(|g| is_whole(g))
-        });
+    let staged = drift::staged(
+        wanted.generation,
+        entry.staged.keys().copied().map(Generation),
+        |generation| entry.rejected.contains_key(&generation.0),
+        |generation| condition(generation) == Condition::Whole,
+    );
     Ok(OnDisk {
         found,
         staged,
