@@ -283,3 +283,56 @@ async fn one_bad_certificate_does_not_hold_up_another() {
         "1"
     );
 }
+
+#[tokio::test]
+async fn what_was_rejected_stays_said_when_it_is_no_longer_offered_and_after_a_restart() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    let first = world.bundle(1);
+    world.offer(&first);
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    let mut wrong = world.bundle(2);
+    wrong.key_pairs[0].private_key = world.bundle(9).key_pairs[0].private_key.clone();
+    world.offer(&wrong);
+    let said = world.outcome(2, v1::Outcome::Rejected).await.problem;
+
+    // The issuer answers with nothing on offer.
+    world.issuer.assign(
+        &world.authority,
+        v1::DesiredCertificate {
+            name: NAME.into(),
+            identifiers: vec![NAME.into(), "www.example.org".into()],
+            ..Default::default()
+        },
+    );
+    let other = "other.example.org";
+    let bundle = world.authority.bundle(other, 1, &[other]);
+    world.issuer.offer(&world.authority, &bundle, &[other]);
+    let converged = |report: &v1::CertificateReport| report.outcome() == v1::Outcome::Converged;
+    world.issuer.told("a pass later", other, converged).await;
+    let report = world.outcome(2, v1::Outcome::Rejected).await;
+    assert_eq!(report.problem, said);
+
+    world.host.kill_agent();
+    world.issuer.memory.lock().unwrap().reports.clear();
+    world.host.start_agent();
+    world
+        .issuer
+        .told("served after the restart", NAME, |report| {
+            report
+                .served
+                .as_ref()
+                .is_some_and(|s| s.generation == Some(1))
+        })
+        .await;
+    world.issuer.told("a pass later", other, converged).await;
+    let report = world.outcome(2, v1::Outcome::Rejected).await;
+    assert_eq!(report.problem, said);
+
+    // And the next one is taken.
+    let third = world.bundle(3);
+    world.offer(&third);
+    world.outcome(3, v1::Outcome::Converged).await;
+    assert_eq!(world.host.served(), Some(leaf(&third)));
+}

@@ -176,6 +176,33 @@ pub(super) fn generation_of(entry: Option<&LedgerEntry>, leaf: &Fingerprint) -> 
     entry.and_then(|entry| entry.generation_of(leaf))
 }
 
+/// How the newest attempt ended, with the sentence. A generation that was given up on stays said while it is the newest
+/// that was tried, whatever is on offer since: it is the only NACK, and the issuer may ask after any restart of either.
+fn ending(
+    wanted: &Wanted,
+    state: &State,
+    entry: Option<&LedgerEntry>,
+) -> (Option<(Generation, Outcome)>, String) {
+    let active = entry.and_then(LedgerEntry::active).unwrap_or_default();
+    let given_up = entry
+        .and_then(|entry| entry.rejected.last_key_value())
+        .map(|(number, reason)| (Generation(*number), reason))
+        .filter(|(generation, _)| *generation >= active);
+    let newer = state.outcome.map(|(generation, _)| generation);
+    match given_up {
+        Some((generation, reason))
+            if generation >= wanted.generation && newer.is_none_or(|newer| newer <= generation) =>
+        {
+            (Some((generation, Outcome::Rejected)), reason.clone())
+        }
+        _ if !state.refusal.is_empty() => (
+            Some((wanted.generation, Outcome::Held)),
+            state.refusal.clone(),
+        ),
+        _ => (state.outcome, state.problem.clone()),
+    }
+}
+
 /// What is told of it.
 pub(super) fn observed(
     name: &CertificateName,
@@ -190,16 +217,7 @@ pub(super) fn observed(
             agent_at_ms: fact.at_ms,
         })
     };
-    // What was given up on stays said, whatever was put back since.
-    let given_up = entry.and_then(|entry| entry.rejected.get(&wanted.generation.0));
-    let (outcome, problem) = match given_up {
-        Some(reason) => (Some((wanted.generation, Outcome::Rejected)), reason.clone()),
-        None if !state.refusal.is_empty() => (
-            Some((wanted.generation, Outcome::Held)),
-            state.refusal.clone(),
-        ),
-        None => (state.outcome, state.problem.clone()),
-    };
+    let (outcome, problem) = ending(wanted, state, entry);
     observed::Certificate {
         report: v1::CertificateReport {
             name: name.to_string(),

@@ -175,7 +175,11 @@ impl Installer {
             return;
         };
         let behind = desired.is_some_and(|desired| desired > generation);
-        if behind || state.outcome == Some((generation, Outcome::Converged)) {
+        // That a newer one failed isn't undone by going back.
+        let failed = state.outcome.is_some_and(|(of, outcome)| {
+            of > generation && matches!(outcome, Outcome::Rejected | Outcome::Regressed)
+        });
+        if behind || failed || state.outcome == Some((generation, Outcome::Converged)) {
             return;
         }
         state.outcome = Some((generation, Outcome::Converged));
