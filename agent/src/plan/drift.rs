@@ -34,7 +34,7 @@ pub struct Facts {
     pub desired_until: Option<Timestamp>,
     /// What [`staged`] chose.
     pub staged: Option<Generation>,
-    /// Whether the desired one was given up on.
+    /// Whether the desired one was given up on, or may not be taken.
     pub rejected: bool,
 }
 
@@ -105,9 +105,8 @@ pub fn action(facts: &Facts, now: Timestamp) -> Action {
             generation,
             whole: false,
         } => match best() {
-            // The damaged one itself can't be what is whole on disk.
             Action::Nothing if generation.is_none() => Action::Placeholder,
-            Action::Nothing => Action::Draw,
+            // Damaged, and nothing that may be taken is on offer: that is said, and no more can be done.
             action => action,
         },
         Found::Foreign { valid_until } => {
@@ -161,6 +160,8 @@ mod tests {
             (facts(ours(2, true), 3, Some(3)), relink(3)),
             (facts(ours(3, false), 3, None), Action::Draw),
             (facts(ours(4, true), 3, Some(4)), Action::Nothing),
+            (facts(ours(3, false), 0, None), Action::Nothing),
+            (facts(ours(3, false), 0, Some(2)), relink(2)),
             (facts(ours(0, true), 0, None), Action::Nothing),
             (facts(ours(0, true), 1, None), Action::Draw),
             (facts(ours(0, false), 0, None), Action::Placeholder),
@@ -215,6 +216,12 @@ mod tests {
             ..facts(ours(2, true), 3, Some(2))
         };
         assert_eq!(action(&facts, at(100)), Action::Nothing);
+        let damaged = Facts {
+            found: ours(2, false),
+            staged: None,
+            ..facts
+        };
+        assert_eq!(action(&damaged, at(100)), Action::Nothing);
     }
 
     #[test]

@@ -336,3 +336,32 @@ async fn what_was_rejected_stays_said_when_it_is_no_longer_offered_and_after_a_r
     world.outcome(3, v1::Outcome::Converged).await;
     assert_eq!(world.host.served(), Some(leaf(&third)));
 }
+
+#[tokio::test]
+async fn a_refused_offer_is_not_drawn_though_what_is_active_is_damaged() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.offer(&world.bundle(3));
+    world.host.start_agent();
+    world.outcome(3, v1::Outcome::Converged).await;
+    world.offer(&world.bundle(2));
+    world
+        .issuer
+        .told("backwards", NAME, |report| {
+            report.problem.contains("this host has had generation 3")
+        })
+        .await;
+    fs::write(world.host.live().join("privkey.pem"), "scribble").unwrap();
+    let report = world
+        .issuer
+        .told("the damage", NAME, |report| {
+            report
+                .problem
+                .contains("generation 3 is active and damaged")
+        })
+        .await;
+    assert_eq!(report.outcome(), v1::Outcome::Held);
+    assert!(report.problem.contains("has had generation 3"));
+    let fetches = world.issuer.memory.lock().unwrap().fetches.clone();
+    assert_eq!(fetches, [(NAME.to_owned(), 3)]);
+}

@@ -81,7 +81,11 @@ impl Installer {
                 self.keep_foreign(name);
                 return None;
             }
-            Action::Nothing | Action::Placeholder => return None,
+            Action::Nothing => {
+                self.say_damage(name);
+                return None;
+            }
+            Action::Placeholder => return None,
         };
         if !self.is_time(name) {
             return None;
@@ -129,6 +133,28 @@ impl Installer {
             state.retry_at = Some(Instant::now() + WATCHED_RETRY);
         }
         !still
+    }
+
+    /// What is active is damaged, and nothing that may be taken is on offer.
+    fn say_damage(&mut self, name: &CertificateName) {
+        let Some(state) = self.states.get_mut(name) else {
+            return;
+        };
+        let Some(disk) = state.disk.as_ref().filter(|disk| !disk.damage.is_empty()) else {
+            return;
+        };
+        let Found::Ours { generation, .. } = disk.found else {
+            return;
+        };
+        let problem = format!(
+            "generation {generation} is active and damaged ({}), and the issuer offers nothing that may be taken in its place",
+            disk.damage
+        );
+        if state.problem != problem {
+            tracing::error!(certificate = %name, problem, "can't be put back");
+        }
+        state.outcome = Some((generation, Outcome::Held));
+        state.problem = problem;
     }
 
     fn keep_foreign(&mut self, name: &CertificateName) {

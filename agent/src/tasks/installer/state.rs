@@ -189,6 +189,10 @@ fn ending(
         .map(|(number, reason)| (Generation(*number), reason))
         .filter(|(generation, _)| *generation >= active);
     let newer = state.outcome.map(|(generation, _)| generation);
+    let damaged = state
+        .disk
+        .as_ref()
+        .is_some_and(|disk| !disk.damage.is_empty());
     match given_up {
         Some((generation, reason))
             if generation >= wanted.generation && newer.is_none_or(|newer| newer <= generation) =>
@@ -197,7 +201,11 @@ fn ending(
         }
         _ if !state.refusal.is_empty() => (
             Some((wanted.generation, Outcome::Held)),
-            state.refusal.clone(),
+            if damaged {
+                format!("{}; {}", state.problem, state.refusal)
+            } else {
+                state.refusal.clone()
+            },
         ),
         _ => (state.outcome, state.problem.clone()),
     }
