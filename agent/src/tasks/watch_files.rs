@@ -1,7 +1,8 @@
 //! Notices changes in the directories that matter, by their parents and with a pause for what comes together.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -17,8 +18,17 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 pub struct FileWatch {
     // None where the system has no more watches to give: the slow check remains.
     watcher: Option<notify::RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
+    /// With the directory that was there: a watch is of an inode, not of a path.
+    watched: BTreeMap<PathBuf, Inode>,
     changed: Arc<Changed>,
+}
+
+/// Device and number.
+type Inode = (u64, u64);
+
+fn inode(path: &Path) -> Option<Inode> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
 }
 
 #[derive(Default)]
@@ -46,7 +56,7 @@ impl FileWatch {
             .ok();
         Self {
             watcher,
-            watched: BTreeSet::new(),
+            watched: BTreeMap::new(),
             changed,
         }
     }
@@ -56,19 +66,30 @@ impl FileWatch {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        for gone in self.watched.difference(&directories) {
-            // It may be gone from the disk as well.
-            let _ = watcher.unwatch(gone);
-        }
-        let mut kept = BTreeSet::new();
-        for directory in directories {
-            if self.watched.contains(&directory) && directory.exists() {
-                kept.insert(directory);
-                continue;
+        let found: BTreeMap<PathBuf, Option<Inode>> = directories
+            .into_iter()
+            .map(|directory| {
+                let inode = inode(&directory);
+                (directory, inode)
+            })
+            .collect();
+        // Before the watches of those that came in their place.
+        self.watched.retain(|directory, inode| {
+            let stays = found.get(directory) == Some(&Some(*inode));
+            if !stays {
+                // It may be gone from the disk as well.
+                let _ = watcher.unwatch(directory);
             }
+            stays
+        });
+        let mut kept = std::mem::take(&mut self.watched);
+        for (directory, inode) in found {
+            let Some(inode) = inode.filter(|_| !kept.contains_key(&directory)) else {
+                continue;
+            };
             match watcher.watch(&directory, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    kept.insert(directory);
+                    kept.insert(directory, inode);
                 }
                 Err(error) => {
                     tracing::debug!(%error, directory = %directory.display(), "not watched");
@@ -134,6 +155,25 @@ mod tests {
             .await
             .unwrap();
         assert!(changes.contains(&file));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_took_the_place_of_another_is_watched_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let watched = directory.path().join("sites");
+        std::fs::create_dir(&watched).unwrap();
+        let mut watch = FileWatch::new();
+        watch.set([watched.clone()].into());
+        std::fs::rename(&watched, directory.path().join("old")).unwrap();
+        std::fs::create_dir(&watched).unwrap();
+        watch.set([watched.clone()].into());
+        let _ = tokio::time::timeout(Duration::from_millis(400), watch.changes()).await;
+        let file = watched.join("media");
+        std::fs::write(&file, "a").unwrap();
+        let changes = tokio::time::timeout(Duration::from_secs(10), watch.changes())
+            .await
+            .unwrap();
+        assert!(changes.contains(&file), "{changes:?}");
     }
 
     #[test]
