@@ -5,11 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use jiff::{SignedDuration, Timestamp};
-
-/// Process starts are counted in hundredths of a second, and files are dated by the kernel's coarse clock; an edit
-/// made within a second of a reload was most likely what the reload was for.
-const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
+use jiff::Timestamp;
 
 /// A configuration file and when it was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +18,12 @@ pub struct Edit {
 
 /// The newest of these files, those that can't be read left out; `ours` are files that the agent itself keeps.
 pub fn newest_change(files: &[PathBuf], ours: &[&Path]) -> Option<Edit> {
+    // nginx may name a file of ours by another path, through a linked directory.
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let ours: Vec<PathBuf> = ours.iter().map(|path| real(path)).collect();
     files
         .iter()
-        .filter(|file| !ours.contains(&file.as_path()))
+        .filter(|file| ours.is_empty() || !ours.contains(&real(file)))
         .filter_map(|file| {
             let modified = fs::metadata(file)
                 .and_then(|metadata| metadata.modified())
@@ -37,7 +36,24 @@ pub fn newest_change(files: &[PathBuf], ours: &[&Path]) -> Option<Edit> {
         .max_by_key(|edit| edit.at)
 }
 
-/// The newest change that workers serving since `serving` can't have loaded.
-pub fn since(serving: Timestamp, files: &[PathBuf], ours: &[&Path]) -> Option<Edit> {
-    newest_change(files, ours).filter(|edit| edit.at.duration_since(serving) > TOLERANCE)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_ours_is_known_through_a_linked_directory_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir(root.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", root.join("conf.d")).unwrap();
+        let map = root.join("real/map.conf");
+        let theirs = root.join("real/site.conf");
+        for file in [&theirs, &map] {
+            fs::write(file, "").unwrap();
+        }
+        let files = [root.join("conf.d/map.conf"), root.join("conf.d/site.conf")];
+        assert_eq!(newest_change(&files[..1], &[&map]), None);
+        let edit = newest_change(&files, &[&map]).unwrap();
+        assert_eq!(edit.file, files[1]);
+    }
 }
