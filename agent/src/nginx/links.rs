@@ -27,6 +27,24 @@ pub(super) fn follow(parsed: &mut Parsed) {
     }
 }
 
+/// The same with links followed as they lead now; `None` when they lead where they did.
+pub(crate) fn followed_anew(parsed: &Parsed) -> Option<Parsed> {
+    let same = parsed
+        .servers
+        .iter()
+        .flat_map(|server| &server.certificates)
+        .all(|files| match &files.certificate {
+            CertificateSource::File(path) => files.through == way(path),
+            _ => true,
+        });
+    if same {
+        return None;
+    }
+    let mut fresh = parsed.clone();
+    follow(&mut fresh);
+    Some(fresh)
+}
+
 /// The paths that a path stands for, one link resolved after the other; empty when there is no link in it.
 fn way(path: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
@@ -62,6 +80,27 @@ fn resolved_once(path: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_link_that_was_put_elsewhere_is_followed_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        let link = root.join("media.pem");
+        symlink("old.pem", &link).unwrap();
+        let mut parsed = crate::nginx::parse(&format!(
+            "# configuration file /n.conf:\nhttp {{ server {{ listen 443 ssl; ssl_certificate {0}; ssl_certificate_key {0}; }} }}\n",
+            link.display()
+        ));
+        follow(&mut parsed);
+        assert_eq!(followed_anew(&parsed), None);
+        fs::remove_file(&link).unwrap();
+        symlink("new.pem", &link).unwrap();
+        let fresh = followed_anew(&parsed).unwrap();
+        assert_eq!(
+            fresh.servers[0].certificates[0].through,
+            [root.join("new.pem")]
+        );
+    }
 
     #[test]
     fn every_path_on_the_way_is_kept_and_a_loop_ends() {

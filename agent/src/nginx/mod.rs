@@ -33,7 +33,7 @@ pub mod edits;
 mod fetch;
 mod few;
 mod glob;
-mod links;
+pub(crate) mod links;
 mod listen;
 mod lua;
 pub mod master;

@@ -18,9 +18,11 @@ use crate::{
         Challenge, Invocation, Nginx, Parsed, Settings, Tested,
         dump::{self, DumpError},
         edits::{self, Edit},
+        links,
         master::MasterError,
         run::{self, RunError},
     },
+    tasks::watch_files::is_configuration,
 };
 
 /// For one run of nginx; a configuration with thousands of names that resolve slowly takes its time.
@@ -91,7 +93,16 @@ impl HostView {
             && cached.invocation == nginx.invocation
             && cached.stamp == stamp(&cached.parsed.files)
         {
-            return Ok(cached.parsed.clone());
+            let parsed = cached.parsed.clone();
+            // Where links lead may have changed without nginx's configuration.
+            let Some(fresh) = links::followed_anew(&parsed) else {
+                return Ok(parsed);
+            };
+            let fresh = Arc::new(fresh);
+            if let Some(cached) = &mut self.cached {
+                cached.parsed = fresh.clone();
+            }
+            return Ok(fresh);
         }
         self.cached = None;
         if let Some((at, words)) = &self.refused
@@ -101,6 +112,7 @@ impl HostView {
                 words: words.clone(),
             });
         }
+        let began = clock::now();
         let dumped = dump::listeners(&self.agent, &nginx.invocation, RUN_LIMIT).await;
         self.refused = match &dumped {
             Err(DumpError::Refused { words }) => Some((Instant::now(), words.clone())),
@@ -111,12 +123,16 @@ impl HostView {
             tracing::warn!(warning, "a part of nginx's configuration isn't understood");
         }
         self.files.clone_from(&parsed.files);
-        self.cached = Some(Cached {
-            invocation: nginx.invocation.clone(),
-            pid,
-            stamp: stamp(&parsed.files),
-            parsed: parsed.clone(),
-        });
+        // What changed while nginx read it may have been read before or after: it is asked again at the next use.
+        let stamp = stamp(&parsed.files);
+        if !changed_since(began, &parsed.files) {
+            self.cached = Some(Cached {
+                invocation: nginx.invocation.clone(),
+                pid,
+                stamp,
+                parsed: parsed.clone(),
+            });
+        }
         Ok(parsed)
     }
 
@@ -166,11 +182,13 @@ impl HostView {
 
     /// Directories in which a change of the configuration would show.
     pub(super) fn directories(&self) -> BTreeSet<PathBuf> {
+        // Where sites-enabled holds links, edits happen in sites-available.
         let mut found: BTreeSet<PathBuf> = self
             .files
             .iter()
-            .filter_map(|file| file.parent())
-            .map(Path::to_owned)
+            .flat_map(|file| [Some(file.clone()), std::fs::canonicalize(file).ok()])
+            .flatten()
+            .filter_map(|file| file.parent().map(Path::to_owned))
             .collect();
         if let Some(main) = self.settings.config.parent()
             && found.is_empty()
@@ -210,9 +228,110 @@ fn stamp(files: &[PathBuf]) -> u64 {
     hasher.finish()
 }
 
+/// Whether any of these, or a file beside them that may be a part of the configuration, was written at that instant or
+/// later.
+fn changed_since(instant: Timestamp, files: &[PathBuf]) -> bool {
+    // Files are dated by the kernel's coarse clock, which lags by up to a tick of 10 ms. What is dated later than now
+    // tells nothing: a clock was set.
+    let from = instant.as_nanosecond() - 20_000_000;
+    let to = clock::now().as_nanosecond();
+    let recent = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|meta| {
+            let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
+            let written = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+            meta.is_file() && [changed, written].iter().any(|at| (from..=to).contains(at))
+        })
+    };
+    let directories: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    files.iter().any(|file| recent(file))
+        || directories.into_iter().any(|directory| {
+            let beside = std::fs::read_dir(directory).into_iter().flatten().flatten();
+            beside
+                .map(|entry| entry.path())
+                .any(|path| is_configuration(&path, &[]) && recent(&path))
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_written_since_the_dump_began_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("nginx.conf");
+        std::fs::write(&file, "a").unwrap();
+        std::fs::write(directory.path().join("error.log"), "a").unwrap();
+        let files = [file.clone()];
+        let before = clock::now() - jiff::SignedDuration::from_millis(30);
+        let much_later = clock::now() + jiff::SignedDuration::from_secs(1);
+        assert!(changed_since(before, &files));
+        assert!(!changed_since(much_later, &files));
+        // An edit that keeps the date of the file is one all the same.
+        let old = std::time::UNIX_EPOCH;
+        let opened = std::fs::File::options().write(true).open(&file).unwrap();
+        opened.set_modified(old).unwrap();
+        assert!(changed_since(before, &files));
+    }
+
+    #[tokio::test]
+    async fn a_parse_that_an_edit_overtook_is_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("nginx.conf");
+        let text = "events {} http { server { listen unix:s; server_name a.org; } }";
+        std::fs::write(&config, text).unwrap();
+        let answer = serde_json::json!({ "Parsed": Parsed { files: vec![config.clone()], ..Parsed::default() } });
+        // Stands in for the child: the edit comes while it works.
+        let agent = directory.path().join("agent.sh");
+        let script = format!(
+            "#!/bin/sh\ncat > /dev/null\n[ -e once ] || echo x >> {}\ntouch once\necho '{answer}'\n",
+            config.display()
+        )
+        .replace("once", &directory.path().join(".once").display().to_string());
+        std::fs::write(&agent, script).unwrap();
+        std::fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        // What was made just now is not what is meant.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let nginx = Nginx {
+            invocation: Invocation::plain("/usr/sbin/nginx"),
+            master: None,
+        };
+        let mut view = HostView::new(settings(directory.path()), agent);
+        view.parsed(&nginx).await.unwrap();
+        assert!(view.cached.is_none());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        view.parsed(&nginx).await.unwrap();
+        assert!(view.cached.is_some());
+    }
+
+    #[test]
+    fn the_directories_that_links_lead_to_are_watched_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(directory.path()).unwrap();
+        for sub in ["available", "enabled"] {
+            std::fs::create_dir(root.join(sub)).unwrap();
+        }
+        std::fs::write(root.join("available/media"), "").unwrap();
+        std::os::unix::fs::symlink("../available/media", root.join("enabled/media")).unwrap();
+        let mut view = HostView::new(settings(&root), dump::SELF.into());
+        view.files = vec![root.join("enabled/media")];
+        assert_eq!(
+            view.directories(),
+            BTreeSet::from([root.join("available"), root.join("enabled")])
+        );
+    }
+
+    fn settings(root: &Path) -> Settings {
+        Settings {
+            pid_file: root.join("nginx.pid"),
+            binary: "/usr/sbin/nginx".into(),
+            config: root.join("nginx.conf"),
+            prefix: None,
+            challenge_map: root.join("map.conf"),
+            reload: crate::nginx::Reload::Signal,
+        }
+    }
 
     #[test]
     fn the_stamp_notices_edits_and_new_files() {
