@@ -239,6 +239,21 @@ fn a_key_inside_the_state_directory_is_refused_and_all_is_undone() {
 }
 
 #[test]
+fn what_can_not_be_made_is_named_with_what_to_check() {
+    let fleet = Fleet::new();
+    fs::write(fleet.path("etc"), "").unwrap();
+    let output = fleet.init_with(&[]);
+    assert_ne!(output.status.code(), Some(0));
+    let told = text(&output.stderr);
+    assert!(
+        told.contains(&format!("can't make {}", fleet.path("etc").display()))
+            && told.contains("check that the directory above it is there"),
+        "{told}"
+    );
+    assert_eq!(fleet.tree().len(), 1);
+}
+
+#[test]
 fn when_the_recovery_key_can_not_be_shown_all_is_undone() {
     let fleet = Fleet::new();
     let arguments = fleet.init_arguments();

@@ -12,6 +12,7 @@ use certwell_issuer::store::{
     sqlite::{DATABASE, SqliteStore},
 };
 use certwell_proto::Generation;
+use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 
 use super::records::*;
 
@@ -296,6 +297,47 @@ async fn a_directory_without_a_store_says_how_to_make_one() {
 }
 
 #[tokio::test]
+async fn a_failing_file_system_or_engine_is_told_with_path_and_what_to_check() {
+    let place = Place::new();
+    let store = place.create().await;
+    let mut beside = SqliteConnectOptions::new()
+        .filename(place.database())
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query(
+        "CREATE TRIGGER full BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'full'); END",
+    )
+    .execute(&mut beside)
+    .await
+    .unwrap();
+    let failed = store.add_event(&event(1, None, "one")).await.unwrap_err();
+    store.close().await;
+
+    let elsewhere = Place::new();
+    let file = elsewhere.parent.path().join("file");
+    fs::write(&file, "").unwrap();
+    let below = file.join("state");
+    let refused = SqliteStore::create(
+        &below,
+        &elsewhere.kek,
+        &elsewhere.recovery,
+        lineage(),
+        &fleet_ca(),
+    )
+    .await
+    .unwrap_err();
+    for (error, path) in [(failed, place.database()), (refused, below)] {
+        assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(
+            text.contains(&path.display().to_string()) && text.contains("disk isn't full"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn damage_is_told_with_path_and_remedy() {
     type Damage = fn(&mut Vec<u8>);
     let damages: [(&str, Damage); 6] = [
@@ -356,7 +398,7 @@ async fn a_database_of_another_program_is_left_as_it_is() {
     use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
     let place = Place::new();
     fs::create_dir(place.state()).unwrap();
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(place.database())
         .create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
@@ -374,7 +416,7 @@ async fn a_database_of_a_newer_version_is_told_apart_from_damage() {
     use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
     let place = Place::new();
     place.create().await.close().await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.database());
+    let options = SqliteConnectOptions::new().filename(place.database());
     let mut connection = options.connect().await.unwrap();
     connection
         .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', 1, x'00', 0)")
@@ -396,7 +438,7 @@ async fn a_secret_moved_to_another_row_does_not_open() {
     }
     store.close().await;
     drop(store);
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.database());
+    let options = SqliteConnectOptions::new().filename(place.database());
     let mut connection = options.connect().await.unwrap();
     connection
         .execute("UPDATE bundle SET private_key = (SELECT private_key FROM bundle WHERE certificate = 'b.example') WHERE certificate = 'a.example'")
