@@ -81,6 +81,44 @@ fn a_host_without_nginx_is_held_and_serves_when_nginx_starts() -> Result<()> {
     )
 }
 
+#[test]
+fn a_stopped_nginx_holds_up_nobody_else() -> Result<()> {
+    let settings = Settings::default().only(&["sally", "esme"]);
+    story("nginx-off-renewal", &settings, |world| {
+        world.join_all()?;
+        world
+            .issuer
+            .declare("20-media", &media_on(&["sally", "esme"]))?;
+        let first = world.all_serve_new(MEDIA, None, SOON, |_| true)?;
+        world.converged(MEDIA, 1, SOON)?;
+        // Its agent runs, and would answer the CA if it could. The CA asks the first address, which is sally's.
+        world.host_mut("esme")?.nginx.stop();
+        world
+            .issuer
+            .certwell(&["certificates", "renew", MEDIA])?
+            .success("renew")?;
+        let old = Some(first.fingerprint());
+        let second = world.all_serve_new(MEDIA, old, SOON, named("sally"))?;
+        let status = wait_for("status to tell of esme", SOON, || {
+            let output = world.issuer.certwell(&["status"])?;
+            ensure!(
+                output.code == 3 && output.stdout.contains("esme"),
+                "{}",
+                output.stdout
+            );
+            world.issuer.status()
+        })?;
+        let line = status
+            .certificate(MEDIA)
+            .and_then(|certificate| certificate.host("esme"))
+            .context("esme isn't in status")?;
+        ensure!(line.state != "converged", "{line:?}");
+        world.host_mut("esme")?.nginx.start()?;
+        ensure!(world.host("esme")?.served(MEDIA)? == second);
+        world.converged(MEDIA, 2, SOON)
+    })
+}
+
 /// From the renewal being asked for to all done takes about a second; the kills fall all over it.
 #[test]
 fn a_killed_agent_goes_on_where_it_was() -> Result<()> {
