@@ -69,6 +69,8 @@ pub struct ProbeTarget {
     pub key: Option<KeyAlgorithm>,
     /// A PROXY header comes first.
     pub proxy_protocol: bool,
+    /// Whether the server block is configured to reject handshakes (`ssl_reject_handshake`).
+    pub rejects: bool,
     /// Whether it can be probed.
     pub way: Way,
     /// The first probe of its server block on this endpoint: the one that is repeated.
@@ -319,6 +321,7 @@ impl Plan<'_> {
             server_name,
             key: of.key,
             proxy_protocol: listen.proxy_protocol,
+            rejects: of.server.rejects_handshake,
             way,
             first,
             at: of.server.at.clone(),

@@ -48,6 +48,7 @@ fn by_hand(host: &Host, port: u16, name: Option<&str>, key: Option<KeyAlgorithm>
         server_name: name.map(str::to_owned),
         key,
         proxy_protocol: false,
+        rejects: false,
         way: Way::Handshake,
         first: true,
         at: Place {

@@ -202,3 +202,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_target_knows_whether_its_server_block_rejects() {
+    let body = format!(
+        "server {{ listen 127.0.0.1:443 ssl; server_name a.example; {OURS} }} \
+         server {{ listen 127.0.0.1:443 ssl; server_name b.example; ssl_reject_handshake on; {OURS} }}"
+    );
+    let rejects: Vec<bool> = probes(&servers(&body), &[], Path::new("/live"), &media())
+        .iter()
+        .map(|target| target.rejects)
+        .collect();
+    assert_eq!(rejects, [false, true]);
+}

@@ -88,6 +88,7 @@ impl Installer {
     }
 
     pub(super) fn sighting(&self, target: &ProbeTarget, probed: Probed) -> Sighting {
+        let probed = by_intent(target, probed);
         let shown = match probed {
             Probed::Leaf { fingerprint, .. } => Shown::Leaf(
                 fingerprint,
@@ -193,6 +194,14 @@ impl Installer {
             (master.pid, master.ticks) == (before.pid, before.ticks)
                 && master.has_new_workers(before)
         })
+    }
+}
+
+/// Alert 112 from a server block that isn't configured to reject comes from another one: what was to be served isn't.
+fn by_intent(target: &ProbeTarget, probed: Probed) -> Probed {
+    match probed {
+        Probed::Rejects if !target.rejects => Probed::Down("rejects the handshake".into()),
+        probed => probed,
     }
 }
 
@@ -335,5 +344,34 @@ fn unsettled(sighting: &Sighting, tally: &Tally) -> String {
         }
         Shown::Leaf(_, Some(generation)) => format!("{place} serves generation {generation}"),
         Shown::Rejects | Shown::Elsewhere | Shown::Unprobed(_) => place,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nginx::parse;
+
+    #[test]
+    fn a_rejection_counts_as_intended_only_where_it_is_configured() {
+        let dump = "# configuration file /n.conf:\nhttp { \
+             server { listen 127.0.0.1:443 ssl; server_name a.example; ssl_certificate /live/a/f; ssl_certificate_key /live/a/k; } \
+             server { listen 127.0.0.1:443 ssl; server_name b.example; ssl_certificate /live/a/f; ssl_certificate_key /live/a/k; \
+             ssl_reject_handshake on; } }\n";
+        let managed = Managed {
+            name: "a".parse().unwrap(),
+            identifiers: Vec::new(),
+            keys: Vec::new(),
+        };
+        let live = std::path::Path::new("/live");
+        let found = targets::probes(&parse(dump).servers, &[], live, &[managed]);
+        let shown: Vec<Probed> = found
+            .iter()
+            .map(|target| by_intent(target, Probed::Rejects))
+            .collect();
+        assert!(
+            matches!(&shown[..], [Probed::Down(why), Probed::Rejects] if why == "rejects the handshake"),
+            "{shown:?}"
+        );
     }
 }
