@@ -97,6 +97,14 @@ pub fn generation(sightings: &[Sighting]) -> Option<Generation> {
     lowest
 }
 
+/// Whether a generation is known to be served by one look. Where no handshake shows it (no listener, or none that can be
+/// probed) only new workers could: `reloaded` says that they were seen with it.
+pub fn is_known(seen: impl Iterator<Item = Seen> + Clone, reloaded: bool) -> bool {
+    seen.clone()
+        .all(|seen| matches!(seen, Seen::New | Seen::Exempt))
+        && (reloaded || seen.clone().any(|seen| seen == Seen::New))
+}
+
 /// The fact for the report.
 pub fn to_wire(sightings: &[Sighting], desired: Generation, agent_at_ms: i64) -> v1::Served {
     let mut leaves = sightings
@@ -158,6 +166,25 @@ mod tests {
             Some(Generation(3))
         );
         assert_eq!(generation(&[]), None);
+    }
+
+    #[test]
+    fn where_no_handshake_shows_it_only_new_workers_count() {
+        use Seen::{Down, Exempt, New, Old, Stranger};
+        let table: [(&[Seen], bool, bool); 9] = [
+            (&[New], false, true),
+            (&[New, Exempt], false, true),
+            (&[Exempt], false, false),
+            (&[Exempt], true, true),
+            (&[], false, false),
+            (&[], true, true),
+            (&[New, Old], true, false),
+            (&[New, Stranger], true, false),
+            (&[Down], true, false),
+        ];
+        for (seen, reloaded, wanted) in table {
+            assert_eq!(is_known(seen.iter().copied(), reloaded), wanted, "{seen:?}");
+        }
     }
 
     #[test]

@@ -55,6 +55,27 @@ async fn a_killed_agent_goes_on_without_fetching_or_reloading_again() {
 }
 
 #[tokio::test]
+async fn a_certificate_without_listeners_costs_no_reload_at_a_start() {
+    let (issuer, authority, mut host, _) = converged().await;
+    let other = "other.example.org";
+    let bundle = authority.bundle(other, 1, &[other]);
+    issuer.offer(&authority, &bundle, &[other]);
+    let settled = |report: &v1::CertificateReport| report.outcome() == v1::Outcome::Converged;
+    issuer.told("without a listener", other, settled).await;
+    eventually("the old workers are gone", || async {
+        (host.workers().len() == 1).then_some(())
+    })
+    .await;
+    host.kill_agent();
+    let (workers, tests) = (host.workers(), host.tests_of_nginx());
+    issuer.memory.lock().unwrap().reports.clear();
+    host.start_agent();
+    issuer.told("after the restart", other, settled).await;
+    assert_eq!(host.workers(), workers, "no reload");
+    assert_eq!(host.tests_of_nginx(), tests, "no test");
+}
+
+#[tokio::test]
 async fn a_crash_between_activate_and_reload_is_made_good() {
     let (issuer, authority, mut host, _) = converged().await;
     let second = authority.bundle(NAME, 2, NAMES);

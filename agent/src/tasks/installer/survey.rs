@@ -12,11 +12,10 @@ use super::{
 use crate::{
     clock,
     plan::{
-        confirm::Seen,
         edit,
         install::{self, Host, Phase, Progress, Round},
         outcome::Outcome,
-        served::Sighting,
+        served::{self, Sighting},
     },
 };
 
@@ -151,15 +150,14 @@ impl Installer {
             return None;
         }
         let (sightings, _) = state.sightings.as_ref()?;
-        let served = sightings
-            .iter()
-            .all(|sighting| matches!(sighting.seen(generation), Seen::New | Seen::Exempt));
-        let converged = state
-            .outcome
-            .is_some_and(|(of, outcome)| of == generation && outcome == Outcome::Converged);
-        // Without a listener only new workers could tell; what was once converged stays so.
-        let known = !sightings.is_empty() || converged;
-        Some((generation, served && known))
+        let reloaded = self
+            .ledger
+            .entry(name)
+            .and_then(|entry| entry.facts.reloaded)
+            .map(|fact| Generation(fact.generation));
+        let seen = sightings.iter().map(|sighting| sighting.seen(generation));
+        let served = served::is_known(seen, reloaded == Some(generation));
+        Some((generation, served))
     }
 
     fn is_time_for(&self, name: &CertificateName) -> bool {
