@@ -132,11 +132,10 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
     }
 }
 
-/// A client certificate of seven days, its serial number as the fleet CA gives it: 0x43 and the milliseconds.
+/// A client certificate of seven days, its serial number as the fleet CA gives it.
 fn identity(from: Timestamp) -> Vec<u8> {
     let date = |at: Timestamp| std::time::SystemTime::try_from(at).unwrap().into();
-    let mut serial = from.as_millisecond().to_be_bytes();
-    serial[0] = 0x43;
+    let serial = certwell_proto::identity::serial(from, [7; 8]);
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial));
