@@ -27,6 +27,9 @@ pub enum CandidateError {
     /// nginx couldn't be run.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// nginx failed, and not for the pairs: a full disk, no descriptors left.
+    #[error("the candidate test failed, and not for the certificate: {0}")]
+    Host(String),
     /// Its directory can't be made or filled.
     #[error("the candidate test can't be prepared at {path}: {source}")]
     Directory {
@@ -72,9 +75,24 @@ pub async fn test(
         };
         match lacking {
             Some(at) => drop(known.swap_remove(at)),
-            None => return Ok(tested),
+            None => {
+                return match tested {
+                    Tested::Refused { words } if !blames(&words, pairs) => {
+                        Err(CandidateError::Host(words))
+                    }
+                    tested => Ok(tested),
+                };
+            }
         }
     }
+}
+
+/// Whether nginx's words are about one of the files; only then is it the certificate's fault.
+fn blames(words: &str, pairs: &[(PathBuf, PathBuf)]) -> bool {
+    pairs
+        .iter()
+        .flat_map(|(certificate, key)| [certificate, key])
+        .any(|path| words.contains(&*path.to_string_lossy()))
 }
 
 /// Nothing outside the private directory is opened but the pairs.
@@ -202,6 +220,26 @@ mod tests {
         };
         assert!(words.contains("none.key"), "{words}");
         assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_fails_for_another_reason_is_not_the_certificate_s_fault() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pair = staged(directory.path(), "good", &key, &key);
+        let script = directory.path().join("nginx");
+        let words = "nginx: [emerg] mkdir() \"/x/temp\" failed (28: No space left on device)";
+        fs::write(&script, format!("#!/bin/sh\necho '{words}' >&2\nexit 1\n")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&script, mode).unwrap();
+        let nginx = Invocation::plain(&script);
+        let failed = test(&nginx, &[pair], directory.path(), Duration::from_secs(10))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&failed, CandidateError::Host(words) if words.contains("No space left")),
+            "{failed}"
+        );
     }
 
     #[tokio::test]

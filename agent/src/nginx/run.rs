@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -56,6 +57,16 @@ pub enum RunError {
         binary: PathBuf,
         /// The system's answer.
         source: io::Error,
+    },
+    /// Something else ended it: out of memory, an operator, a fault of its own.
+    #[error("{binary} {what} was killed by signal {signal} before it answered")]
+    Killed {
+        /// What was executed.
+        binary: PathBuf,
+        /// The verb among its arguments.
+        what: &'static str,
+        /// By number.
+        signal: i32,
     },
     /// It didn't end.
     #[error("{binary} {what} was stopped after {limit:?} without an answer")]
@@ -138,6 +149,13 @@ impl Invocation {
                 limit,
             })?
             .map_err(|source| start_error(&self.binary, source))?;
+        if let Some(signal) = output.status.signal() {
+            return Err(RunError::Killed {
+                binary: self.binary.clone(),
+                what: verb,
+                signal,
+            });
+        }
         Ok(Ran {
             succeeded: output.status.success(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -279,6 +297,29 @@ mod tests {
         assert_eq!(
             version_of("nginx version: openresty/1.25.3.1\n"),
             "openresty/1.25.3.1"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_run_that_a_signal_ended_told_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("nginx");
+        std::fs::write(&script, "#!/bin/sh\nkill -KILL $$\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).unwrap();
+        let failed = test(&Invocation::plain(&script), Duration::from_secs(10))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                failed,
+                RunError::Killed {
+                    signal: 9,
+                    what: "-t",
+                    ..
+                }
+            ),
+            "{failed}"
         );
     }
 }

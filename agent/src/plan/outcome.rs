@@ -198,6 +198,18 @@ mod tests {
                 },
                 Outcome::Regressed,
             ),
+            // The test couldn't be made: nothing is counted, and nothing given up.
+            (
+                Found {
+                    tested: None,
+                    tested_again: Some(true),
+                    regressions: 2,
+                    reloaded: None,
+                    verdict: None,
+                    ..good()
+                },
+                Outcome::Held,
+            ),
             (
                 Found {
                     verdict: Some(Verdict::NotApplied),

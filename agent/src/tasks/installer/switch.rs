@@ -130,16 +130,18 @@ impl Installer {
                 .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        let (passed, why) = match tested {
-            Ok(Tested::Passed { .. }) => (true, String::new()),
-            Ok(Tested::Refused { words }) => (false, words),
-            Err(problem) => (false, problem),
+        // A test that couldn't be made says nothing of the certificates: they go back, and nothing is counted.
+        let (answer, why) = match tested {
+            Ok(Tested::Passed { .. }) => (Some(true), String::new()),
+            Ok(Tested::Refused { words }) => (Some(false), words),
+            Err(problem) => (None, problem),
         };
+        let passed = answer == Some(true);
         for (name, trail) in active(&running.round, &mut running.trails) {
             if again {
-                trail.found.tested_again = Some(passed);
+                trail.found.tested_again = answer;
             } else if !going_back {
-                trail.found.tested = Some(passed);
+                trail.found.tested = answer;
                 if passed {
                     self.ledger.entry_mut(name).facts.tested = Some(fact(trail.generation));
                     self.ledger_dirty = true;

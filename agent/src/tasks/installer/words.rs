@@ -54,6 +54,9 @@ fn held(found: &Found, generation: Generation, left: &str, why: &str) -> String 
     if found.stopped_early {
         return format!("generation {generation}: {why}; {left}, will retry");
     }
+    if found.activated && found.tested.is_none() && found.host == Host::Sound {
+        return format!("nginx can't test generation {generation}: {why}; {left}, will retry");
+    }
     match found.host {
         Host::Stopped if found.activated && found.tested == Some(true) => format!(
             "nginx is not running; generation {generation} is installed and tested, and is served when nginx is started"
