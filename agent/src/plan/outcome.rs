@@ -76,6 +76,10 @@ pub fn outcome(found: &Found) -> Outcome {
     }
     match (found.reloaded, found.verdict) {
         (Some(true), Some(Verdict::Converged)) => Outcome::Converged,
+        // Rolled back, and the configuration fails without it as well: the host is to blame.
+        (Some(true), Some(Verdict::Regressed)) if found.tested_again == Some(false) => {
+            Outcome::Held
+        }
         (Some(true), Some(Verdict::Regressed)) => regressed,
         // Waiting that ended without a verdict is a deadline that passed.
         _ => Outcome::NotApplied,
@@ -197,6 +201,16 @@ mod tests {
                     ..good()
                 },
                 Outcome::Regressed,
+            ),
+            // Something fails since, and goes on failing without this generation.
+            (
+                Found {
+                    verdict: Some(Verdict::Regressed),
+                    tested_again: Some(false),
+                    regressions: 2,
+                    ..good()
+                },
+                Outcome::Held,
             ),
             // The test couldn't be made: nothing is counted, and nothing given up.
             (

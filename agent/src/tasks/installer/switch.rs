@@ -138,7 +138,8 @@ impl Installer {
         };
         let passed = answer == Some(true);
         for (name, trail) in active(&running.round, &mut running.trails) {
-            if again {
+            let went_back = going_back && trail.found.verdict == Some(Verdict::Regressed);
+            if again || went_back {
                 trail.found.tested_again = answer;
             } else if !going_back {
                 trail.found.tested = answer;
