@@ -53,6 +53,8 @@ pub(super) struct HostView {
     refused: Option<(Instant, String)>,
     /// Files of the configuration when it was last known, whatever became of it.
     files: Vec<PathBuf>,
+    /// Of these files, when a change was last looked for.
+    seen: u64,
     /// How long the last `nginx -t` took.
     pub(super) test_took: Duration,
 }
@@ -72,6 +74,7 @@ impl HostView {
             cached: None,
             refused: None,
             files: Vec::new(),
+            seen: 0,
             test_took: Duration::ZERO,
         }
     }
@@ -123,6 +126,7 @@ impl HostView {
             tracing::warn!(warning, "a part of nginx's configuration isn't understood");
         }
         self.files.clone_from(&parsed.files);
+        self.seen = stamp(&self.files);
         // What changed while nginx read it may have been read before or after: it is asked again at the next use.
         let stamp = stamp(&parsed.files);
         if !changed_since(began, &parsed.files) {
@@ -134,6 +138,15 @@ impl HostView {
             });
         }
         Ok(parsed)
+    }
+
+    /// Whether the configuration isn't what it was when this was last asked, or nginx last read; where it isn't known,
+    /// any change may be one.
+    pub(super) fn configuration_changed(&mut self) -> bool {
+        let now = stamp(&self.files);
+        let changed = self.cached.is_none() || now != self.seen;
+        self.seen = now;
+        changed
     }
 
     /// Something changed that nginx's answer depends on.
@@ -221,7 +234,10 @@ fn stamp(files: &[PathBuf]) -> u64 {
     }
     for directory in directories {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.path())
+            .filter(|path| is_configuration(path, &[]))
+            .collect();
         names.sort_unstable();
         names.hash(&mut hasher);
     }
@@ -303,6 +319,13 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(50)).await;
         view.parsed(&nginx).await.unwrap();
         assert!(view.cached.is_some());
+        // A file that nginx only writes beside its configuration is no change of it.
+        assert!(!view.configuration_changed());
+        std::fs::write(directory.path().join("access.log"), "x").unwrap();
+        assert!(!view.configuration_changed());
+        std::fs::write(&config, "events {}").unwrap();
+        assert!(view.configuration_changed());
+        assert!(!view.configuration_changed(), "told once");
     }
 
     #[test]
@@ -344,6 +367,9 @@ mod tests {
         std::fs::write(&file, "ab").unwrap();
         let edited = stamp(&files);
         assert_ne!(edited, first);
+        std::fs::write(directory.path().join("error.log"), "").unwrap();
+        std::fs::write(directory.path().join(".nginx.conf.swp"), "").unwrap();
+        assert_eq!(stamp(&files), edited, "no part of the configuration");
         std::fs::write(directory.path().join("more.conf"), "").unwrap();
         assert_ne!(stamp(&files), edited);
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock, jitter,
-    plan::{age, check},
+    plan::{age, check, outcome::Outcome},
     tasks::watch_files::is_configuration,
 };
 
@@ -133,9 +133,12 @@ impl Installer {
                 state.disk = None;
             }
         }
-        if configuration {
+        if configuration && self.host.configuration_changed() {
             self.host.forget_refusal();
-            self.bring_forward(AFTER_CHANGE, |_| true);
+            // What nginx served worse than before waits out its pause: the few attempts are not for every edit.
+            self.bring_forward(AFTER_CHANGE, |state| {
+                !matches!(state.outcome, Some((_, Outcome::Regressed)))
+            });
             if self.map.retry_at.is_some() {
                 self.map.retry_at = Some(Instant::now() + AFTER_CHANGE);
             }
