@@ -21,6 +21,8 @@ use super::tls;
 
 /// For one TCP connection and its handshake.
 const DIAL_LIMIT: Duration = Duration::from_secs(10);
+/// For one call, or the first message of a stream: pings prove that the issuer's machine is there, not that it answers.
+pub const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// A peer that is gone without a word is noticed after this and [`PING_LIMIT`].
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_LIMIT: Duration = Duration::from_secs(20);
@@ -165,5 +167,33 @@ pub fn words(status: &tonic::Status) -> String {
         format!("{:?}", status.code())
     } else {
         text
+    }
+}
+
+/// The answer to a call, waited for no longer than [`CALL_LIMIT`].
+///
+/// # Errors
+/// As the call says, or `DeadlineExceeded`.
+pub async fn in_time<T>(
+    call: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, tonic::Status> {
+    tokio::time::timeout(CALL_LIMIT, call)
+        .await
+        .unwrap_or_else(|_| {
+            Err(tonic::Status::deadline_exceeded(format!(
+                "it didn't answer within {} s",
+                CALL_LIMIT.as_secs()
+            )))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_nobody_answers_ends() {
+        let ended = in_time(std::future::pending::<Result<(), _>>()).await;
+        assert_eq!(ended.unwrap_err().code(), tonic::Code::DeadlineExceeded);
     }
 }

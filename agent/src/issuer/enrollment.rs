@@ -8,7 +8,7 @@ use webpki::{EndEntityCert, anchor_from_trusted_cert};
 
 use super::{
     Connection, DialError, IdentityError, IdentityStore,
-    connection::words,
+    connection::{in_time, words},
     identity::{FleetRecord, check_key},
     keys::KeyError,
     tls::{self, TlsError},
@@ -117,7 +117,8 @@ async fn ask(
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let connection = Connection::dial(&token.endpoints, &config).await?;
-        match connection.enrollment().enroll(request.clone()).await {
+        let mut enrollment = connection.enrollment();
+        match in_time(enrollment.enroll(request.clone())).await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) => match status.code() {
                 Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded => {

@@ -5,8 +5,10 @@ use certwell_proto::{identity, v1};
 use rustls_pki_types::UnixTime;
 
 use super::{
-    Connection, Identity, IdentityError, IdentityStore, connection::words,
-    enrollment::verify_identity, identity::check_key,
+    Connection, Identity, IdentityError, IdentityStore,
+    connection::{in_time, words},
+    enrollment::verify_identity,
+    identity::check_key,
 };
 
 /// Why an identity wasn't renewed; the present one stays.
@@ -41,15 +43,14 @@ pub async fn renew(
     let bound_proof = bound
         .sign(&identity::renew_proof_message(&csr))
         .map_err(IdentityError::from)?;
-    let answer = connection
-        .enrollment()
-        .renew(v1::RenewRequest {
-            identity_csr: csr,
-            bound_proof,
-        })
-        .await
-        .map_err(|status| RenewError::Call(words(&status)))?
-        .into_inner();
+    let mut enrollment = connection.enrollment();
+    let answer = in_time(enrollment.renew(v1::RenewRequest {
+        identity_csr: csr,
+        bound_proof,
+    }))
+    .await
+    .map_err(|status| RenewError::Call(words(&status)))?
+    .into_inner();
     let named = identity::Identity::of_certificate(&answer.identity_certificate)
         .map_err(|e| RenewError::Answer(e.to_string()))?;
     if named.name != present.host
