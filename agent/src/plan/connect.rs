@@ -20,12 +20,25 @@ pub enum Why {
 
 /// How soon a started process, or one in need, connects at the latest.
 const SOON: Duration = Duration::from_secs(5);
+/// Where the issuer named no window.
+const LEAST_WINDOW: Duration = Duration::from_secs(1);
+/// A stream that lived so long was an established one.
+const ESTABLISHED: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(60);
 /// An issuer that is away isn't brought back by dialling it oftener than this, on average.
 const NEEDY_CAP: Duration = Duration::from_secs(5);
 /// Between attempts that fail, at least this long.
 const FLOOR: Duration = Duration::from_millis(200);
+
+/// What the end of a stream is to be taken for: one that ended before it had lived for a while, or had delivered
+/// nothing, is a failed attempt, so that an issuer that drops every stream isn't dialled without a pause.
+pub fn ended(lived: Option<Duration>) -> Why {
+    match lived {
+        Some(lived) if lived >= ESTABLISHED => Why::LostStream,
+        _ => Why::Failed(1),
+    }
+}
 
 /// How long to wait before dialling.
 ///
@@ -37,8 +50,9 @@ pub fn wait(why: Why, window: Duration, remaining: Option<Duration>, jitter: f64
     match why {
         Why::NewIdentity => Duration::ZERO,
         Why::Started => pace(SOON, remaining).mul_f64(jitter),
-        Why::LostStream if needy => pace(SOON.min(window), remaining).mul_f64(jitter),
-        Why::LostStream => pace(window, remaining).mul_f64(jitter),
+        // A fleet in need all at once is a storm as well: it spreads, if over less.
+        Why::LostStream if needy => SOON.mul_f64(jitter),
+        Why::LostStream => pace(window.max(LEAST_WINDOW), remaining).mul_f64(jitter),
         Why::Failed(attempts) => {
             let cap = pace(CAP, remaining).max(NEEDY_CAP);
             backoff(FIRST, cap, attempts.saturating_sub(1), jitter).max(FLOOR)
@@ -63,18 +77,32 @@ mod tests {
     }
 
     #[test]
-    fn a_host_in_need_does_not_wait() {
-        for why in [Why::Started, Why::LostStream] {
-            assert!(
-                wait(why, MINUTE, Some(Duration::ZERO), 1.0) <= FLOOR,
-                "{why:?}"
-            );
-        }
+    fn a_host_in_need_waits_for_a_moment_at_most_but_not_all_for_the_same() {
+        let need = Some(Duration::ZERO);
+        assert_eq!(wait(Why::LostStream, MINUTE, need, 1.0), SOON);
+        assert_eq!(wait(Why::LostStream, MINUTE, need, 0.5), SOON / 2);
+        assert_eq!(wait(Why::LostStream, Duration::ZERO, need, 1.0), SOON);
+        assert!(wait(Why::Started, MINUTE, need, 1.0) <= SOON);
         // A certificate of three minutes is short of life soon.
         assert_eq!(
             wait(Why::LostStream, MINUTE, Some(Duration::from_secs(100)), 1.0),
             Duration::from_secs(10)
         );
+    }
+
+    #[test]
+    fn no_window_is_a_small_one() {
+        assert_eq!(
+            wait(Why::LostStream, Duration::ZERO, MONTH, 1.0),
+            LEAST_WINDOW
+        );
+    }
+
+    #[test]
+    fn a_stream_that_hardly_lived_is_a_failed_attempt() {
+        assert_eq!(ended(None), Why::Failed(1));
+        assert_eq!(ended(Some(Duration::from_secs(9))), Why::Failed(1));
+        assert_eq!(ended(Some(ESTABLISHED)), Why::LostStream);
     }
 
     #[test]
@@ -99,7 +127,7 @@ mod tests {
         #[test]
         fn never_longer_than_window_or_cap(attempts in 1_u32..100, window in 0_u64..100_000, life in proptest::option::of(0_u64..10_000_000), jitter in 0.0..=1.0_f64) {
             let (window, life) = (Duration::from_millis(window), life.map(Duration::from_millis));
-            prop_assert!(wait(Why::LostStream, window, life, jitter) <= window.max(FLOOR));
+            prop_assert!(wait(Why::LostStream, window, life, jitter) <= window.max(SOON));
             prop_assert!(wait(Why::Started, window, life, jitter) <= SOON);
             let failed = wait(Why::Failed(attempts), window, life, jitter);
             prop_assert!(failed >= FLOOR && failed <= CAP);

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use certwell_proto::{Lineage, v1};
 use prost::Message as _;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tonic::Code;
 
 use super::{Shutdown, asked_to_stop, observed::Observed};
 use crate::{
     clock,
-    issuer::{Connection, Desired, Identity, connection::words, tls},
+    issuer::{
+        Connection, Desired, Identity,
+        connection::{CALL_LIMIT, words},
+        tls,
+    },
     jitter,
     plan::{admit, connect},
 };
@@ -167,20 +171,30 @@ impl ConnectionTask {
             observed: Some(report.clone()),
         };
         let mut fleet = connection.fleet();
+        let silent = || {
+            failed(format!(
+                "the issuer said nothing within {} s",
+                CALL_LIMIT.as_secs()
+            ))
+        };
+        let limit = Instant::now() + CALL_LIMIT;
         let opened = tokio::select! {
             () = asked_to_stop(&mut self.shutdown) => return Ended::Stop,
-            opened = fleet.watch(request) => opened,
+            opened = tokio::time::timeout_at(limit, fleet.watch(request)) => opened,
         };
         let mut stream = match opened {
-            Ok(response) => response.into_inner(),
-            Err(status) => return failed(refusal(&status)),
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return failed(refusal(&status)),
+            Err(_) => return silent(),
         };
-        let mut delivered = false;
+        let mut established: Option<Instant> = None;
         loop {
             let message = tokio::select! {
                 () = asked_to_stop(&mut self.shutdown) => return Ended::Stop,
                 // The stream is made anew by the new identity; what it would have said is said again.
                 _ = self.identity.changed() => return Ended::Again(connect::Why::NewIdentity, String::new()),
+                // The whole state is sent at once; after that silence means that nothing changes.
+                () = tokio::time::sleep_until(limit), if established.is_none() => return silent(),
                 message = stream.message() => message,
             };
             match message {
@@ -188,8 +202,8 @@ impl ConnectionTask {
                     if let Err(problem) = self.take(state) {
                         return failed(problem);
                     }
-                    if !delivered {
-                        delivered = true;
+                    if established.is_none() {
+                        established = Some(Instant::now());
                         tracing::info!("connected to the issuer");
                     }
                     self.contact(&connection, &report);
@@ -199,11 +213,7 @@ impl ConnectionTask {
                         Err(status) => refusal(&status),
                         _ => "the issuer ended the stream".to_owned(),
                     };
-                    let why = if delivered {
-                        connect::Why::LostStream
-                    } else {
-                        connect::Why::Failed(1)
-                    };
+                    let why = connect::ended(established.map(|since| since.elapsed()));
                     return Ended::Again(why, problem);
                 }
             }
