@@ -82,6 +82,14 @@ impl Reporter {
             let mut fleet = connection.fleet();
             match tokio::time::timeout(CALL_LIMIT, fleet.report(report.clone())).await {
                 Ok(Ok(_)) => told.add(&report),
+                // It would be refused again, and what comes after it is not to wait for it.
+                Ok(Err(status)) if status.code() == tonic::Code::InvalidArgument => {
+                    tracing::error!(
+                        problem = words(&status),
+                        "the issuer refuses a report as malformed; it is dropped, and the next one told: see that agent and issuer are of neighbouring versions"
+                    );
+                    told.add(&report);
+                }
                 Ok(Err(status)) => {
                     tracing::warn!(
                         problem = words(&status),

@@ -6,7 +6,7 @@ use certwell_proto::v1;
 
 use super::{
     host::NAME,
-    issuer::eventually,
+    issuer::{REFUSED, eventually},
     world::{leaf, world},
 };
 
@@ -238,6 +238,29 @@ async fn a_preflight_that_nginx_cannot_be_asked_about_errs_instead_of_being_wron
     world.host.write_nginx(true, "serwer_tokens off;");
     verdict(|r| r.detail.contains("serwer_tokens") && r.verdict() == v1::PreflightVerdict::Erred)
         .await;
+}
+
+#[tokio::test]
+async fn a_report_that_is_refused_as_malformed_does_not_hold_up_the_next() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.issuer.desired.send_modify(|desired| {
+        desired.preflights = vec![v1::PreflightRequest {
+            id: REFUSED.into(),
+            certificate: NAME.into(),
+            token: "preflight-token-0123456789".into(),
+            thumbprint: "A".repeat(43),
+            names: vec![NAME.into()],
+            port: world.host.http.port().into(),
+        }];
+    });
+    world.host.start_agent();
+    eventually("a refused report", || async {
+        (world.issuer.memory.lock().unwrap().refused > 0).then_some(())
+    })
+    .await;
+    world.offer(&world.bundle(1));
+    world.outcome(1, v1::Outcome::Converged).await;
 }
 
 fn get(address: std::net::SocketAddr, path: &str) -> String {

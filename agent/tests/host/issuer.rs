@@ -33,6 +33,9 @@ use tonic::{Request, Response, Status, transport::server::Connected};
 
 use super::fleet::Authority;
 
+/// A report with the result of this preflight is refused.
+pub(crate) const REFUSED: &str = "refused";
+
 /// What the test sets, and what it reads.
 #[derive(Default)]
 pub(crate) struct Memory {
@@ -42,6 +45,8 @@ pub(crate) struct Memory {
     pub(crate) host_problem: String,
     pub(crate) fetches: Vec<(String, u64)>,
     pub(crate) watches: u32,
+    /// Reports that were refused.
+    pub(crate) refused: u32,
     pub(crate) renewals: u32,
     pub(crate) enroll_calls: u32,
     /// Answers to Enroll that are lost on the way.
@@ -409,7 +414,12 @@ impl Fleet for Service {
         request: Request<v1::Report>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
         Self::peer(&request)?;
-        self.take(request.into_inner());
+        let report = request.into_inner();
+        if report.preflights.iter().any(|result| result.id == REFUSED) {
+            self.memory.lock().unwrap().refused += 1;
+            return Err(Status::invalid_argument("a report of the test's own"));
+        }
+        self.take(report);
         Ok(Response::new(v1::ReportResponse {}))
     }
 }
