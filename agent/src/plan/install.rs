@@ -284,7 +284,13 @@ pub fn after(round: &mut Round, step: &Step, passed: bool) {
         }
         Step::RollBack(_) if round.phase == Phase::TestFailed => round.phase = Phase::RolledBack,
         Step::RollBack(_) => round.phase = Phase::RegressedRolledBack,
-        Step::TestAgain => round.phase = Phase::TestedAgain,
+        Step::TestAgain => {
+            round.phase = Phase::TestedAgain;
+            if !passed && round.host == Host::Sound {
+                // It fails without any of ours: whatever else waits is held for the host.
+                round.host = Host::Broken;
+            }
+        }
         Step::Report(names) | Step::Hold(names) => {
             set(round, names, Progress::Finished);
             round.phase = Phase::Preparing;

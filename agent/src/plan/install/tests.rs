@@ -337,3 +337,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn once_the_host_is_to_blame_the_others_are_held() {
+    let candidate = |progress| Candidate {
+        progress,
+        ever_real: true,
+        older_worthless: false,
+        verdict: None,
+    };
+    let name = |text: &str| text.parse::<CertificateName>().unwrap();
+    let mut round = Round::new(BTreeMap::from([
+        (name("a"), candidate(Progress::Active)),
+        (name("b"), candidate(Progress::Ready)),
+    ]));
+    round.host = Host::Sound;
+    round.one_by_one = true;
+    round.phase = Phase::RolledBack;
+    let step = next(&round);
+    assert_eq!(step, Step::TestAgain);
+    after(&mut round, &step, false);
+    assert_eq!(round.host, Host::Broken);
+    let step = next(&round);
+    assert_eq!(step, Step::Report(vec![name("a")]));
+    after(&mut round, &step, true);
+    assert_eq!(next(&round), Step::Hold(vec![name("b")]));
+}

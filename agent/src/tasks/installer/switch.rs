@@ -137,6 +137,9 @@ impl Installer {
             Err(problem) => (None, problem),
         };
         let passed = answer == Some(true);
+        if again && !passed {
+            running.host_words.clone_from(&why);
+        }
         for (name, trail) in active(&running.round, &mut running.trails) {
             let went_back = going_back && trail.found.verdict == Some(Verdict::Regressed);
             if again || went_back {
