@@ -1,16 +1,20 @@
 //! Asks this host's own nginx for a made-up token, as the CA will for a real one, for as long as the issuer wants to
-//! know: a mended configuration turns the verdict by itself.
+//! know: a mended configuration turns the verdict by itself. Each question is asked by a future of its own, so that a slow
+//! answer to one holds up neither another nor news from the issuer.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use certwell_proto::v1;
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::{AbortHandle, JoinSet},
+};
 
 use super::{Shutdown, asked_to_stop, installer::HostFacts};
 use crate::{
     clock,
     issuer::Desired,
-    nginx::{Ask, Master, Nginx, Parsed, Settings, Verdict, addresses, preflight},
+    nginx::{Ask, Challenge, Master, Nginx, Parsed, Settings, Verdict, addresses, preflight},
     plan::settled,
 };
 
@@ -22,8 +26,12 @@ const SOON_TIMES: u32 = 4;
 /// How often the workers are looked at while they may be of two reloads, and how long.
 const POLL: Duration = Duration::from_millis(50);
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
-/// How long the challenge map may take to be in place before nginx is asked all the same.
-const MAP_LIMIT: Duration = Duration::from_secs(10);
+/// How long nginx may take to be known before that is said.
+const KNOWN_LIMIT: Duration = Duration::from_secs(10);
+/// For one attempt, however many names and redirects it has.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(60);
+/// Questions that are asked at once.
+const AT_ONCE: usize = 4;
 
 /// The task.
 pub struct PreflightTask {
@@ -39,80 +47,172 @@ pub struct PreflightTask {
     pub shutdown: Shutdown,
 }
 
+/// One request, with the map by which it is to be answered.
+#[derive(Clone, PartialEq)]
+struct Question {
+    ask: Ask,
+    challenges: Vec<Challenge>,
+}
+
+/// What every question needs to be asked.
+#[derive(Clone)]
+struct Asker {
+    host: watch::Receiver<HostFacts>,
+    settings: Settings,
+    turns: Arc<Semaphore>,
+    answers: mpsc::Sender<(String, Verdict)>,
+}
+
 impl PreflightTask {
     /// Until shutdown.
     pub async fn run(mut self) {
-        let mut shutdown = self.shutdown.clone();
+        let (answers, mut answered) = mpsc::channel(AT_ONCE);
+        let asker = Asker {
+            host: self.host.clone(),
+            settings: self.settings.clone(),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            answers,
+        };
+        let mut asked: BTreeMap<String, (Question, AbortHandle)> = BTreeMap::new();
+        // Dropped with this future: nothing runs on, and what is cut short is asked again by the next agent.
+        let mut tasks = JoinSet::new();
         loop {
             let desired = self.desired.borrow_and_update().clone();
-            let wrong = match desired {
-                Some(desired) => tokio::select! {
-                    // An answer that is cut short is asked for again by the next agent.
-                    () = asked_to_stop(&mut shutdown) => return,
-                    wrong = self.answer_all(&desired) => wrong,
-                },
-                None => false,
-            };
-            let again = async {
-                if wrong {
-                    tokio::time::sleep(AGAIN).await;
-                } else {
-                    std::future::pending::<()>().await;
-                }
-            };
+            if let Some(desired) = desired {
+                self.adopt(&desired, &asker, &mut asked, &mut tasks);
+            }
+            // Cancel-safe: all of them are waits that keep what has come.
             tokio::select! {
                 () = asked_to_stop(&mut self.shutdown) => return,
                 changed = self.desired.changed() => if changed.is_err() { return },
-                () = again => {}
+                Some((id, verdict)) = answered.recv() => {
+                    if asked.contains_key(&id) {
+                        self.publish(id, verdict);
+                    }
+                }
+                Some(_) = tasks.join_next() => {}
             }
         }
     }
 
-    /// Answers what isn't answered by a pass yet; whether something is wrong.
-    async fn answer_all(&mut self, desired: &Desired) -> bool {
+    /// Asks what is new, and no longer what is gone.
+    fn adopt(
+        &self,
+        desired: &Desired,
+        asker: &Asker,
+        asked: &mut BTreeMap<String, (Question, AbortHandle)>,
+        tasks: &mut JoinSet<()>,
+    ) {
         self.results.send_if_modified(|results| {
             let before = results.len();
             results.retain(|id, _| desired.preflights.contains_key(id));
             results.len() != before
         });
-        let open: Vec<String> = desired
-            .preflights
-            .keys()
-            .filter(|id| {
-                self.results
-                    .borrow()
-                    .get(*id)
-                    .is_none_or(|r| r.verdict() != v1::PreflightVerdict::Pass)
-            })
-            .cloned()
-            .collect();
-        if open.is_empty() {
-            return false;
-        }
-        let ready = self
-            .host
-            .wait_for(|host| host.answers.as_deref() == Some(desired.challenges.as_slice()));
-        // Passed or not: what nginx says decides, not whether we think it is ready.
-        let _ = tokio::time::timeout(MAP_LIMIT, ready).await;
-        self.settled().await;
-        let mut wrong = false;
-        for id in open {
-            let Some(ask) = desired.preflights.get(&id) else {
-                continue;
-            };
-            let first = !self.results.borrow().contains_key(&id);
-            let mut verdict = self.ask(ask).await;
-            let mut more = if first { SOON_TIMES } else { 0 };
-            while verdict != Verdict::Pass && more > 0 {
-                tokio::time::sleep(SOON).await;
-                self.settled().await;
-                verdict = self.ask(ask).await;
-                more -= 1;
+        let question = |ask: &Ask| Question {
+            ask: ask.clone(),
+            challenges: desired.challenges.clone(),
+        };
+        asked.retain(|id, (present, task)| {
+            let stays = desired.preflights.get(id).map(question).as_ref() == Some(&*present);
+            if !stays {
+                task.abort();
             }
-            wrong |= verdict != Verdict::Pass;
-            self.publish(id, verdict);
+            stays
+        });
+        for (id, ask) in &desired.preflights {
+            asked.entry(id.clone()).or_insert_with(|| {
+                let question = question(ask);
+                let asking = asker.clone().until_pass(id.clone(), question.clone());
+                (question, tasks.spawn(asking))
+            });
         }
-        wrong
+    }
+
+    fn publish(&self, id: String, verdict: Verdict) {
+        let (kind, detail) = match verdict {
+            Verdict::Pass => (v1::PreflightVerdict::Pass, String::new()),
+            Verdict::Wrong(detail) => (v1::PreflightVerdict::Wrong, detail),
+            Verdict::Erred(detail) => (v1::PreflightVerdict::Erred, detail),
+        };
+        let result = v1::PreflightResult {
+            id: id.clone(),
+            verdict: kind.into(),
+            detail,
+        };
+        self.results.send_if_modified(|results| {
+            if results.get(&id) == Some(&result) {
+                return false;
+            }
+            match kind {
+                v1::PreflightVerdict::Pass => tracing::info!("preflight: the CA would be answered"),
+                v1::PreflightVerdict::Wrong => tracing::warn!(
+                    problem = result.detail,
+                    "preflight: the CA would not be answered"
+                ),
+                _ => tracing::warn!(
+                    problem = result.detail,
+                    "preflight: nginx can't be asked, so nothing is known of what the CA would get"
+                ),
+            }
+            results.insert(id, result);
+            true
+        });
+    }
+}
+
+impl Asker {
+    /// Asks until it passes; each answer is told.
+    async fn until_pass(mut self, id: String, question: Question) {
+        let mut soon = SOON_TIMES;
+        loop {
+            self.map_in_place(&id, &question).await;
+            let verdict = self.attempt(&question.ask).await;
+            let passed = verdict == Verdict::Pass;
+            if !passed && soon > 0 {
+                soon -= 1;
+                tokio::time::sleep(SOON).await;
+                continue;
+            }
+            if self.answers.send((id.clone(), verdict)).await.is_err() || passed {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Waits until nginx answers by the map in question: before that, nothing is known. That nginx itself can't be
+    /// asked is said meanwhile.
+    async fn map_in_place(&mut self, id: &str, question: &Question) {
+        loop {
+            let ready = self
+                .host
+                .wait_for(|host| host.answers.as_ref() == Some(&question.challenges));
+            if tokio::time::timeout(KNOWN_LIMIT, ready).await.is_ok() {
+                return;
+            }
+            if let Err(problem) = self.askable() {
+                let told = (id.to_owned(), Verdict::Erred(problem));
+                let _ = self.answers.send(told).await;
+            }
+        }
+    }
+
+    async fn attempt(&self, ask: &Ask) -> Verdict {
+        let Ok(_turn) = self.turns.acquire().await else {
+            return Verdict::Erred("the agent is ending".into());
+        };
+        let attempt = async {
+            self.settled().await;
+            self.ask(ask).await
+        };
+        tokio::time::timeout(ATTEMPT_LIMIT, attempt)
+            .await
+            .unwrap_or_else(|_| {
+                Verdict::Erred(format!(
+                    "asking nginx took more than {} s",
+                    ATTEMPT_LIMIT.as_secs()
+                ))
+            })
     }
 
     /// Waits while old and new workers answer side by side: the CA may ask the other ones.
@@ -162,36 +262,5 @@ impl PreflightTask {
             Ok(_) => Err("nginx isn't running: start it".into()),
             Err(error) => Err(error.to_string()),
         }
-    }
-
-    fn publish(&self, id: String, verdict: Verdict) {
-        let (kind, detail) = match verdict {
-            Verdict::Pass => (v1::PreflightVerdict::Pass, String::new()),
-            Verdict::Wrong(detail) => (v1::PreflightVerdict::Wrong, detail),
-            Verdict::Erred(detail) => (v1::PreflightVerdict::Erred, detail),
-        };
-        let result = v1::PreflightResult {
-            id: id.clone(),
-            verdict: kind.into(),
-            detail,
-        };
-        self.results.send_if_modified(|results| {
-            if results.get(&id) == Some(&result) {
-                return false;
-            }
-            match kind {
-                v1::PreflightVerdict::Pass => tracing::info!("preflight: the CA would be answered"),
-                v1::PreflightVerdict::Wrong => tracing::warn!(
-                    problem = result.detail,
-                    "preflight: the CA would not be answered"
-                ),
-                _ => tracing::warn!(
-                    problem = result.detail,
-                    "preflight: nginx can't be asked, so nothing is known of what the CA would get"
-                ),
-            }
-            results.insert(id, result);
-            true
-        });
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use certwell_proto::v1;
 
 use super::{
-    host::NAME,
+    host::{NAME, free_port},
     issuer::{REFUSED, eventually},
     world::{leaf, world},
 };
@@ -238,6 +238,57 @@ async fn a_preflight_that_nginx_cannot_be_asked_about_errs_instead_of_being_wron
     world.host.write_nginx(true, "serwer_tokens off;");
     verdict(|r| r.detail.contains("serwer_tokens") && r.verdict() == v1::PreflightVerdict::Erred)
         .await;
+}
+
+#[tokio::test]
+async fn a_preflight_that_hangs_holds_up_no_other() {
+    let mut world = world().await;
+    // It takes connections and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = free_port();
+    let extra = format!(
+        "server {{ listen {slow}; location / {{ proxy_pass http://{}; }} }}",
+        mute.local_addr().unwrap()
+    );
+    world.host.write_nginx(true, &extra);
+    world.host.start_nginx().await;
+    let thumbprint = "A".repeat(43);
+    let request = |id: &str, port: u16| v1::PreflightRequest {
+        id: id.into(),
+        certificate: NAME.into(),
+        token: "preflight-token-0123456789".into(),
+        thumbprint: "A".repeat(43),
+        names: vec![NAME.into()],
+        port: port.into(),
+    };
+    world.issuer.desired.send_modify(|desired| {
+        desired.challenges = vec![v1::Challenge {
+            thumbprint,
+            names: vec![NAME.into()],
+        }];
+        desired.preflights = vec![request("a-slow", slow.port())];
+    });
+    world.host.start_agent();
+    // News while the first is asked.
+    let (_held, _) = tokio::task::spawn_blocking(move || (mute.accept().unwrap(), mute))
+        .await
+        .unwrap();
+    world.issuer.desired.send_modify(|desired| {
+        desired
+            .preflights
+            .push(request("b", world.host.http.port()))
+    });
+    let memory = world.issuer.memory.clone();
+    eventually("the other passes", || async {
+        let memory = memory.lock().unwrap();
+        let passed = memory
+            .preflights
+            .get("b")
+            .is_some_and(|result| result.verdict() == v1::PreflightVerdict::Pass);
+        passed.then_some(())
+    })
+    .await;
+    assert!(!memory.lock().unwrap().preflights.contains_key("a-slow"));
 }
 
 #[tokio::test]
