@@ -1,10 +1,15 @@
 //! One certificate, as the installer sees it between rounds.
 
-use certwell_proto::{CertificateName, Fingerprint, Generation, Identifier, Leaf, v1};
+use certwell_proto::{
+    CertificateName, Fingerprint, Generation, Identifier, Leaf,
+    bundle::{Expected, verify_chain},
+    v1,
+};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
+    clock,
     disk::{
         Condition, Ledger, LedgerEntry, Live, LiveDirectory, Store, durable::DiskError,
         ledger::Fact, staging,
@@ -135,12 +140,18 @@ pub(super) fn look(
             drift::Found::Ours { generation, whole }
         }
         Live::ForeignLink(_) | Live::Directory | Live::Other => {
-            let theirs = leaf_of(&staging::read_fullchain(&live.path(name)));
+            let served = staging::read_fullchain(&live.path(name));
+            let theirs = leaf_of(&served);
             validity = theirs
                 .as_ref()
                 .map(|leaf| (leaf.not_before, leaf.not_after));
             drift::Found::Foreign {
-                valid_until: theirs.and_then(|leaf| trusted_until(&leaf, &wanted.identifiers)),
+                valid_until: trusted_until(
+                    &served,
+                    &wanted.identifiers,
+                    &wanted.roots,
+                    clock::now(),
+                ),
             }
         }
     };
@@ -163,12 +174,41 @@ fn leaf_of(chain: &[Vec<u8>]) -> Option<Leaf> {
     Leaf::read(chain.first()?).ok()
 }
 
-/// Until when another hand's leaf is good for these names; a self-signed one is good for nobody.
-fn trusted_until(leaf: &Leaf, identifiers: &[Identifier]) -> Option<Timestamp> {
-    let covers = identifiers
-        .iter()
-        .all(|identifier| leaf.identifiers.contains(identifier));
-    (covers && !leaf.self_issued).then_some(leaf.not_after)
+/// Until when another hand's certificate is good for these names: its chain leads to a root of the certificate's
+/// authority, or, where none is known, it isn't self-signed.
+fn trusted_until(
+    chain: &[Vec<u8>],
+    identifiers: &[Identifier],
+    roots: &[Vec<u8>],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let leaf = leaf_of(chain)?;
+    let covers = identifiers.iter().all(|identifier| {
+        leaf.identifiers.contains(identifier)
+            || wildcard_of(identifier).is_some_and(|wild| leaf.identifiers.contains(&wild))
+    });
+    let trusted = if roots.is_empty() {
+        !leaf.self_issued
+    } else {
+        // The names are looked at above, where a wildcard may cover them.
+        let expected = Expected {
+            identifiers: &[],
+            roots,
+            now,
+        };
+        verify_chain(chain, &expected).is_ok()
+    };
+    (covers && trusted).then_some(leaf.not_after)
+}
+
+/// `*.example.org` for `www.example.org`.
+fn wildcard_of(identifier: &Identifier) -> Option<Identifier> {
+    let Identifier::Dns(_) = identifier else {
+        return None;
+    };
+    let name = identifier.to_string();
+    let (_, parent) = name.split_once('.')?;
+    format!("*.{parent}").parse().ok()
 }
 
 /// The leaves of a bundle of this generation, by the ledger.
@@ -254,5 +294,49 @@ pub(super) fn observed(
             .and_then(OnDisk::active)
             .map(|generation| generation.0),
         validity: state.disk.as_ref().and_then(|disk| disk.validity),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+    fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn another_hand_is_trusted_by_its_chain_and_a_wildcard_covers() {
+        let (ours, strange) = (authority("ours"), authority("strange"));
+        let issued = |by: &CertifiedIssuer<'static, KeyPair>, name: &str| {
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let leaf = params.signed_by(&KeyPair::generate().unwrap(), by).unwrap();
+            vec![leaf.der().to_vec()]
+        };
+        let roots = [ours.der().to_vec()];
+        let good = |chain: &[Vec<u8>], roots: &[Vec<u8>], name: &str| {
+            trusted_until(chain, &[name.parse().unwrap()], roots, clock::now()).is_some()
+        };
+        let wild = issued(&ours, "*.example.org");
+        assert!(good(
+            &issued(&ours, "a.example.org"),
+            &roots,
+            "a.example.org"
+        ));
+        assert!(good(&wild, &roots, "a.example.org"));
+        assert!(!good(&wild, &roots, "example.org"));
+        assert!(!good(&wild, &roots, "a.b.example.org"));
+        let foreign = issued(&strange, "a.example.org");
+        assert!(
+            !good(&foreign, &roots, "a.example.org"),
+            "of an unknown root"
+        );
+        assert!(good(&foreign, &[], "a.example.org"), "no root is known");
     }
 }
