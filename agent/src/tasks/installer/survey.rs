@@ -38,8 +38,9 @@ impl Installer {
             .filter(|(_, state)| state.needs_survey())
             .map(|(name, _)| name.clone())
             .collect();
+        // Set anew below where there is something to wait for; left as it is, it would wake us without end.
+        let postponed = self.postponed.take();
         if names.is_empty() {
-            self.postponed = None;
             return;
         }
         let Ok(nginx) = self.host.find() else { return };
@@ -55,17 +56,13 @@ impl Installer {
             .map(|edit| edit.at);
         if edit::in_progress(changed, master.serving_since()) {
             // The files tell of listeners that nginx hasn't got yet: what was seen stays until it has.
-            let wait = self
-                .postponed
-                .map_or(FIRST_LOOK, |(_, wait)| (wait * 2).min(LAST_LOOK));
+            let wait = postponed.map_or(FIRST_LOOK, |(_, wait)| (wait * 2).min(LAST_LOOK));
             self.postponed = Some((Instant::now() + wait, wait));
             names.retain(|name| {
                 self.states
                     .get(name)
                     .is_some_and(|state| state.sightings.is_none())
             });
-        } else {
-            self.postponed = None;
         }
         if !names.is_empty()
             && let Ok(targets) = self.targets(&nginx, &names).await
