@@ -221,3 +221,33 @@ async fn an_older_lineage_is_not_believed() {
     assert_eq!(host.served(), Some(leaf(&bundle)));
     assert_eq!(issuer.memory.lock().unwrap().fetches.len(), 1);
 }
+
+#[tokio::test]
+async fn a_kept_state_of_an_older_lineage_is_dropped() {
+    let (mut issuer, _, mut host, bundle) = converged().await;
+    let kept = host.path("state/desired.bin");
+    eventually("the desired state is kept", || async {
+        kept.exists().then_some(())
+    })
+    .await;
+    issuer.stop();
+    host.kill_agent();
+    let path = host.path("state/ledger.json");
+    let mut ledger = Ledger::load(&path).unwrap();
+    let newer = certwell_proto::Lineage {
+        id: "00000000-0000-0000-0000-000000000009".parse().unwrap(),
+        started_ms: 2_000,
+    };
+    ledger.set_lineage(newer);
+    ledger.save(&path).unwrap();
+    host.start_agent();
+    eventually("it is dropped", || async {
+        host.agent_log()
+            .contains("the desired state is dropped")
+            .then_some(())
+    })
+    .await;
+    assert_ne!(host.end_agent().await, None);
+    assert_eq!(Ledger::load(&path).unwrap().lineage(), Some(newer));
+    assert_eq!(host.served(), Some(leaf(&bundle)));
+}

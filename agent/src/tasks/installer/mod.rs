@@ -53,7 +53,7 @@ use crate::{
     },
     issuer::{Desired, Wanted},
     jitter,
-    plan::{check, outcome::Outcome},
+    plan::{admit, check, outcome::Outcome},
 };
 
 /// A file that can't be looked at is tried again after this.
@@ -205,13 +205,11 @@ impl Installer {
     /// Brings the host nearer to the desired state, as far as it goes now.
     async fn pass(&mut self) {
         self.session = self.link.borrow_and_update().session();
-        self.adopt_desired();
+        let desired = self.adopt_desired();
         if Instant::now() >= self.next_check {
             self.check_all();
         }
-        let Some(desired) = self.desired.borrow().clone() else {
-            return;
-        };
+        let Some(desired) = desired else { return };
         // What is wanted is known from here on, however long it takes.
         self.publish();
         self.apply_challenges(&desired).await;
@@ -230,10 +228,13 @@ impl Installer {
         self.next_check = self.next_check.min(soonest);
     }
 
-    fn adopt_desired(&mut self) {
-        let Some(desired) = self.desired.borrow_and_update().clone() else {
-            return;
-        };
+    /// What is desired; nothing where it is of a lineage that a newer one has replaced, as a kept file may be.
+    fn adopt_desired(&mut self) -> Option<Arc<Desired>> {
+        let desired = self.desired.borrow_and_update().clone()?;
+        if let Err(refusal) = admit::lineage(self.ledger.lineage(), desired.lineage) {
+            tracing::warn!(problem = %refusal, "the desired state is dropped");
+            return None;
+        }
         if self.ledger.lineage() != Some(desired.lineage) {
             self.ledger.set_lineage(desired.lineage);
             self.ledger_dirty = true;
@@ -253,6 +254,7 @@ impl Installer {
             }
         }
         self.wanted.clone_from(&desired.certificates);
+        Some(desired)
     }
 
     fn look_at_disk(&mut self) {
