@@ -70,6 +70,22 @@ impl Permissions {
         if self.group.is_some() { 0o640 } else { 0o600 }
     }
 
+    /// What is wrong with the mode or group of a file that holds a key; `None` when they are as they were set.
+    pub fn fault(self, meta: &std::fs::Metadata) -> Option<String> {
+        let mode = meta.mode() & 0o7777;
+        if mode != self.file_mode() {
+            return Some(format!(
+                "has mode {mode:04o} instead of {:04o}",
+                self.file_mode()
+            ));
+        }
+        let group = self.group.filter(|group| group.as_raw() != meta.gid())?;
+        Some(format!(
+            "belongs to group {} instead of {group}",
+            meta.gid()
+        ))
+    }
+
     /// Makes a directory with this mode and group, and its parents; one that is there already gets them.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub enum Condition {
     Whole,
     /// The directory isn't there.
     Missing,
-    /// A file is gone, can't be read, or has other bytes; the first of them.
+    /// A file is gone, can't be read, or has other bytes, mode or group; the first of them.
     Damaged(String),
 }
 
@@ -132,7 +132,11 @@ impl Store {
             path: target.to_owned(),
             source: errno.into(),
         })?;
-        remove_directory_if_there(temporary)
+        // What was asked for is done; the damaged one is removed when the store is pruned.
+        if let Err(error) = remove_directory_if_there(temporary) {
+            tracing::warn!(%error, "a damaged generation was replaced, but stays behind");
+        }
+        Ok(())
     }
 
     /// Compares what is on disk with what was written.
@@ -148,6 +152,12 @@ impl Store {
         }
         for (file, digest) in &record.files {
             let path = directory.join(file);
+            let fault = std::fs::metadata(&path)
+                .ok()
+                .and_then(|meta| self.permissions.fault(&meta));
+            if let Some(fault) = fault {
+                return Condition::Damaged(format!("{} {fault}", path.display()));
+            }
             match std::fs::read(&path).map(Zeroizing::new) {
                 Ok(content) if fingerprint::hex(&fingerprint::sha256(&content)) == *digest => {}
                 Ok(_) => {

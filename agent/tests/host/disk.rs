@@ -154,6 +154,28 @@ fn a_damaged_generation_is_noticed_and_exchanged_in_one_step() {
 }
 
 #[test]
+fn a_key_that_was_opened_to_others_is_damage() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let disk = disk();
+    let bundle = disk.bundle(1);
+    let record = disk.store.stage(&bundle).unwrap();
+    let inspected = || disk.store.inspect(&disk.name, Generation(1), &record);
+    assert_eq!(inspected(), Condition::Whole);
+    let key = disk
+        .store
+        .path(&disk.name, Generation(1))
+        .join("privkey.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let Condition::Damaged(said) = inspected() else {
+        panic!("taken for whole");
+    };
+    assert!(said.contains("0644 instead of 0600"), "{said}");
+    disk.store.stage(&bundle).unwrap();
+    assert_eq!(inspected(), Condition::Whole);
+    assert_eq!(fs::metadata(&key).unwrap().mode() & 0o7777, 0o600);
+}
+
+#[test]
 fn twins_have_names_of_their_own() {
     let disk = disk();
     let mut bundle = disk.bundle(1);
