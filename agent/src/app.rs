@@ -62,7 +62,9 @@ pub enum AppError {
     #[error("a part of the agent broke off; the lines before say which")]
     Broken,
     /// The system.
-    #[error("signals can't be received: {0}")]
+    #[error(
+        "signals can't be received: {0}; raise the limit of open files (LimitNOFILE in the unit) and start the agent again"
+    )]
     Signals(std::io::Error),
 }
 
@@ -87,6 +89,29 @@ pub fn lock_state(config: &Config) -> Result<StateLock, AppError> {
         Err((_, Errno::EWOULDBLOCK)) => Err(AppError::Locked(config.state_directory.clone())),
         Err((_, errno)) => Err(DiskError {
             what: "locking",
+            path,
+            source: errno.into(),
+        }
+        .into()),
+    }
+}
+
+/// Whether an agent holds the state directory. Nothing is made or changed, and two who look don't see each other.
+///
+/// # Errors
+/// When the lock file is there but can't be looked at.
+pub fn is_running(config: &Config) -> Result<bool, AppError> {
+    let path = config.lock_file();
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(DiskError::about("opening", &path)(error).into()),
+    };
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_) => Ok(false),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(true),
+        Err((_, errno)) => Err(DiskError {
+            what: "looking at the lock",
             path,
             source: errno.into(),
         }

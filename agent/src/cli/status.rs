@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use super::{Failure, exit_of_identity, failure_of, say};
 use crate::{
-    app::{self, AppError},
-    clock,
+    app, clock,
     config::Config,
     issuer::{IdentityError, IdentityStore},
     plan::age,
@@ -38,11 +37,7 @@ pub(super) fn perform(config: &Config, json: bool) -> Result<Exit, Failure> {
             IdentityError::NotEnrolled,
         ));
     }
-    let running = match app::lock_state(config) {
-        Ok(_) => false,
-        Err(AppError::Locked(_)) => true,
-        Err(error) => return Err(failure_of(&error)),
-    };
+    let running = app::is_running(config).map_err(|error| failure_of(&error))?;
     let path = config.state_file();
     let state: StateFile = match std::fs::read(&path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|error| {

@@ -68,6 +68,32 @@ fn usage_mistakes_end_with_2_and_help_with_0() {
 }
 
 #[test]
+fn status_makes_and_changes_nothing() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let host = Host::new();
+    let identity = host.path("state/identity");
+    fs::create_dir_all(&identity).unwrap();
+    for name in ["identity.pem", "fleet.json", "identity.key"] {
+        fs::write(identity.join(name), "{}").unwrap();
+    }
+    let state = host.path("state");
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = host.verb(&["status"]);
+    assert!(
+        said(&output).contains("has not run here yet"),
+        "{}",
+        said(&output)
+    );
+    let mode = fs::metadata(&state).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode, 0o755);
+    let names: Vec<_> = fs::read_dir(&state)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["identity"]);
+}
+
+#[test]
 fn keys_that_others_could_read_are_refused() {
     let host = Host::new();
     let identity = host.path("state/identity");
