@@ -120,7 +120,10 @@ pub struct Fact {
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// It can't be read.
-    #[error("{path} can't be read: {source}", path = .path.display())]
+    #[error(
+        "{path} can't be read: {source}; run the agent as root, and see whether the disk is well",
+        path = .path.display()
+    )]
     Read {
         /// The file.
         path: PathBuf,

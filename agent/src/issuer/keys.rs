@@ -17,7 +17,9 @@ pub struct HostKey {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// No key from the generator.
-    #[error("no key can be made: {0}")]
+    #[error(
+        "no key can be made: {0}; try again, and if it stays so see whether /dev/urandom can be read"
+    )]
     Make(String),
     /// Not what was stored.
     #[error("it holds no ECDSA P-256 key in PKCS#8: {0}")]
@@ -26,7 +28,9 @@ pub enum KeyError {
     #[error("no certificate request can be made: {0}")]
     Request(String),
     /// Signing failed.
-    #[error("the key can't sign")]
+    #[error(
+        "the key can't sign; it may be damaged: move the identity directory aside and enroll anew"
+    )]
     Sign,
 }
 

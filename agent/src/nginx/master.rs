@@ -70,7 +70,7 @@ pub enum MasterError {
         binary: PathBuf,
     },
     /// A file that should be readable isn't.
-    #[error("{path} can't be read: {source}")]
+    #[error("{path} can't be read: {source}; run the agent as root, and check nginx.pid-file")]
     Read {
         /// The file.
         path: PathBuf,

@@ -23,7 +23,9 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The master can't be signalled.
-    #[error("nginx master {pid} can't be sent SIGHUP: {source}")]
+    #[error(
+        "nginx master {pid} can't be sent SIGHUP: {source}; run the agent as root, or set nginx.reload to a command that may"
+    )]
     Signal {
         /// The master.
         pid: i32,
@@ -31,7 +33,7 @@ pub enum ReloadError {
         source: nix::Error,
     },
     /// The operator's command can't be run.
-    #[error("the reload command {command:?} can't be run: {source}")]
+    #[error("the reload command {command:?} can't be run: {source}; correct nginx.reload")]
     Start {
         /// As configured.
         command: String,
@@ -39,7 +41,9 @@ pub enum ReloadError {
         source: io::Error,
     },
     /// The operator's command failed.
-    #[error("the reload command {command:?} failed with {status}: {words}")]
+    #[error(
+        "the reload command {command:?} failed with {status}: {words}; run it by hand to see why, or correct nginx.reload"
+    )]
     Failed {
         /// As configured.
         command: String,
@@ -49,7 +53,9 @@ pub enum ReloadError {
         words: String,
     },
     /// The operator's command didn't end.
-    #[error("the reload command {command:?} didn't end within {limit:?}")]
+    #[error(
+        "the reload command {command:?} didn't end within {limit:?}; run it by hand to see why, or correct nginx.reload"
+    )]
     TimedOut {
         /// As configured.
         command: String,
