@@ -25,8 +25,21 @@ pub(super) struct MapState {
     pub(super) applied: Option<Vec<Challenge>>,
     /// In the way; empty when nothing is.
     pub(super) problem: String,
+    /// Said while nginx doesn't read the map at all; looked at in each pass.
+    pub(super) left_out: String,
     /// Not before.
     pub(super) retry_at: Option<Instant>,
+}
+
+impl MapState {
+    /// The sentence that is told.
+    pub(super) fn in_the_way(&self) -> &str {
+        if self.problem.is_empty() {
+            &self.left_out
+        } else {
+            &self.problem
+        }
+    }
 }
 
 /// What came of an attempt.

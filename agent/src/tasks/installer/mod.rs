@@ -219,8 +219,9 @@ impl Installer {
         self.put_placeholders();
         self.survey_all().await;
         self.save();
-        self.publish();
+        // What nginx reads is asked first: it tells whether the map is included.
         self.publish_facts().await;
+        self.publish();
         self.forget_past_retries();
         // A short-lived certificate has come since the check was set.
         let remaining = self.observed.borrow().remaining(clock::now());
@@ -305,7 +306,7 @@ impl Installer {
             .collect();
         let observed = Observed {
             certificates,
-            host_problem: self.map.problem.clone(),
+            host_problem: self.map.in_the_way().to_owned(),
             info: self.info.clone(),
         };
         self.observed.send_if_modified(|present| {
@@ -326,19 +327,15 @@ impl Installer {
             },
             Err(error) => (None, error.to_string()),
         };
-        if self.map.problem.is_empty()
-            && self
-                .map
-                .applied
-                .as_ref()
-                .is_some_and(|applied| !applied.is_empty())
-            && self.host.reads_map() == Some(false)
-        {
-            self.map.problem = format!(
+        let answers = self.map.applied.as_ref().is_some_and(|map| !map.is_empty());
+        self.map.left_out = if answers && self.host.reads_map() == Some(false) {
+            format!(
                 "nginx's configuration doesn't include {}: HTTP-01 can't be answered; include it at http level, as /etc/nginx/conf.d/*.conf are",
                 self.host.settings().challenge_map.display()
-            );
-        }
+            )
+        } else {
+            String::new()
+        };
         let facts = HostFacts {
             answers: self.map.applied.clone(),
             parsed,
