@@ -205,6 +205,7 @@ impl Installer {
     /// Brings the host nearer to the desired state, as far as it goes now.
     async fn pass(&mut self) {
         self.session = self.link.borrow_and_update().session();
+        let began = Instant::now();
         let desired = self.adopt_desired();
         if Instant::now() >= self.next_check {
             self.check_all();
@@ -222,7 +223,7 @@ impl Installer {
         // What nginx reads is asked first: it tells whether the map is included.
         self.publish_facts().await;
         self.publish();
-        self.forget_past_retries();
+        self.forget_past_retries(began);
         // A short-lived certificate has come since the check was set.
         let remaining = self.observed.borrow().remaining(clock::now());
         let soonest = Instant::now() + check::wait(remaining, jitter::fraction());

@@ -54,16 +54,16 @@ impl Installer {
         }
     }
 
-    /// What was to be tried by now has been, or waits for something else than time.
-    pub(super) fn forget_past_retries(&mut self) {
-        let now = Instant::now();
+    /// What was to be tried when the pass `began` has been, or waits for something else than time. What became due
+    /// meanwhile may not have been.
+    pub(super) fn forget_past_retries(&mut self, began: Instant) {
         for retry in self
             .states
             .values_mut()
             .map(|state| &mut state.retry_at)
             .chain([&mut self.map.retry_at])
         {
-            if retry.is_some_and(|at| at <= now) {
+            if retry.is_some_and(|at| at <= began) {
                 *retry = None;
             }
         }
