@@ -1,6 +1,6 @@
 //! Crashes, drift, and life without the issuer.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use certwell_agent::disk::{Ledger, LiveDirectory, Permissions, Store};
 use certwell_proto::{Fingerprint, Generation, v1};
@@ -79,13 +79,23 @@ async fn a_certificate_without_listeners_costs_no_reload_at_a_start() {
 async fn a_crash_between_activate_and_reload_is_made_good() {
     let (issuer, authority, mut host, _) = converged().await;
     let second = authority.bundle(NAME, 2, NAMES);
-    // The kill comes somewhere on the way; wherever it is, the next start goes on.
-    for wait in [0, 20, 60, 120] {
+    issuer.offer(&authority, &second, NAMES);
+    // Each kill comes as soon as the agent has said so much; wherever that is, the next start goes on.
+    for said in ["step=Stage", "step=Activate", "step=Test", "activated"] {
         host.kill_agent();
         issuer.memory.lock().unwrap().reports.clear();
-        issuer.offer(&authority, &second, NAMES);
+        let before = host.agent_log().len();
         host.start_agent();
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+        eventually(said, || async {
+            let log = host.agent_log();
+            let later = &log[before..];
+            // Past this point already, at an earlier start.
+            (later.contains(said)
+                || later.contains("served on every listener")
+                || host.served() == Some(leaf(&second)))
+            .then_some(())
+        })
+        .await;
     }
     converged_at(&issuer, 2).await;
     assert_eq!(host.served(), Some(leaf(&second)));
