@@ -5,7 +5,6 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -20,18 +19,20 @@ use certwell_proto::{
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{mpsc, watch},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::{
     Stream, StreamExt as _,
     wrappers::{ReceiverStream, WatchStream},
 };
-use tonic::{Request, Response, Status, transport::server::Connected};
+use tonic::{Request, Response, Status};
 
-use super::fleet::Authority;
+use super::{
+    fleet::Authority,
+    transport::{Io, Peer},
+};
 
 /// A report with the result of this preflight is refused.
 pub(crate) const REFUSED: &str = "refused";
@@ -434,52 +435,5 @@ impl Service {
             memory.preflights.insert(result.id.clone(), result);
         }
         memory.host_problem = report.host_problem;
-    }
-}
-
-/// The peer's certificate.
-#[derive(Clone)]
-struct Peer(Option<Vec<u8>>);
-
-struct Io(TlsStream<TcpStream>);
-
-impl Connected for Io {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        let certificates = self.0.get_ref().1.peer_certificates();
-        Peer(
-            certificates
-                .and_then(|list| list.first())
-                .map(|der| der.to_vec()),
-        )
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -20,6 +20,8 @@ mod recovery;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod transport;
+#[cfg(test)]
 mod verbs;
 #[cfg(test)]
 mod world;
