@@ -11,6 +11,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature},
+    sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -50,15 +51,17 @@ pub fn with_identity(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError>
     roots
         .add(identity.fleet_ca.clone())
         .map_err(|e| wrong(&e))?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(
-        identity.key.to_pkcs8().expose().to_vec(),
-    ));
+    // Borrowed: the one buffer that holds the key is wiped when it is dropped.
+    let secret = identity.key.to_pkcs8();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(secret.expose()));
+    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|e| wrong(&e))?;
+    let certified = CertifiedKey::new(vec![identity.certificate.clone()], key);
+    certified.keys_match().map_err(|e| wrong(&e))?;
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(|e| wrong(&e))?
         .with_root_certificates(roots)
-        .with_client_auth_cert(vec![identity.certificate.clone()], key)
-        .map_err(|e| wrong(&e))?;
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     Ok(common(config))
 }
 
