@@ -184,7 +184,14 @@ impl Issuance {
                 self.succeeded(issued).await;
                 Ok(())
             }
-            Err(Ended { failure, then }) => self.order_ended(failure, then).await,
+            Err(Ended { failure, then }) => {
+                if then == Then::Reregister
+                    && let Err(e) = self.accounts.forget(authority).await
+                {
+                    tracing::error!(certificate = %self.name, error = %e, "a lost account can't be forgotten");
+                }
+                self.order_ended(failure, then).await
+            }
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Ended {
 pub enum Then {
     /// The order may still be finished: resume it by its URL.
     Resume,
+    /// The CA doesn't know our account any more: make it anew with the same key, then order again.
+    Reregister,
     /// The order is dead; its CSR was never sent, so the intent is ordered again.
     OrderAgain,
     /// The CSR was sent, or may have been: the intent must not be used again.
@@ -282,6 +284,7 @@ fn after_unusable(error: &BundleError) -> Then {
 fn failed(error: AcmeError, csr_sent: bool) -> Ended {
     let passing = PASSING.contains(&error.kind.as_str()) || error.kind == "orderNotReady";
     let then = match (passing, csr_sent) {
+        _ if error.kind == "accountDoesNotExist" => Then::Reregister,
         (true, _) => Then::Resume,
         (false, true) => Then::Abandon,
         (false, false) => Then::OrderAgain,

@@ -49,10 +49,6 @@ pub async fn recall(
     for name in paused.iter().flatten() {
         certificates.entry(name.clone()).or_default().paused = true;
     }
-    for seen in store.observations().await? {
-        let facts = certificates.entry(seen.certificate.clone()).or_default();
-        facts.observations.insert(seen.host.clone(), seen);
-    }
     let mut hosts: BTreeMap<_, HostFacts> = config
         .hosts
         .keys()
@@ -62,6 +58,17 @@ pub async fn recall(
         let known = hosts.entry(record.name.clone()).or_default();
         known.last_seen = record.last_seen;
         known.record = Some(record);
+    }
+    for seen in store.observations().await? {
+        // Whatever was written down of a host while it retired is forgotten with it.
+        let record = hosts
+            .get(&seen.host)
+            .and_then(|known| known.record.as_ref());
+        if record.is_some_and(|record| record.retired) {
+            continue;
+        }
+        let facts = certificates.entry(seen.certificate.clone()).or_default();
+        facts.observations.insert(seen.host.clone(), seen);
     }
     let accounts = store.accounts().await?;
     let thumbprints = config

@@ -10,7 +10,7 @@ use super::task::Task;
 use crate::{
     clock,
     plan::{
-        observe::{Noticed, merge},
+        observe::{Noticed, merge, shortened},
         preflight::Verdict,
     },
     store::Observation,
@@ -25,6 +25,11 @@ impl Task {
             let Ok(name) = certificate.name.parse::<CertificateName>() else {
                 continue;
             };
+            // What isn't assigned to it is nothing that it could have facts about.
+            let declared = self.facts.config.certificates.get(&name);
+            if !declared.is_some_and(|declared| declared.hosts.contains(host)) {
+                continue;
+            }
             let Some(known) = self.facts.certificates.get_mut(&name) else {
                 continue;
             };
@@ -49,7 +54,8 @@ impl Task {
     async fn host_says(&mut self, host: &HostName, report: &v1::Report, now: Timestamp) {
         let known = self.facts.hosts.entry(host.clone()).or_default();
         known.last_seen = Some(now);
-        let problem = (!report.host_problem.is_empty()).then(|| report.host_problem.clone());
+        let problem =
+            (!report.host_problem.is_empty()).then(|| shortened(report.host_problem.clone()));
         let news = problem.clone().filter(|_| problem != known.problem);
         known.problem = problem;
         if let Some(text) = news {
@@ -92,8 +98,8 @@ impl Task {
         };
         let verdict = match v1::PreflightVerdict::try_from(result.verdict) {
             Ok(v1::PreflightVerdict::Pass) => Verdict::Pass,
-            Ok(v1::PreflightVerdict::Wrong) => Verdict::Wrong(result.detail),
-            Ok(v1::PreflightVerdict::Erred) => Verdict::Erred(result.detail),
+            Ok(v1::PreflightVerdict::Wrong) => Verdict::Wrong(shortened(result.detail)),
+            Ok(v1::PreflightVerdict::Erred) => Verdict::Erred(shortened(result.detail)),
             Ok(v1::PreflightVerdict::Unspecified) | Err(_) => return,
         };
         preflight.verdicts.send_if_modified(|verdicts| {
