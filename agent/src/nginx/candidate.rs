@@ -227,11 +227,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         let pair = staged(directory.path(), "good", &key, &key);
-        let script = directory.path().join("nginx");
         let words = "nginx: [emerg] mkdir() \"/x/temp\" failed (28: No space left on device)";
-        fs::write(&script, format!("#!/bin/sh\necho '{words}' >&2\nexit 1\n")).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&script, mode).unwrap();
+        let lines = format!("echo '{words}' >&2\nexit 1\n");
+        let script = run::tests::program(directory.path(), &lines);
         let nginx = Invocation::plain(&script);
         let failed = test(&nginx, &[pair], directory.path(), Duration::from_secs(10))
             .await

@@ -263,8 +263,24 @@ fn said(line: &str, mark: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A program of these lines of shell. Another process writes the file: were it open for writing here while another
+    /// test forks, running it would fail with "text file busy".
+    pub(crate) fn program(directory: &Path, lines: &str) -> PathBuf {
+        let text = directory.join("program.sh");
+        let program = directory.join("program");
+        std::fs::write(&text, format!("#!/bin/sh\n{lines}")).unwrap();
+        let installed = std::process::Command::new("install")
+            .args(["-m", "755"])
+            .args([&text, &program])
+            .status()
+            .unwrap();
+        assert!(installed.success());
+        std::fs::remove_file(&text).unwrap();
+        program
+    }
 
     #[test]
     fn a_refusal_quotes_emerg_with_file_and_line() {
@@ -303,10 +319,7 @@ mod tests {
     #[tokio::test]
     async fn a_run_that_a_signal_ended_told_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let script = directory.path().join("nginx");
-        std::fs::write(&script, "#!/bin/sh\nkill -KILL $$\n").unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&script, mode).unwrap();
+        let script = program(directory.path(), "kill -KILL $$\n");
         let failed = test(&Invocation::plain(&script), Duration::from_secs(10))
             .await
             .unwrap_err();

@@ -298,15 +298,15 @@ mod tests {
         std::fs::write(&config, text).unwrap();
         let answer = serde_json::json!({ "Parsed": Parsed { files: vec![config.clone()], ..Parsed::default() } });
         // Stands in for the child: the edit comes while it works.
-        let agent = directory.path().join("agent.sh");
         let script = format!(
-            "#!/bin/sh\ncat > /dev/null\n[ -e once ] || echo x >> {}\ntouch once\necho '{answer}'\n",
+            "cat > /dev/null\n[ -e once ] || echo x >> {}\ntouch once\necho '{answer}'\n",
             config.display()
         )
-        .replace("once", &directory.path().join(".once").display().to_string());
-        std::fs::write(&agent, script).unwrap();
-        std::fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .unwrap();
+        .replace(
+            "once",
+            &directory.path().join(".once").display().to_string(),
+        );
+        let agent = run::tests::program(directory.path(), &script);
         // What was made just now is not what is meant.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let nginx = Nginx {
