@@ -18,40 +18,21 @@ const FOLLOWERS: usize = 256;
 /// Events that may wait for their commit.
 const BACKLOG: usize = 4096;
 
-type Told = oneshot::Sender<store::Result<()>>;
+type Told = Option<oneshot::Sender<store::Result<()>>>;
 
 /// Handle for recording and following events.
 #[derive(Clone)]
 pub struct Events {
-    writer: mpsc::Sender<(EventRecord, Option<Told>)>,
+    writer: mpsc::Sender<(EventRecord, Told)>,
     live: broadcast::Sender<EventRecord>,
 }
 
 impl Events {
     /// Starts the task that keeps events in this store; it ends, everything committed, with the last handle.
     pub fn start(store: Arc<dyn Store>) -> Self {
-        let (writer, mut events) = mpsc::channel::<(EventRecord, Option<Told>)>(BACKLOG);
+        let (writer, events) = mpsc::channel(BACKLOG);
         let live = broadcast::channel(FOLLOWERS).0;
-        let followers = live.clone();
-        tokio::spawn(async move {
-            while let Some((mut event, told)) = events.recv().await {
-                let stored = store.add_event(&event).await;
-                if let Ok(id) = &stored {
-                    event.id = *id;
-                    let _ = followers.send(event);
-                }
-                let stored = stored.map(drop);
-                if let Err(error) = &stored {
-                    tracing::error!(
-                        error = error as &dyn std::error::Error,
-                        "an event can't be stored"
-                    );
-                }
-                if let Some(told) = told {
-                    let _ = told.send(stored);
-                }
-            }
-        });
+        tokio::spawn(write(store, events, live.clone()));
         Self { writer, live }
     }
 
@@ -142,6 +123,39 @@ impl Events {
     /// Events from now on.
     pub fn follow(&self) -> broadcast::Receiver<EventRecord> {
         self.live.subscribe()
+    }
+}
+
+/// All that have come in since the last commit share one; when that fails, each is tried by itself.
+async fn write(
+    store: Arc<dyn Store>,
+    mut incoming: mpsc::Receiver<(EventRecord, Told)>,
+    followers: broadcast::Sender<EventRecord>,
+) {
+    let mut batch = Vec::new();
+    while incoming.recv_many(&mut batch, BACKLOG).await > 0 {
+        let (mut events, told): (Vec<EventRecord>, Vec<Told>) = batch.drain(..).unzip();
+        let together = store.add_events(&events).await.ok();
+        for (at, (event, told)) in events.iter_mut().zip(told).enumerate() {
+            let stored = match together.as_ref().and_then(|ids| ids.get(at)) {
+                Some(&id) => Ok(id),
+                None => store.add_event(event).await,
+            };
+            if let Ok(id) = stored {
+                event.id = id;
+                let _ = followers.send(event.clone());
+            }
+            let stored = stored.map(drop);
+            if let Err(error) = &stored {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "an event can't be stored"
+                );
+            }
+            if let Some(told) = told {
+                let _ = told.send(stored);
+            }
+        }
     }
 }
 

@@ -384,16 +384,20 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn add_event(&self, event: &EventRecord) -> Result<u64> {
+    async fn add_events(&self, events: &[EventRecord]) -> Result<Vec<u64>> {
         let mut held = self.held();
-        held.last_event += 1;
-        let id = held.last_event;
-        held.events.push(EventRecord {
-            id,
-            at: kept(event.at),
-            ..event.clone()
-        });
-        Ok(id)
+        let mut ids = Vec::with_capacity(events.len());
+        for event in events {
+            held.last_event += 1;
+            let id = held.last_event;
+            held.events.push(EventRecord {
+                id,
+                at: kept(event.at),
+                ..event.clone()
+            });
+            ids.push(id);
+        }
+        Ok(ids)
     }
 
     async fn events(

@@ -193,8 +193,13 @@ pub trait Store: Send + Sync + 'static {
 
     // --- events and switches ---
 
-    /// Appends an event and returns its id, higher than every earlier one.
-    async fn add_event(&self, event: &EventRecord) -> Result<u64>;
+    /// Appends events in one transaction and returns their ids, each higher than every earlier one.
+    async fn add_events(&self, events: &[EventRecord]) -> Result<Vec<u64>>;
+    /// Appends one event and returns its id.
+    async fn add_event(&self, event: &EventRecord) -> Result<u64> {
+        let ids = self.add_events(std::slice::from_ref(event)).await?;
+        Ok(ids.into_iter().next().unwrap_or_default())
+    }
     /// Events after `after`, oldest first; when `last` is set only the newest that many.
     async fn events(
         &self,

@@ -214,8 +214,8 @@ impl Store for SqliteStore {
         self.tell(self.delete_observations(host).await)
     }
 
-    async fn add_event(&self, event: &EventRecord) -> Result<u64> {
-        self.tell(self.insert_event(event).await)
+    async fn add_events(&self, events: &[EventRecord]) -> Result<Vec<u64>> {
+        self.tell(self.insert_events(events).await)
     }
 
     async fn events(

@@ -52,19 +52,25 @@ impl SqliteStore {
         Ok(())
     }
 
-    pub(super) async fn insert_event(&self, event: &EventRecord) -> Inner<u64> {
-        let done = sqlx::query(
-            "INSERT INTO event (at, kind, certificate, host, generation, text) VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(columns::millis(event.at))
-        .bind(i32::from(event.kind))
-        .bind(event.certificate.as_ref().map(CertificateName::as_str))
-        .bind(event.host.as_ref().map(HostName::as_str))
-        .bind(columns::generation(event.generation)?)
-        .bind(&event.text)
-        .execute(&self.writer)
-        .await?;
-        Ok(done.last_insert_rowid().unsigned_abs())
+    pub(super) async fn insert_events(&self, events: &[EventRecord]) -> Inner<Vec<u64>> {
+        let mut transaction = self.begin().await?;
+        let mut ids = Vec::with_capacity(events.len());
+        for event in events {
+            let done = sqlx::query(
+                "INSERT INTO event (at, kind, certificate, host, generation, text) VALUES (?, ?, ?, ?, ?, ?)",
+            )
+            .bind(columns::millis(event.at))
+            .bind(i32::from(event.kind))
+            .bind(event.certificate.as_ref().map(CertificateName::as_str))
+            .bind(event.host.as_ref().map(HostName::as_str))
+            .bind(columns::generation(event.generation)?)
+            .bind(&event.text)
+            .execute(&mut *transaction)
+            .await?;
+            ids.push(done.last_insert_rowid().unsigned_abs());
+        }
+        transaction.commit().await?;
+        Ok(ids)
     }
 
     pub(super) async fn read_events(
