@@ -15,7 +15,8 @@ use crate::{
     certs::LabRoot,
     ports::{Net, ensure_free},
     probe::https_get,
-    process::{Process, Program},
+    process::Process,
+    program::Program,
 };
 
 /// A running Pebble.

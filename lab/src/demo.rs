@@ -18,13 +18,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use certwell_lab::{
-    Ending, MEDIA, MEDIA_DECLARED, Settings, World, clock,
-    paths::Home,
-    ports::Net,
-    probe::Served,
-    process::{Process, end_leftovers},
-    status::Event,
-    wait_for,
+    Ending, MEDIA, MEDIA_DECLARED, Settings, World, clock, leftovers::end_leftovers, paths::Home,
+    ports::Net, probe::Served, process::Process, status::Event, wait_for,
 };
 use certwell_proto::Fingerprint;
 use tokio::{

@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::{
     ports::{Net, ensure_free, ensure_free_both},
     probe::read_reply,
-    process::{Process, Program},
+    process::Process,
+    program::Program,
 };
 
 /// A running DNS server; names that nobody added have no address.

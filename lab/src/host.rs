@@ -14,7 +14,8 @@ use crate::{
     paths,
     ports::Net,
     probe::{self, Served},
-    process::{Output, Process, Program},
+    process::Process,
+    program::{Output, Program},
 };
 
 const COMMAND: Duration = Duration::from_secs(30);

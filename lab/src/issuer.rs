@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     paths,
     ports::{Net, ensure_free},
-    process::{Output, Process, Program},
+    process::Process,
+    program::{Output, Program},
     status::{Event, Status},
     wait::wait_for,
 };

@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! world     everything together; removes its files when a test passed, keeps them when it didn't
+//! settings  what a world is made of
 //! ca, dns   Pebble and pebble-challtestsrv          gate    holds a request between issuer and CA
 //! issuer    certwell-issuer, and the certwell command      status  what `certwell status --json` says
 //! host      one nginx and one certwell-agent               nginx   its configuration and master
 //! probe     the lab's own handshakes and requests          certs   certificates of the lab's own making
-//! process   children that don't outlive their world        ports   free loopback networks; who holds a port
+//! program   what is started, or run to its end             ports   free loopback networks; who holds a port
+//! process   children that don't outlive their world        leftovers  of a killed run, and their end
 //! rpc       calls to the issuer with a host's identity     wait    for a condition, with a deadline
 //! ```
 //!
@@ -20,17 +22,21 @@ pub mod dns;
 pub mod gate;
 pub mod host;
 pub mod issuer;
+pub mod leftovers;
 pub mod nginx;
 pub mod paths;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod program;
 pub mod rpc;
+pub mod settings;
 pub mod status;
 pub mod wait;
 pub mod world;
 
 pub use host::Host;
 pub use nginx::Site;
+pub use settings::{FLEET, MEDIA, MEDIA_DECLARED, Settings};
 pub use wait::{holds_for, wait_for};
-pub use world::{Ending, FLEET, MEDIA, MEDIA_DECLARED, Settings, World, story};
+pub use world::{Ending, World, story};

@@ -15,7 +15,8 @@ use crate::{
     paths,
     ports::ensure_free,
     probe,
-    process::{Output, Process, Program},
+    process::Process,
+    program::{Output, Program},
 };
 
 /// A pair of virtual hosts, on the plain and on the TLS port, with one certificate.

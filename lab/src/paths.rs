@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::end_leftovers;
+use crate::leftovers::end_leftovers;
 
 const LOCK: &str = "lock";
 const LONGEST: usize = 80;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::all_processes;
+use crate::leftovers::all_processes;
 
 /// Where everything of one world listens.
 #[derive(Debug)]

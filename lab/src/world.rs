@@ -18,77 +18,13 @@ use crate::{
     gate::Gate,
     host::Host,
     issuer::Issuer,
-    nginx::Site,
     paths::Home,
     ports::Net,
     probe::Served,
     process::{self, tail},
+    settings::Settings,
     wait::wait_for,
 };
-
-/// The four hosts of the demo and of most tests, with their labels.
-pub const FLEET: [(&str, &[&str]); 4] = [
-    ("cdn-frankfurt-1", &["cdn"]),
-    ("cdn-fremont-1", &["cdn"]),
-    ("sally", &[]),
-    ("esme", &[]),
-];
-
-/// The name that all of them serve.
-pub const MEDIA: &str = "media.hachyderm.io";
-
-/// Declares [`MEDIA`] on all hosts of [`FLEET`].
-pub const MEDIA_DECLARED: &str =
-    "[certificate.\"media.hachyderm.io\"]\nhosts = [\"label:cdn\", \"sally\", \"esme\"]\n";
-
-/// What a world is made of.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Names and labels.
-    pub hosts: Vec<(String, Vec<String>)>,
-    /// What each host's nginx serves.
-    pub sites: Vec<Site>,
-    /// How long certificates live; Pebble's five years by default.
-    pub validity: Option<Duration>,
-    /// Whether a gate stands between the issuer and Pebble.
-    pub gated: bool,
-    /// The `[renewal]` table: short waits, so that a test of a refusal doesn't sit out those of real life.
-    pub renewal: String,
-    /// `CERTWELL_LOG` of issuer and agents.
-    pub log_filter: String,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            hosts: FLEET
-                .iter()
-                .map(|(name, labels)| {
-                    (
-                        (*name).to_owned(),
-                        labels.iter().map(|l| (*l).to_owned()).collect(),
-                    )
-                })
-                .collect(),
-            sites: vec![Site::new(MEDIA, &[MEDIA])],
-            validity: None,
-            gated: false,
-            renewal: "preflight-wait = \"15s\"\nretry-first = \"1s\"\nretry-max = \"5s\"\n"
-                .to_owned(),
-            log_filter: "info,certwell=debug,certwell_issuer=debug,certwell_agent=debug".to_owned(),
-        }
-    }
-}
-
-impl Settings {
-    /// Only these hosts of [`FLEET`].
-    #[must_use]
-    pub fn only(mut self, names: &[&str]) -> Self {
-        self.hosts
-            .retain(|(name, _)| names.contains(&name.as_str()));
-        self
-    }
-}
 
 /// What becomes of a world's files when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +112,7 @@ impl World {
         world.issuer.declare("00-authority", &world.authority())?;
         world
             .issuer
-            .declare("10-hosts", &declared(&settings.hosts))?;
+            .declare("10-hosts", &settings.declared_hosts())?;
         for (index, (name, _)) in settings.hosts.iter().enumerate() {
             let index = u8::try_from(index)?;
             let mut host = Host::lay_out(
@@ -387,13 +323,6 @@ pub fn story(
         world.ends(Ending::Remove);
     }
     Ok(())
-}
-
-fn declared(hosts: &[(String, Vec<String>)]) -> String {
-    hosts
-        .iter()
-        .map(|(name, labels)| format!("[host.{name}]\nlabels = {labels:?}\n"))
-        .collect()
 }
 
 impl Drop for World {

@@ -4,8 +4,8 @@ use std::{fs, net::TcpListener, time::Duration};
 
 use anyhow::{Result, ensure};
 use certwell_lab::{
-    MEDIA, Site, ca::Ca, certs::LabRoot, dns::Dns, host::Host, paths::Home, ports::Net, probe,
-    process,
+    MEDIA, Site, ca::Ca, certs::LabRoot, dns::Dns, host::Host, leftovers, paths::Home, ports::Net,
+    probe,
 };
 
 #[test]
@@ -61,6 +61,6 @@ fn a_host_serves_an_expired_certificate_from_a_plain_directory() -> Result<()> {
         TcpListener::bind(host.https()).is_ok(),
         "nginx still listens"
     );
-    ensure!(process::end_leftovers(home)? == 0);
+    ensure!(leftovers::end_leftovers(home)? == 0);
     Ok(fs::remove_dir_all(home)?)
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::{Result, ensure};
 use certwell_lab::{
     paths::{self, Home},
-    process::{Output, Program},
+    program::{Output, Program},
 };
 
 const ENDS: Duration = Duration::from_secs(20);

@@ -4,6 +4,7 @@
 mod alone;
 mod assignment;
 mod bad_input;
+mod bad_start;
 mod crashes;
 mod issuance;
 mod offline;

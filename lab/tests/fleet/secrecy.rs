@@ -131,7 +131,7 @@ fn no_private_key_leaves_its_file_at_any_log_level() -> Result<()> {
 }
 
 /// Keeps what a command said beside the logs.
-fn said(world: &World, name: &str, output: &certwell_lab::process::Output) -> Result<()> {
+fn said(world: &World, name: &str, output: &certwell_lab::program::Output) -> Result<()> {
     let text = format!("{}\n{}", output.stdout, output.stderr);
     Ok(fs::write(
         world.directory().join(format!("{name}.said")),
