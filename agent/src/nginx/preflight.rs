@@ -109,11 +109,13 @@ pub async fn preflight(ask: &Ask, servers: &[Server], local: &[IpAddr]) -> Verdi
         .into_iter()
         .zip(&pairs)
         .filter_map(|(result, (name, address))| {
-            let came = result.err()?;
-            Some(format!(
-                "{name} at {address}: {came}{}",
+            let fault = result.err()?;
+            let advice = if fault.answered {
                 advice(&sites, *address, name)
-            ))
+            } else {
+                "; nginx is configured to listen there: is it reloaded since, and does a firewall let this host in?".to_owned()
+            };
+            Some(format!("{name} at {address}: {}{advice}", fault.words))
         })
         .collect();
     match wrong.len() {
@@ -158,13 +160,29 @@ fn advice(sites: &Sites<'_>, address: SocketAddr, name: &str) -> String {
     }
 }
 
+/// What came back instead.
+struct Fault {
+    words: String,
+    /// Whether anything did.
+    answered: bool,
+}
+
+impl From<String> for Fault {
+    fn from(words: String) -> Self {
+        Self {
+            words,
+            answered: true,
+        }
+    }
+}
+
 /// One name on one address, redirects followed; the error says what came back.
 async fn follow(
     ask: &Ask,
     proxied: &HashSet<SocketAddr>,
     name: &str,
     address: SocketAddr,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let path = format!("/.well-known/acme-challenge/{}", ask.token);
     let mut url = Url {
         https: false,
@@ -179,14 +197,19 @@ async fn follow(
             .map_err(|e| format!("{way}{e}"))?;
         let answer = fetch(&url, to, proxied.contains(&to))
             .await
-            .map_err(|e| format!("{way}{e}"))?;
+            .map_err(|e| Fault {
+                words: format!("{way}{e}"),
+                answered: !way.is_empty(),
+            })?;
         match answer {
             Answer::Body(body) if body.trim_ascii_end() == ask.expected().as_bytes() => {
                 return Ok(());
             }
-            Answer::Body(body) => return Err(format!("{way}200 with {} came back", shown(&body))),
+            Answer::Body(body) => {
+                return Err(format!("{way}200 with {} came back", shown(&body)).into());
+            }
             Answer::Other { status, body } => {
-                return Err(format!("{way}{status} with {} came back", shown(&body)));
+                return Err(format!("{way}{status} with {} came back", shown(&body)).into());
             }
             Answer::Redirect { status, location } => {
                 way = format!(
@@ -205,7 +228,7 @@ async fn follow(
             }
         }
     }
-    Err(format!("{way}yet another of over {REDIRECTS} redirects"))
+    Err(format!("{way}yet another of over {REDIRECTS} redirects").into())
 }
 
 /// Where a URL leads: one of the names in question is on this very address, others are where DNS says.

@@ -111,7 +111,8 @@ impl Issuance {
                 Judgement::Wait { problem } => {
                     if problem != told {
                         if let Some(text) = &problem {
-                            let text = text.clone();
+                            // The kind of the event says so already.
+                            let text = text.strip_prefix("preflight: ").unwrap_or(text).to_owned();
                             self.driver
                                 .events
                                 .certificate(EventKind::Preflight, &self.name, generation, text)
