@@ -12,3 +12,5 @@ mod conformance;
 mod disk;
 #[path = "store/records.rs"]
 mod records;
+#[path = "store/refusals.rs"]
+mod refusals;

@@ -1,0 +1,212 @@
+//! `check` and `serve`: what they refuse, and how they say so.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use certwell_issuer::store::{keys::Kek, sqlite::SqliteStore};
+use certwell_proto::Exit;
+
+use super::fleet::*;
+
+#[test]
+fn check_counts_what_is_declared() {
+    let fleet = Fleet::new();
+    ended(&fleet.init_with(&[]), Exit::Done);
+    fs::write(
+        fleet.path("etc/conf.d/a.toml"),
+        "[authority.ca]\ndirectory = \"https://ca.example/\"\n[host.sally]\n[host.esme]\n\
+         [certificate.\"a.example.org\"]\nhosts = [\"sally\"]\n",
+    )
+    .unwrap();
+    let output = fleet.run(&["check"]);
+    ended(&output, Exit::Done);
+    assert_eq!(
+        text(&output.stdout),
+        "ok: 1 certificate, 2 hosts, 1 authority\n"
+    );
+}
+
+#[test]
+fn check_and_serve_tell_every_mistake_and_end_with_the_configuration_code() {
+    let fleet = Fleet::new();
+    ended(&fleet.init_with(&[]), Exit::Done);
+    fs::write(
+        fleet.path("etc/conf.d/a.toml"),
+        "[host.A]\n[certificate.\"a.example.org\"]\nhosts = [\"sally\"]\n",
+    )
+    .unwrap();
+    for verb in ["check", "serve"] {
+        let stderr = ended(&fleet.run(&[verb]), Exit::Configuration);
+        for part in [
+            "a.toml:1:7: ",
+            "a.toml:3:10: ",
+            "^^^^^^^",
+            "certwell-issuer: there are 3 mistakes in the configuration",
+        ] {
+            assert!(
+                stderr.contains(part),
+                "{verb}: {part:?} is missing in\n{stderr}"
+            );
+        }
+    }
+}
+
+#[test]
+fn check_and_serve_refuse_a_key_that_others_can_read() {
+    let fleet = Fleet::new();
+    ended(&fleet.init_with(&[]), Exit::Done);
+    fs::set_permissions(
+        fleet.path("etc/issuer.kek"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    for verb in ["check", "serve"] {
+        let stderr = ended(&fleet.run(&[verb]), Exit::Configuration);
+        assert!(
+            stderr.contains("chmod 600") && stderr.contains("mode 0644"),
+            "{stderr}"
+        );
+    }
+    fs::remove_file(fleet.path("etc/issuer.kek")).unwrap();
+    let stderr = ended(&fleet.run(&["check"]), Exit::Configuration);
+    assert!(stderr.contains("issuer.kek doesn't exist"), "{stderr}");
+}
+
+#[test]
+fn serve_refuses_another_key_a_damaged_store_and_a_missing_one() {
+    let fleet = Fleet::new();
+    ended(&fleet.init_with(&[]), Exit::Done);
+    let key = fs::read(fleet.path("etc/issuer.kek")).unwrap();
+    fs::write(
+        fleet.path("etc/issuer.kek"),
+        Kek::generate().unwrap().to_text().as_bytes(),
+    )
+    .unwrap();
+    let stderr = ended(&fleet.run(&["serve"]), Exit::Configuration);
+    assert!(stderr.contains("can't unseal the data key"), "{stderr}");
+
+    fs::write(fleet.path("etc/issuer.kek"), key).unwrap();
+    let database = fs::read(fleet.path("state/certwell.db")).unwrap();
+    fs::write(fleet.path("state/certwell.db"), &database[..5_000]).unwrap();
+    let stderr = ended(&fleet.run(&["serve"]), Exit::Internal);
+    assert!(
+        stderr.contains("certwell.db can't be used") && stderr.contains("restore it from a backup"),
+        "{stderr}"
+    );
+
+    fs::remove_file(fleet.path("state/certwell.db")).unwrap();
+    let stderr = ended(&fleet.run(&["serve"]), Exit::NotFound);
+    assert!(
+        stderr.contains("run `certwell-issuer init` first"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn serve_refuses_a_state_directory_in_use() {
+    let fleet = Fleet::new();
+    ended(&fleet.init_with(&[]), Exit::Done);
+    let kek = Kek::load(&fleet.path("etc/issuer.kek"), None, &fleet.path("state")).unwrap();
+    let _held = SqliteStore::open(&fleet.path("state"), &kek).await.unwrap();
+    let stderr = ended(&fleet.run(&["serve"]), Exit::Conflict);
+    assert!(
+        stderr.contains("another certwell-issuer is using the state directory"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn serve_names_the_address_or_socket_that_is_in_use() {
+    let fleet = Fleet::new();
+    ended(
+        &fleet.init_with(&[
+            "--admin-socket",
+            &fleet.path("admin.sock").display().to_string(),
+        ]),
+        Exit::Done,
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = fleet.path("etc/issuer.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        text.replace(
+            "listen = [\"127.0.0.1:7443\"]",
+            &format!("listen = [\"{address}\"]"),
+        ),
+    )
+    .unwrap();
+    let stderr = ended(&fleet.run(&["serve"]), Exit::Conflict);
+    assert!(
+        stderr.contains(&format!(
+            "can't listen on {address}: Address already in use"
+        )),
+        "{stderr}"
+    );
+    assert_eq!(stderr.matches("in use").count(), 1, "said once: {stderr}");
+
+    drop(taken);
+    let _taken = std::os::unix::net::UnixListener::bind(fleet.path("admin.sock")).unwrap();
+    let stderr = ended(&fleet.run(&["serve"]), Exit::Conflict);
+    assert!(
+        stderr.contains("another process listens on") && stderr.contains("admin.sock"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_mistyped_log_filter_or_format_is_told() {
+    let fleet = Fleet::new();
+    ended(&fleet.init_with(&[]), Exit::Done);
+    for (variable, value) in [
+        ("CERTWELL_LOG", "certwell_issuer=loud"),
+        ("CERTWELL_LOG_FORMAT", "xml"),
+    ] {
+        let output = fleet
+            .command(&["serve"])
+            .env(variable, value)
+            .output()
+            .unwrap();
+        let stderr = ended(&output, Exit::Configuration);
+        assert!(
+            stderr.contains(variable) && stderr.contains(value),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn help_names_every_verb_and_exit_code_and_completions_and_pages_are_made() {
+    let fleet = Fleet::new();
+    let help = fleet.run(&["--help"]);
+    ended(&help, Exit::Done);
+    let help = text(&help.stdout);
+    for word in [
+        "init",
+        "serve",
+        "check",
+        "completions",
+        "man",
+        "Exit codes: 0 done",
+        "/etc/certwell/issuer.toml",
+    ] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+    let script = fleet.run(&["completions", "bash"]);
+    ended(&script, Exit::Done);
+    assert!(text(&script.stdout).contains("--state-directory"));
+    let page = fleet.run(&["man"]);
+    ended(&page, Exit::Done);
+    assert!(text(&page.stdout).contains(".TH certwell-issuer 1"));
+
+    let pages = fleet.path("pages");
+    fs::create_dir(&pages).unwrap();
+    ended(
+        &fleet.run(&["man", &pages.display().to_string()]),
+        Exit::Done,
+    );
+    assert!(pages.join("certwell-issuer-init.1").is_file());
+    let nowhere = fleet.path("nowhere").display().to_string();
+    let stderr = ended(&fleet.run(&["man", &nowhere]), Exit::NotFound);
+    assert!(stderr.contains(&nowhere), "{stderr}");
+}
