@@ -202,6 +202,21 @@ async fn whoever_renews_an_identity_while_it_is_revoked_gains_nothing() {
 }
 
 #[tokio::test]
+async fn a_host_that_leaves_the_configuration_is_cut_off() {
+    let mut world = World::start().await;
+    let (_, esme) = world.enrolled("esme").await;
+    let (mut client, mut stream) = watch(&world, &esme).await;
+    next(&mut stream).await;
+    let file = world.config.with_file_name("conf.d").join("fleet.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("[host.esme]\n", "")).unwrap();
+    let cut = timeout(SOON, stream.message()).await.unwrap().unwrap_err();
+    assert_eq!(cut.code(), Code::PermissionDenied);
+    let refused = client.report(v1::Report::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
 async fn a_host_that_goes_away_is_seen_to_be_gone() {
     let mut world = World::start().await;
     let (_, sally) = world.enrolled("sally").await;
@@ -217,27 +232,6 @@ async fn a_host_that_goes_away_is_seen_to_be_gone() {
         );
         tokio::task::yield_now().await;
     }
-}
-
-#[tokio::test]
-async fn a_certificate_that_leaves_the_configuration_and_comes_back_is_offered_again() {
-    let mut world = World::start().await;
-    let (_, sally) = world.enrolled("sally").await;
-    let (mut client, mut stream) = watch(&world, &sally).await;
-    next(&mut stream).await;
-    let file = world.config.with_file_name("conf.d").join("fleet.toml");
-    let whole = std::fs::read_to_string(&file).unwrap();
-    let without = whole.split("[certificate.").next().unwrap();
-    std::fs::write(&file, without).unwrap();
-    while !next(&mut stream).await.certificates.is_empty() {}
-    std::fs::write(&file, &whole).unwrap();
-    let back = next(&mut stream).await;
-    assert_eq!(back.certificates[0].generation, 1);
-    let request = v1::FetchRequest {
-        certificate: MEDIA.into(),
-        generation: 1,
-    };
-    assert!(client.fetch(request).await.is_ok());
 }
 
 #[tokio::test]
