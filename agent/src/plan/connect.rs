@@ -14,6 +14,8 @@ pub enum Why {
     NewIdentity,
     /// A stream that had delivered was lost.
     LostStream,
+    /// A stream that had delivered was lost before it had lived for a while.
+    ShortStream,
     /// So many attempts in a row came to nothing, at least 1.
     Failed(u32),
 }
@@ -31,12 +33,14 @@ const NEEDY_CAP: Duration = Duration::from_secs(5);
 /// Between attempts that fail, at least this long.
 const FLOOR: Duration = Duration::from_millis(200);
 
-/// What the end of a stream is to be taken for: one that ended before it had lived for a while, or had delivered
-/// nothing, is a failed attempt, so that an issuer that drops every stream isn't dialled without a pause.
+/// What the end of a stream is to be taken for: one that had delivered nothing is a failed attempt; one that hardly
+/// lived waits for a moment each time, so that an issuer that drops every stream isn't dialled without a pause, and one
+/// that is restarted twice isn't left alone for a minute.
 pub fn ended(lived: Option<Duration>) -> Why {
     match lived {
         Some(lived) if lived >= ESTABLISHED => Why::LostStream,
-        _ => Why::Failed(1),
+        Some(_) => Why::ShortStream,
+        None => Why::Failed(1),
     }
 }
 
@@ -52,6 +56,7 @@ pub fn wait(why: Why, window: Duration, remaining: Option<Duration>, jitter: f64
         Why::Started => pace(SOON, remaining).mul_f64(jitter),
         // A fleet in need all at once is a storm as well: it spreads, if over less.
         Why::LostStream if needy => SOON.mul_f64(jitter),
+        Why::ShortStream => SOON.mul_f64(jitter).max(FLOOR),
         Why::LostStream => pace(window.max(LEAST_WINDOW), remaining).mul_f64(jitter),
         Why::Failed(attempts) => {
             let cap = pace(CAP, remaining).max(NEEDY_CAP);
@@ -99,9 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_hardly_lived_is_a_failed_attempt() {
+    fn a_stream_that_hardly_lived_waits_for_a_moment_and_one_that_delivered_nothing_backs_off() {
         assert_eq!(ended(None), Why::Failed(1));
-        assert_eq!(ended(Some(Duration::from_secs(9))), Why::Failed(1));
+        assert_eq!(ended(Some(Duration::from_secs(9))), Why::ShortStream);
+        assert_eq!(wait(Why::ShortStream, MINUTE, MONTH, 1.0), SOON);
+        assert_eq!(wait(Why::ShortStream, MINUTE, MONTH, 0.0), FLOOR);
         assert_eq!(ended(Some(ESTABLISHED)), Why::LostStream);
     }
 
