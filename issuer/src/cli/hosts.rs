@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use certwell_proto::{Exit, HostName, v1};
 use comfy_table::{Cell, Color, Row};
 use jiff::Timestamp;
+use tonic::{Response, Status};
 
 use super::{
     args::{EndHost, Format},
@@ -203,6 +204,13 @@ struct Ended<'a> {
     life: &'static str,
 }
 
+/// How a host ends: what is asked before, and what is said after.
+struct Ending {
+    question: String,
+    life: &'static str,
+    sentence: String,
+}
+
 /// Ends a host's identity.
 pub(super) async fn revoke(
     mut admin: Admin,
@@ -210,25 +218,19 @@ pub(super) async fn revoke(
     screen: &Screen,
 ) -> Result<Exit, CliError> {
     let name = &end.name;
-    confirm(
-        end,
-        &format!(
+    let ending = Ending {
+        question: format!(
             "Revoke {name}? Its stream is cut and every later call refused until it joins again."
         ),
-    )?;
-    ask(admin.revoke_host(v1::RevokeHostRequest {
-        host: name.to_string(),
-    }))
-    .await?;
-    said(
-        screen,
-        end,
-        "revoked",
-        &format!(
+        life: "revoked",
+        sentence: format!(
             "the identity of {name} is revoked; it keeps serving what it has, and can come back with \
              `certwell token create --host {name}`"
         ),
-    )
+    };
+    let host = name.to_string();
+    let call = admin.revoke_host(v1::RevokeHostRequest { host });
+    perform(end, ending, call, screen).await
 }
 
 /// Takes a host out for good.
@@ -238,32 +240,34 @@ pub(super) async fn retire(
     screen: &Screen,
 ) -> Result<Exit, CliError> {
     let name = &end.name;
-    confirm(
-        end,
-        &format!(
+    let ending = Ending {
+        question: format!(
             "Retire {name} for good? It is revoked, and what was observed on it is forgotten."
         ),
-    )?;
-    ask(admin.retire_host(v1::RetireHostRequest {
-        host: name.to_string(),
-    }))
-    .await?;
-    said(
-        screen,
-        end,
-        "retired",
-        &format!("{name} is retired; take [host.{name}] out of the configuration"),
-    )
+        life: "retired",
+        sentence: format!("{name} is retired; take [host.{name}] out of the configuration"),
+    };
+    let host = name.to_string();
+    let call = admin.retire_host(v1::RetireHostRequest { host });
+    perform(end, ending, call, screen).await
 }
 
-fn said(screen: &Screen, end: &EndHost, life: &'static str, text: &str) -> Result<Exit, CliError> {
+/// Nothing is sent before the question is answered: a call begins when it is first awaited.
+async fn perform<T>(
+    end: &EndHost,
+    ending: Ending,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+    screen: &Screen,
+) -> Result<Exit, CliError> {
+    confirm(end, &ending.question)?;
+    ask(call).await?;
     if end.format.json {
         screen.json(&json::Document::new(Ended {
             host: end.name.as_str(),
-            life,
+            life: ending.life,
         }))?;
     } else {
-        screen.sentence(text, 0)?;
+        screen.sentence(&ending.sentence, 0)?;
     }
     Ok(Exit::Done)
 }
