@@ -20,6 +20,7 @@
 //!   fetch          one HTTP request
 //! few            many small waits, a few at once
 //! edits          configuration files newer than the workers
+//! ended          when the master has ended
 //! ```
 //!
 //! Nothing here decides what to do next: plans do, from what these files find.
@@ -30,6 +31,7 @@ pub mod candidate;
 pub mod challenge_map;
 pub mod dump;
 pub mod edits;
+mod ended;
 mod fetch;
 mod few;
 mod glob;
@@ -49,6 +51,7 @@ pub mod targets;
 
 pub use blocks::parse;
 pub use challenge_map::Challenge;
+pub use ended::Ended;
 pub use master::{Master, Nginx, Worker};
 pub use preflight::{Ask, Verdict};
 pub use probe::Probed;

@@ -162,9 +162,23 @@ impl Host {
     }
 
     pub(crate) fn stop_nginx(&mut self) {
+        self.end_nginx(nix::sys::signal::Signal::SIGTERM);
+    }
+
+    /// SIGKILL to the master, and to the workers that it would leave.
+    pub(crate) fn kill_nginx(&mut self) {
+        let workers = self.workers();
+        self.end_nginx(nix::sys::signal::Signal::SIGKILL);
+        for worker in workers {
+            let pid = nix::unistd::Pid::from_raw(worker);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+
+    fn end_nginx(&mut self, signal: nix::sys::signal::Signal) {
         if let Some(mut child) = self.nginx.take() {
             let pid = nix::unistd::Pid::from_raw(child.id() as i32);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = nix::sys::signal::kill(pid, signal);
             let _ = child.wait();
         }
     }

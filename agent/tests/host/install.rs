@@ -153,6 +153,47 @@ async fn a_stopped_nginx_is_not_started_and_serves_at_once_when_it_is() {
 }
 
 #[tokio::test]
+async fn an_nginx_that_ends_after_all_was_served_is_told_at_once_with_and_without_a_listener() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    let unused = "unused.example.org";
+    let bundle = world.authority.bundle(unused, 1, &[unused]);
+    world.issuer.offer(&world.authority, &bundle, &[unused]);
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    let converged = |report: &v1::CertificateReport| report.outcome() == v1::Outcome::Converged;
+    let ended = |report: &v1::CertificateReport| {
+        report.outcome() == v1::Outcome::Held
+            && report.problem.contains("nginx is not running")
+            && report
+                .served
+                .as_ref()
+                .is_none_or(|served| served.generation.is_none())
+    };
+    for killed in [false, true] {
+        for name in [NAME, unused] {
+            world.issuer.told("served", name, converged).await;
+        }
+        if killed {
+            // Its pid file stays behind.
+            world.host.kill_nginx();
+        } else {
+            world.host.stop_nginx();
+        }
+        for name in [NAME, unused] {
+            world.issuer.told("it ended", name, ended).await;
+        }
+        let tests = world.host.tests_of_nginx();
+        assert_eq!(world.host.activations(NAME, 1), 1);
+        world.host.start_nginx().await;
+        for name in [NAME, unused] {
+            world.issuer.told("served again", name, converged).await;
+        }
+        assert_eq!(world.host.tests_of_nginx(), tests, "nothing was in doubt");
+    }
+}
+
+#[tokio::test]
 async fn preflight_is_wrong_without_the_include_and_passes_by_itself_when_it_is_there() {
     let mut world = world().await;
     world.host.write_nginx(false, "");

@@ -113,7 +113,7 @@ impl Installer {
     }
 
     /// Whether its back-off is over; where it waits for the host, whether that has come about.
-    fn is_time(&mut self, name: &CertificateName) -> bool {
+    pub(super) fn is_time(&mut self, name: &CertificateName) -> bool {
         let Some(state) = self.states.get(name) else {
             return false;
         };

@@ -53,6 +53,7 @@ use crate::{
     },
     issuer::{Desired, Wanted},
     jitter,
+    nginx::Ended,
     plan::{admit, check, outcome::Outcome},
 };
 
@@ -92,6 +93,8 @@ pub struct Installer {
     healthy: HashMap<TargetKey, bool>,
     info: v1::HostInfo,
     watch: FileWatch,
+    /// The master whose end is waited for.
+    master: Option<Ended>,
     next_check: Instant,
     alarmed: bool,
     /// When the listeners were last looked at before an activation.
@@ -161,6 +164,7 @@ impl Installer {
             healthy: HashMap::new(),
             info,
             watch: FileWatch::new(),
+            master: None,
             next_check: Instant::now() + check::wait(None, jitter::fraction()),
             alarmed: false,
             surveyed_at: None,
@@ -189,6 +193,7 @@ impl Installer {
         loop {
             self.pass().await;
             self.set_watches();
+            self.watch_master();
             match self.woken().await {
                 Woken::Stop => return,
                 Woken::Desired | Woken::Timer => {}
@@ -198,6 +203,7 @@ impl Installer {
                         .is_some_and(|(_, outcome)| outcome == Outcome::Held)
                 }),
                 Woken::Files(paths) => self.files_changed(&paths),
+                Woken::MasterEnded => self.look_again(),
             }
         }
     }

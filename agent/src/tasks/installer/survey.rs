@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     clock,
+    nginx::{Master, Nginx},
     plan::{
         edit,
         install::{self, Host, Phase, Progress, Round},
@@ -43,8 +44,7 @@ impl Installer {
         if names.is_empty() {
             return;
         }
-        let Ok(nginx) = self.host.find() else { return };
-        let Some(master) = &nginx.master else {
+        let Some((nginx, master)) = self.running() else {
             for name in &names {
                 self.seen(name, Vec::new());
             }
@@ -74,6 +74,12 @@ impl Installer {
         }
     }
 
+    fn running(&self) -> Option<(Nginx, Master)> {
+        let nginx = self.host.find().ok()?;
+        let master = nginx.master.clone()?;
+        Some((nginx, master))
+    }
+
     fn seen(&mut self, name: &CertificateName, sightings: Vec<Sighting>) {
         if let Some(state) = self.states.get_mut(name) {
             state.sightings = Some((sightings, clock::now()));
@@ -85,9 +91,10 @@ impl Installer {
     async fn reload_unserved(&mut self) {
         let mut trails = BTreeMap::new();
         let mut candidates = BTreeMap::new();
+        let running = self.running().is_some();
         let names: Vec<CertificateName> = self.states.keys().cloned().collect();
         for name in names {
-            let Some((generation, served)) = self.active_and_served(&name) else {
+            let Some((generation, served)) = self.active_and_served(&name, running) else {
                 continue;
             };
             let Some(wanted) = self.wanted.get(&name).cloned() else {
@@ -97,7 +104,7 @@ impl Installer {
                 self.settle(&name, generation);
                 continue;
             }
-            if !self.is_time_for(&name) {
+            if !self.is_time(&name) {
                 continue;
             }
             let mut trail = Trail::new(generation, wanted, 0);
@@ -136,7 +143,12 @@ impl Installer {
     }
 
     /// The active generation, if it is an issued one that nothing better is due for, and whether it is served.
-    fn active_and_served(&self, name: &CertificateName) -> Option<(Generation, bool)> {
+    /// Where no nginx is `running`, none is.
+    fn active_and_served(
+        &self,
+        name: &CertificateName,
+        running: bool,
+    ) -> Option<(Generation, bool)> {
         let state = self.states.get(name)?;
         let generation = state
             .disk
@@ -153,14 +165,8 @@ impl Installer {
             .and_then(|entry| entry.facts.reloaded)
             .map(|fact| Generation(fact.generation));
         let seen = sightings.iter().map(|sighting| sighting.seen(generation));
-        let served = served::is_known(seen, reloaded == Some(generation));
+        let served = running && served::is_known(seen, reloaded == Some(generation));
         Some((generation, served))
-    }
-
-    fn is_time_for(&self, name: &CertificateName) -> bool {
-        self.states
-            .get(name)
-            .is_some_and(|state| state.retry_at.is_none_or(|at| at <= Instant::now()))
     }
 
     /// Takes note that the active generation is served, where that isn't known yet.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     clock, jitter,
+    nginx::Ended,
     plan::{age, check, outcome::Outcome},
     tasks::watch_files::is_configuration,
 };
@@ -27,6 +28,7 @@ pub(super) enum Woken {
     Desired,
     Link,
     Files(HashSet<PathBuf>),
+    MasterEnded,
     Timer,
 }
 
@@ -49,6 +51,10 @@ impl Installer {
             paths = self.watch.changes() => Woken::Files(paths),
             linked = self.link.wait_for(|link| link.session().is_some() && link.session() != session) => {
                 if linked.is_ok() { Woken::Link } else { Woken::Stop }
+            }
+            () = ended(self.master.as_ref()) => {
+                self.master = None;
+                Woken::MasterEnded
             }
             () = tokio::time::sleep_until(timer) => Woken::Timer,
         }
@@ -108,6 +114,27 @@ impl Installer {
         self.alarmed = alarm;
     }
 
+    /// What was seen may be served no more, or by another.
+    pub(super) fn look_again(&mut self) {
+        for state in self.states.values_mut() {
+            state.resurvey = true;
+        }
+    }
+
+    /// Waits for the end of the master that runs now.
+    pub(super) fn watch_master(&mut self) {
+        let Some(master) = self.host.find().ok().and_then(|nginx| nginx.master) else {
+            self.master = None;
+            return;
+        };
+        if self.master.as_ref().is_some_and(|of| of.is_of(&master)) {
+            return;
+        }
+        self.master = Ended::of(&master)
+            .inspect_err(|error| tracing::debug!(%error, pid = master.pid, "its end is noticed by the slow check alone"))
+            .ok();
+    }
+
     pub(super) fn set_watches(&mut self) {
         let mut directories: BTreeSet<PathBuf> = self.host.directories();
         directories.insert(self.live.root().to_owned());
@@ -143,9 +170,7 @@ impl Installer {
                 self.map.retry_at = Some(Instant::now() + AFTER_CHANGE);
             }
             // What is configured to be served may be other listeners now.
-            for state in self.states.values_mut() {
-                state.resurvey = true;
-            }
+            self.look_again();
         }
     }
 
@@ -155,5 +180,13 @@ impl Installer {
         for state in self.states.values_mut().filter(|state| which(state)) {
             state.retry_at = state.retry_at.map(|present| present.min(at));
         }
+    }
+}
+
+/// Never, where no master is waited for.
+async fn ended(master: Option<&Ended>) {
+    match master {
+        Some(master) => master.ended().await,
+        None => std::future::pending().await,
     }
 }
