@@ -26,6 +26,7 @@ use jiff::SignedDuration;
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
+    time::timeout,
 };
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::Server;
@@ -62,6 +63,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 const KEEPALIVE: Duration = Duration::from_secs(45);
 /// Calls under way are given so long to end when the issuer stops.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// The store is given so long to take what was said before the issuer stopped.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// A call's answer may wait in this many places for its connection.
 const READY: usize = 64;
 
@@ -71,9 +74,12 @@ pub struct App {
     pub addresses: Vec<SocketAddr>,
     /// Where `certwell` connects.
     pub admin_socket: PathBuf,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     registry: Registry,
+    scribe: Scribe,
+    events: Events,
     stopping: watch::Sender<bool>,
+    doors: JoinSet<anyhow::Result<()>>,
     servers: JoinSet<anyhow::Result<()>>,
     tasks: JoinSet<anyhow::Result<()>>,
 }
@@ -99,7 +105,7 @@ impl App {
     /// A clock before 2020, a configuration, key, database, socket or address that can't be used.
     pub async fn start(config_path: &Path) -> anyhow::Result<Self> {
         clock::check()?;
-        let config = Arc::new(Config::load(config_path)?);
+        let config = Config::load(config_path)?;
         let issuer = &config.issuer;
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let kek = Kek::load(
@@ -107,9 +113,22 @@ impl App {
             credentials.as_deref(),
             &issuer.state_directory,
         )?;
-        let sqlite = Arc::new(SqliteStore::open(&issuer.state_directory, &kek).await?);
+        let store = SqliteStore::open(&issuer.state_directory, &kek).await?;
         drop(kek);
-        let store: Arc<dyn Store> = sqlite.clone();
+        Self::start_on(Arc::new(store), config, config_path).await
+    }
+
+    /// Likewise, on a store that is open already and with a configuration that has been read.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_on(
+        store: Arc<dyn Store>,
+        config: Config,
+        config_path: &Path,
+    ) -> anyhow::Result<Self> {
+        let config = Arc::new(config);
+        let issuer = &config.issuer;
         let ca = Ca::new(store.fleet_ca().await?)?;
         let revocations = Revocations::in_directory(&issuer.state_directory);
         apply_revocations(store.as_ref(), &revocations).await?;
@@ -133,7 +152,7 @@ impl App {
         let (registry, control) = Registry::start(Start {
             facts,
             events: events.clone(),
-            scribe,
+            scribe: scribe.clone(),
             gate,
         });
 
@@ -160,9 +179,10 @@ impl App {
         let identity = listener::keep_identity(ca.clone())?;
         let tls = listener::server_config(&ca, identity)?;
         let (ready, connections) = tokio::sync::mpsc::channel(READY);
+        let mut doors = JoinSet::new();
         for listener in listeners {
             let (tls, ready) = (tls.clone(), ready.clone());
-            tasks.spawn(async move {
+            doors.spawn(async move {
                 listener::accept(listener, tls, ready).await;
                 Ok(())
             });
@@ -200,7 +220,7 @@ impl App {
             registry: registry.clone(),
             store: store.clone(),
             ca,
-            events,
+            events: events.clone(),
             revocations,
         };
         let admin_server = AdminServer::with_interceptor(admin_service, allowed);
@@ -211,14 +231,17 @@ impl App {
                 .await
                 .context("the admin socket failed")
         });
-        tasks.spawn(housekeeping(store));
+        tasks.spawn(housekeeping(store.clone()));
 
         Ok(Self {
             addresses,
             admin_socket: issuer.admin_socket.clone(),
-            store: sqlite,
+            store,
             registry,
+            scribe,
+            events,
             stopping,
+            doors,
             servers,
             tasks,
         })
@@ -239,20 +262,35 @@ impl App {
             () = watchdog() => Ok(()),
             Some(ended) = self.tasks.join_next() => unexpected(ended),
             Some(ended) = self.servers.join_next() => unexpected(ended),
+            Some(ended) = self.doors.join_next() => unexpected(ended),
         }
     }
 
-    /// Lets calls under way end, then stops every task. Whatever was committed stays, an order under way is resumed
-    /// at the next start.
+    /// Lets nobody in any more, cuts streams and lets calls under way end, stops every task, has what was said so
+    /// far committed, and closes the store. An order under way is resumed at the next start.
     pub async fn stop(mut self) {
-        self.registry.stop().await;
+        self.doors.shutdown().await;
         self.stopping.send_replace(true);
-        let farewell = async { while self.servers.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        let farewell = async {
+            self.registry.stop().await;
+            while self.servers.join_next().await.is_some() {}
+        };
+        let _ = timeout(FAREWELL, farewell).await;
         self.servers.shutdown().await;
         self.tasks.shutdown().await;
-        self.store.close().await;
+        let last = async {
+            self.registry.finish().await;
+            self.scribe.finish().await;
+            self.events.finish().await;
+        };
+        if timeout(LAST_WORDS, last).await.is_err() {
+            tracing::error!(
+                "the store didn't take in time what hosts said last; they say it again when they connect"
+            );
+        }
+        // As long as the store is ours no other issuer can have made its own socket there.
         let _ = std::fs::remove_file(&self.admin_socket);
+        self.store.close().await;
     }
 }
 

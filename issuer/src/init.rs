@@ -21,7 +21,7 @@ use crate::{
     clock,
     config::{self, Config, ConfigErrors},
     store::{
-        FleetCa, StoreError,
+        FleetCa, Store as _, StoreError,
         keys::{Kek, KeyError, NoRandomness, RecoveryKey},
         sqlite::{DATABASE, SqliteStore},
     },

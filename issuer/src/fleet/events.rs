@@ -20,15 +20,22 @@ const BACKLOG: usize = 4096;
 
 type Told = Option<oneshot::Sender<store::Result<()>>>;
 
+enum Note {
+    Event(EventRecord, Told),
+    /// The task ends when this and all that came with it is dealt with.
+    End,
+}
+
 /// Handle for recording and following events.
 #[derive(Clone)]
 pub struct Events {
-    writer: mpsc::Sender<(EventRecord, Told)>,
+    writer: mpsc::Sender<Note>,
     live: broadcast::Sender<EventRecord>,
 }
 
 impl Events {
-    /// Starts the task that keeps events in this store; it ends, everything committed, with the last handle.
+    /// Starts the task that keeps events in this store; it ends, everything committed, when told to or with the
+    /// last handle.
     pub fn start(store: Arc<dyn Store>) -> Self {
         let (writer, events) = mpsc::channel(BACKLOG);
         let live = broadcast::channel(FOLLOWERS).0;
@@ -40,7 +47,15 @@ impl Events {
     pub async fn record(&self, event: EventRecord) {
         log(&event);
         // An error means that the issuer is stopping.
-        let _ = self.writer.send((event, None)).await;
+        let _ = self.writer.send(Note::Event(event, None)).await;
+    }
+
+    /// Ends the task, and returns when all that was handed over before is committed, or was refused by the store.
+    /// From then on nothing is written down, and no private key handed out.
+    pub async fn finish(&self) {
+        // An error means that it has ended already.
+        let _ = self.writer.send(Note::End).await;
+        self.writer.closed().await;
     }
 
     /// A private key is about to be handed to a host: returns when that is committed.
@@ -66,7 +81,7 @@ impl Events {
         let (told, committed) = oneshot::channel();
         let stopping = || store::StoreError::Conflict("the issuer is stopping".into());
         self.writer
-            .send((event, Some(told)))
+            .send(Note::Event(event, Some(told)))
             .await
             .map_err(|_| stopping())?;
         committed.await.map_err(|_| stopping())?
@@ -129,12 +144,23 @@ impl Events {
 /// All that have come in since the last commit share one; when that fails, each is tried by itself.
 async fn write(
     store: Arc<dyn Store>,
-    mut incoming: mpsc::Receiver<(EventRecord, Told)>,
+    mut incoming: mpsc::Receiver<Note>,
     followers: broadcast::Sender<EventRecord>,
 ) {
     let mut batch = Vec::new();
-    while incoming.recv_many(&mut batch, BACKLOG).await > 0 {
-        let (mut events, told): (Vec<EventRecord>, Vec<Told>) = batch.drain(..).unzip();
+    let mut ended = false;
+    while !ended && incoming.recv_many(&mut batch, BACKLOG).await > 0 {
+        ended = batch.iter().any(|note| matches!(note, Note::End));
+        let (mut events, told): (Vec<EventRecord>, Vec<Told>) = batch
+            .drain(..)
+            .filter_map(|note| match note {
+                Note::Event(event, told) => Some((event, told)),
+                Note::End => None,
+            })
+            .unzip();
+        if events.is_empty() {
+            continue;
+        }
         let together = store.add_events(&events).await.ok();
         for (at, (event, told)) in events.iter_mut().zip(told).enumerate() {
             let stored = match together.as_ref().and_then(|ids| ids.get(at)) {

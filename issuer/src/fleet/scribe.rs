@@ -30,15 +30,21 @@ enum Note {
     Seen(HostName, Timestamp, Box<HostInfo>),
 }
 
+enum Message {
+    Note(Note),
+    /// The task ends when all that came before is tried once more.
+    End,
+}
+
 /// What a note is about: of several about the same, the last is the state.
 type Subject = (HostName, Option<CertificateName>);
 
 /// Handle of the scribe task.
 #[derive(Clone)]
-pub struct Scribe(mpsc::Sender<Note>);
+pub struct Scribe(mpsc::Sender<Message>);
 
 impl Scribe {
-    /// Starts the task; it ends, everything committed, with the last handle.
+    /// Starts the task; it ends, everything committed, when told to or with the last handle.
     pub fn start(store: Arc<dyn Store>) -> Self {
         let (sender, notes) = mpsc::channel(BACKLOG);
         tokio::spawn(write(store, notes));
@@ -47,16 +53,26 @@ impl Scribe {
 
     /// Hands over one observation.
     pub async fn write(&self, observation: Observation) {
-        let _ = self.0.send(Note::Observation(Box::new(observation))).await;
+        let note = Note::Observation(Box::new(observation));
+        let _ = self.0.send(Message::Note(note)).await;
     }
 
     /// Hands over when a host last spoke to us, and what it said of itself.
     pub async fn seen(&self, host: HostName, at: Timestamp, info: HostInfo) {
-        let _ = self.0.send(Note::Seen(host, at, Box::new(info))).await;
+        let note = Note::Seen(host, at, Box::new(info));
+        let _ = self.0.send(Message::Note(note)).await;
+    }
+
+    /// Ends the task, and returns when all that was handed over before is committed, or was refused by the store
+    /// once more. From then on nothing is taken.
+    pub async fn finish(&self) {
+        // An error means that it has ended already.
+        let _ = self.0.send(Message::End).await;
+        self.0.closed().await;
     }
 }
 
-async fn write(store: Arc<dyn Store>, mut notes: mpsc::Receiver<Note>) {
+async fn write(store: Arc<dyn Store>, mut messages: mpsc::Receiver<Message>) {
     let mut kept = Kept::default();
     let mut incoming = Vec::new();
     let mut pause = FIRST_PAUSE;
@@ -65,11 +81,17 @@ async fn write(store: Arc<dyn Store>, mut notes: mpsc::Receiver<Note>) {
     let mut down = false;
     loop {
         // Cancel-safe: `recv_many` takes nothing before it returns, and a sleep holds nothing.
-        let open = tokio::select! {
-            count = notes.recv_many(&mut incoming, BACKLOG) => count > 0,
+        let mut open = tokio::select! {
+            count = messages.recv_many(&mut incoming, BACKLOG) => count > 0,
             () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => true,
         };
-        let dropped: usize = incoming.drain(..).map(|note| kept.add(note)).sum();
+        let mut dropped = 0;
+        for message in incoming.drain(..) {
+            match message {
+                Message::Note(note) => dropped += kept.add(note),
+                Message::End => open = false,
+            }
+        }
         if dropped > 0 {
             tracing::error!(
                 dropped,

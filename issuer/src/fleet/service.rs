@@ -108,7 +108,10 @@ impl Fleet for FleetService {
         let peer = self.doorkeeper.agent(&request)?;
         let report = request.into_inner();
         check(&report)?;
-        self.registry.report(&peer.identity.name, report).await;
+        self.registry
+            .report(&peer.identity.name, report)
+            .await
+            .ok_or_else(stopping)?;
         Ok(Response::new(v1::ReportResponse {}))
     }
 }

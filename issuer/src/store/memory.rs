@@ -437,6 +437,8 @@ impl Store for MemoryStore {
         }
         Ok(())
     }
+
+    async fn close(&self) {}
 }
 
 fn kept_host(host: &HostRecord) -> HostRecord {

@@ -213,4 +213,10 @@ pub trait Store: Send + Sync + 'static {
     async fn paused(&self) -> Result<Vec<Option<CertificateName>>>;
     /// Sets or clears a pause.
     async fn set_paused(&self, certificate: Option<&CertificateName>, paused: bool) -> Result<()>;
+
+    // --- the end ---
+
+    /// Lets go of what the store holds of its machine (connections, files, locks): the next may open it. Whoever
+    /// still has this one gets errors from then on, where there was anything to let go of.
+    async fn close(&self);
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod gated;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod life;
@@ -10,5 +12,7 @@ mod life;
 mod offers;
 #[cfg(test)]
 mod scribe;
+#[cfg(test)]
+mod stop;
 #[cfg(test)]
 mod world;

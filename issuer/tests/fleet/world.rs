@@ -3,7 +3,10 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use certwell_issuer::{
@@ -22,11 +25,15 @@ use rcgen::{CertificateParams, CertificateSigningRequestParams, IsCa, KeyPair};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::client::{self, Identity, Joiner};
+use crate::{
+    client::{self, Identity, Joiner},
+    gated::GatedStore,
+};
 
 pub(crate) struct World {
     _directory: tempfile::TempDir,
     pub(crate) app: App,
+    pub(crate) store: Arc<GatedStore>,
     pub(crate) config: PathBuf,
     pub(crate) ca: Vec<u8>,
     pub(crate) admin: AdminClient<Channel>,
@@ -76,11 +83,12 @@ impl World {
         .unwrap();
         std::fs::write(at("conf.d").join("fleet.toml"), DECLARED).unwrap();
         let ca = issue(&config).await;
-        let app = App::start(&config).await.unwrap();
+        let (app, store) = run(&config).await;
         let admin = AdminClient::new(admin(&app.admin_socket).await);
         Self {
             _directory: directory,
             app,
+            store,
             config,
             ca,
             admin,
@@ -90,9 +98,14 @@ impl World {
     /// Stops the issuer and starts another on what it left.
     pub(crate) async fn restart(self) -> Self {
         self.app.stop().await;
-        let app = App::start(&self.config).await.unwrap();
+        let (app, store) = run(&self.config).await;
         let admin = AdminClient::new(admin(&app.admin_socket).await);
-        Self { app, admin, ..self }
+        Self {
+            app,
+            store,
+            admin,
+            ..self
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -160,18 +173,24 @@ async fn admin(socket: &Path) -> Channel {
         .unwrap()
 }
 
+pub(crate) async fn open(config: &Config) -> SqliteStore {
+    let issuer = &config.issuer;
+    let kek = Kek::load(&issuer.key_encryption_key, None, &issuer.state_directory).unwrap();
+    SqliteStore::open(&issuer.state_directory, &kek)
+        .await
+        .unwrap()
+}
+
+async fn run(file: &Path) -> (App, Arc<GatedStore>) {
+    let config = Config::load(file).unwrap();
+    let store = GatedStore::new(open(&config).await);
+    let app = App::start_on(store.clone(), config, file).await.unwrap();
+    (app, store)
+}
+
 /// Puts generation 1 into the store, as an order would; returns the fleet CA.
 async fn issue(config: &Path) -> Vec<u8> {
-    let config = Config::load(config).unwrap();
-    let kek = Kek::load(
-        &config.issuer.key_encryption_key,
-        None,
-        &config.issuer.state_directory,
-    )
-    .unwrap();
-    let store = SqliteStore::open(&config.issuer.state_directory, &kek)
-        .await
-        .unwrap();
+    let store = open(&Config::load(config).unwrap()).await;
     let name: CertificateName = MEDIA.parse().unwrap();
     let identifiers: Vec<Identifier> = vec![MEDIA.parse().unwrap()];
     let (private_key, request) = csr::make(KeyType::EcdsaP256, &identifiers).unwrap();

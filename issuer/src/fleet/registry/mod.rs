@@ -51,6 +51,7 @@ enum Request {
     Watch(HostName, Box<v1::WatchRequest>, oneshot::Sender<Opened>),
     Left(Ticket),
     Stop(oneshot::Sender<()>),
+    Finish,
     Report(HostName, Box<v1::Report>, oneshot::Sender<()>),
     Facts(oneshot::Sender<Arc<FleetFacts>>),
     Offered(
@@ -80,7 +81,7 @@ pub struct Start {
 }
 
 impl Registry {
-    /// Starts the task; it ends with the last handle.
+    /// Starts the task; it ends when told to, or with the last handle.
     pub fn start(start: Start) -> (Self, watch::Receiver<Arc<Control>>) {
         let (sender, requests) = mpsc::channel(BACKLOG);
         let (task, control) = Task::new(start);
@@ -158,7 +159,7 @@ impl Registry {
             .flatten()
     }
 
-    /// Opens a host's stream.
+    /// Opens a host's stream. `None` when the issuer is stopping.
     pub async fn watch(&self, host: &HostName, request: v1::WatchRequest) -> Option<Opened> {
         self.ask(|reply| Request::Watch(host.clone(), Box::new(request), reply))
             .await
@@ -169,16 +170,22 @@ impl Registry {
         self.send(Request::Left(ticket)).await;
     }
 
-    /// Ends every stream: the issuer is stopping, and hosts that leave now are no news.
+    /// Ends every stream, and opens no more: the issuer is stopping, and hosts that leave now are no news.
     pub async fn stop(&self) {
         let _ = self.ask(Request::Stop).await;
     }
 
-    /// What a host reports; returns when it is known.
-    pub async fn report(&self, host: &HostName, report: v1::Report) {
-        let _ = self
-            .ask(|reply| Request::Report(host.clone(), Box::new(report), reply))
-            .await;
+    /// Ends the task, and returns when all that it was told before has been handed on. What it is asked from then on
+    /// is answered as by an issuer that is stopping.
+    pub async fn finish(&self) {
+        self.send(Request::Finish).await;
+        self.0.closed().await;
+    }
+
+    /// What a host reports; returns when it is known. `None` when the issuer is stopping: then it isn't.
+    pub async fn report(&self, host: &HostName, report: v1::Report) -> Option<()> {
+        self.ask(|reply| Request::Report(host.clone(), Box::new(report), reply))
+            .await
     }
 
     /// A copy of all that is known. `None` when the issuer is stopping.

@@ -48,6 +48,8 @@ pub(super) struct Task {
     pub(super) forced: BTreeMap<CertificateName, Forced>,
     pub(super) preflights: BTreeMap<CertificateName, Preflight>,
     pub(super) streams: Streams,
+    /// No stream is opened any more.
+    pub(super) stopping: bool,
     pub(super) renewals: BTreeMap<CertificateName, Vec<oneshot::Sender<Option<Generation>>>>,
 }
 
@@ -85,6 +87,7 @@ impl Task {
             forced: BTreeMap::new(),
             preflights: BTreeMap::new(),
             streams: Streams::default(),
+            stopping: false,
             renewals: BTreeMap::new(),
         };
         (task, receiver)
@@ -92,6 +95,9 @@ impl Task {
 
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         while let Some(request) = requests.recv().await {
+            if matches!(request, Request::Finish) {
+                return;
+            }
             self.handle(request).await;
         }
     }
@@ -124,6 +130,7 @@ impl Task {
             Request::Revoke(host, retire, reply) => {
                 let _ = reply.send(self.revoke(&host, retire));
             }
+            Request::Watch(_, _, reply) if self.stopping => drop(reply),
             Request::Watch(host, request, reply) => {
                 let opened = self.watch(&host, *request).await;
                 // The caller went away meanwhile: its stream is closed again.
@@ -133,9 +140,12 @@ impl Task {
             }
             Request::Left(ticket) => self.left(&ticket).await,
             Request::Stop(reply) => {
+                self.stopping = true;
                 self.streams = Streams::default();
                 let _ = reply.send(());
             }
+            // Ends the task before it comes here.
+            Request::Finish => {}
             Request::Report(host, report, reply) => {
                 self.report(&host, *report).await;
                 let _ = reply.send(());

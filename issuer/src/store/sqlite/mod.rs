@@ -56,19 +56,6 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Ends every connection, the write-ahead log folded into the database, and unlocks the directory. Whoever
-    /// still holds this store gets errors from then on.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-        drop(
-            self.lock
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-    }
-
     async fn begin(&self) -> std::result::Result<Transaction<'static, Sqlite>, Failure> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
@@ -237,5 +224,17 @@ impl Store for SqliteStore {
 
     async fn set_paused(&self, certificate: Option<&CertificateName>, paused: bool) -> Result<()> {
         self.tell(self.write_paused(certificate, paused).await)
+    }
+
+    /// Ends every connection, the write-ahead log folded into the database, and unlocks the directory.
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        drop(
+            self.lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 }

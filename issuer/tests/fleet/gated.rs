@@ -1,0 +1,142 @@
+//! The real store behind gates: what a test holds back goes on when the test says so.
+
+use std::sync::Arc;
+
+use certwell_issuer::store::{
+    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
+    PendingOrder, Result, Store, TokenRecord, sqlite::SqliteStore,
+};
+use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage, v1};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+/// Open until it is closed.
+pub(crate) struct Gate {
+    open: watch::Sender<bool>,
+    /// How many ever came to it while it was closed.
+    held: watch::Sender<u32>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self {
+            open: watch::Sender::new(true),
+            held: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.held.send_replace(0);
+        self.open.send_replace(false);
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Returns when somebody waits, or has waited, at the closed gate.
+    pub(crate) async fn holds_one(&self) {
+        self.held
+            .subscribe()
+            .wait_for(|held| *held > 0)
+            .await
+            .unwrap();
+    }
+
+    async fn pass(&self) {
+        let mut open = self.open.subscribe();
+        if !*open.borrow_and_update() {
+            self.held.send_modify(|held| *held += 1);
+            open.wait_for(|open| *open).await.unwrap();
+        }
+    }
+}
+
+/// Passes every call on; some through a gate.
+pub(crate) struct GatedStore {
+    store: SqliteStore,
+    /// After a bundle was read.
+    pub(crate) bundles: Gate,
+    /// Before observations are written.
+    pub(crate) observations: Gate,
+    /// Before events are written.
+    pub(crate) events: Gate,
+}
+
+impl GatedStore {
+    pub(crate) fn new(store: SqliteStore) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            bundles: Gate::new(),
+            observations: Gate::new(),
+            events: Gate::new(),
+        })
+    }
+}
+
+macro_rules! gated {
+    ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait::async_trait]
+        impl Store for GatedStore {
+            async fn bundle(
+                &self,
+                certificate: &CertificateName,
+                generation: Generation,
+            ) -> Result<Option<Bundle>> {
+                let bundle = self.store.bundle(certificate, generation).await;
+                self.bundles.pass().await;
+                bundle
+            }
+
+            async fn put_observations(&self, observations: &[Observation]) -> Result<()> {
+                self.observations.pass().await;
+                self.store.put_observations(observations).await
+            }
+
+            async fn add_events(&self, events: &[EventRecord]) -> Result<Vec<u64>> {
+                self.events.pass().await;
+                self.store.add_events(events).await
+            }
+
+            async fn close(&self) {
+                self.store.close().await;
+            }
+
+            $(async fn $call(&self, $($argument: $type),*) -> Result<$answer> {
+                self.store.$call($($argument),*).await
+            })*
+        }
+    };
+}
+
+gated! {
+    lineage() -> Lineage;
+    fleet_ca() -> FleetCa;
+    account(directory: &str) -> Option<Account>;
+    accounts() -> Vec<Account>;
+    put_account(account: &Account) -> ();
+    begin_order(intent: &Intent) -> ();
+    pending_orders() -> Vec<PendingOrder>;
+    order_placed(certificate: &CertificateName, generation: Generation, url: &str) -> ();
+    order_failed(certificate: &CertificateName, generation: Generation, failure: &OrderFailure) -> ();
+    record_failure(certificate: &CertificateName, failure: &OrderFailure) -> ();
+    failures() -> Vec<(CertificateName, OrderFailure)>;
+    abandon_order(certificate: &CertificateName, generation: Generation) -> ();
+    finish_order(issued: &Issued) -> ();
+    newest_issued() -> Vec<Issued>;
+    ends() -> Vec<(CertificateName, Generation, Timestamp)>;
+    prune_bundles(keep: u32) -> u64;
+    put_token(token: &TokenRecord) -> ();
+    token(hash: &[u8; 32]) -> Option<TokenRecord>;
+    enroll(token_hash: &[u8; 32], enrolled: &Enrolled) -> ();
+    hosts() -> Vec<HostRecord>;
+    put_host(host: &HostRecord) -> ();
+    host_seen(host: &HostName, at: Timestamp, info: &v1::HostInfo) -> ();
+    void_tokens(host: &HostName) -> u64;
+    observations() -> Vec<Observation>;
+    forget_host(host: &HostName) -> ();
+    events(after: u64, certificate: Option<&CertificateName>, last: Option<u32>) -> Vec<EventRecord>;
+    prune_events(before: Timestamp) -> u64;
+    paused() -> Vec<Option<CertificateName>>;
+    set_paused(certificate: Option<&CertificateName>, paused: bool) -> ();
+}
