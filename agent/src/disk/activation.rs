@@ -200,13 +200,31 @@ impl LiveDirectory {
         Ok(link)
     }
 
-    /// `.NAME.before-certwell`, or with a number where that is taken: nothing of an operator's is overwritten.
+    /// The directory that was last kept aside for this certificate.
+    pub fn kept_aside(&self, name: &CertificateName) -> Option<PathBuf> {
+        self.places_aside(name)
+            .take_while(|place| std::fs::symlink_metadata(place).is_ok())
+            .last()
+    }
+
+    /// Nothing of an operator's is overwritten.
     fn free_place_aside(&self, name: &CertificateName) -> PathBuf {
-        let first = self.root.join(format!(".{name}.before-certwell"));
-        std::iter::once(first.clone())
-            .chain((2..1_000).map(|n| self.root.join(format!(".{name}.before-certwell-{n}"))))
+        self.places_aside(name)
             .find(|place| std::fs::symlink_metadata(place).is_err())
-            .unwrap_or(first)
+            .unwrap_or_else(|| self.first_place_aside(name))
+    }
+
+    /// `.NAME.before-certwell`, and with numbers where that is taken.
+    fn places_aside(&self, name: &CertificateName) -> impl Iterator<Item = PathBuf> {
+        let first = self.first_place_aside(name);
+        (1..1_000).map(move |n| match n {
+            1 => first.clone(),
+            n => first.with_extension(format!("before-certwell-{n}")),
+        })
+    }
+
+    fn first_place_aside(&self, name: &CertificateName) -> PathBuf {
+        self.root.join(format!(".{name}.before-certwell"))
     }
 }
 

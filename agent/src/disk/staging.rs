@@ -185,6 +185,22 @@ impl Store {
         read_fullchain(&self.path(name, generation))
     }
 
+    /// The leaf of each key pair of a staged generation; without those that can't be read.
+    pub fn leaves(
+        &self,
+        name: &CertificateName,
+        generation: Generation,
+        record: &StagedRecord,
+    ) -> Vec<Vec<u8>> {
+        let directory = self.path(name, generation);
+        record
+            .files
+            .keys()
+            .filter(|file| file.starts_with("cert"))
+            .filter_map(|file| read_chain(&directory.join(file)).into_iter().next())
+            .collect()
+    }
+
     /// Removes what a crash left half-written, and generations that are neither active nor wanted nor among the
     /// two before the active one. Returns those that were removed.
     ///
@@ -220,7 +236,11 @@ impl Store {
 
 /// The certificates in `directory`, leaf first; empty when they can't be read.
 pub fn read_fullchain(directory: &Path) -> Vec<Vec<u8>> {
-    std::fs::read(directory.join("fullchain.pem"))
+    read_chain(&directory.join("fullchain.pem"))
+}
+
+fn read_chain(file: &Path) -> Vec<Vec<u8>> {
+    std::fs::read(file)
         .ok()
         .and_then(|text| pem::read_certificates(&text).ok())
         .map(|certificates| certificates.iter().map(|der| der.to_vec()).collect())
@@ -273,10 +293,14 @@ fn contents(pairs: &[KeyPair]) -> Vec<(String, Zeroizing<String>)> {
 }
 
 fn kind_of_key(leaf: &[u8]) -> &'static str {
+    if has_rsa_key(leaf) { "rsa" } else { "ecdsa" }
+}
+
+/// Whether a leaf's public key is an RSA key.
+pub fn has_rsa_key(leaf: &[u8]) -> bool {
     use x509_parser::{oid_registry::OID_PKCS1_RSAENCRYPTION, prelude::FromDer as _};
-    let rsa = x509_parser::certificate::X509Certificate::from_der(leaf)
-        .is_ok_and(|(_, leaf)| leaf.public_key().algorithm.algorithm == OID_PKCS1_RSAENCRYPTION);
-    if rsa { "rsa" } else { "ecdsa" }
+    x509_parser::certificate::X509Certificate::from_der(leaf)
+        .is_ok_and(|(_, leaf)| leaf.public_key().algorithm.algorithm == OID_PKCS1_RSAENCRYPTION)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use certwell_proto::{Fingerprint, v1};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 
 /// A CA of rcgen's.
@@ -47,13 +47,21 @@ impl Authority {
 
     /// A server certificate: chain (leaf, CA) and PKCS#8 key.
     pub(crate) fn server(&self, names: &[&str], life: (i64, i64)) -> (Vec<Vec<u8>>, Vec<u8>) {
+        self.server_with(KeyPair::generate().unwrap(), names, life)
+    }
+
+    fn server_with(
+        &self,
+        key: KeyPair,
+        names: &[&str],
+        life: (i64, i64),
+    ) -> (Vec<Vec<u8>>, Vec<u8>) {
         let mut params =
             CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())
                 .unwrap();
         params.not_before = date!(now_second() + life.0);
         params.not_after = date!(now_second() + life.1);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
         (vec![leaf.der().to_vec(), self.der()], key.serialize_der())
     }
@@ -69,7 +77,28 @@ impl Authority {
 
     /// A bundle of a certificate's generation, good for an hour.
     pub(crate) fn bundle(&self, certificate: &str, generation: u64, names: &[&str]) -> v1::Bundle {
-        let (fullchain, private_key) = self.server(names, (-60, 3_600));
+        self.bundle_with(KeyPair::generate().unwrap(), certificate, generation, names)
+    }
+
+    /// The same with an RSA key.
+    pub(crate) fn rsa_bundle(
+        &self,
+        certificate: &str,
+        generation: u64,
+        names: &[&str],
+    ) -> v1::Bundle {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        self.bundle_with(key, certificate, generation, names)
+    }
+
+    fn bundle_with(
+        &self,
+        key: KeyPair,
+        certificate: &str,
+        generation: u64,
+        names: &[&str],
+    ) -> v1::Bundle {
+        let (fullchain, private_key) = self.server_with(key, names, (-60, 3_600));
         v1::Bundle {
             certificate: certificate.into(),
             generation,

@@ -7,7 +7,7 @@ use certwell_proto::v1;
 use super::{
     host::{NAME, free_port},
     issuer::{REFUSED, eventually},
-    world::{leaf, world},
+    world::{NAMES, leaf, world},
 };
 
 #[tokio::test]
@@ -366,6 +366,45 @@ fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut reply = String::new();
     tcp.read_to_string(&mut reply).unwrap();
     reply
+}
+
+#[tokio::test]
+async fn an_ecdsa_and_an_rsa_certificate_of_one_server_block_are_proven_apart() {
+    let mut world = world().await;
+    let rsa = "media-rsa";
+    let directory = world.host.path("live").join(rsa);
+    fs::create_dir(&directory).unwrap();
+    for file in ["fullchain.pem", "privkey.pem"] {
+        fs::copy(world.host.live().join(file), directory.join(file)).unwrap();
+    }
+    let path = world.host.path("nginx.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    let own = format!(
+        "ssl_certificate_key {}/privkey.pem;",
+        world.host.live().display()
+    );
+    let twin = own.replace(NAME, rsa);
+    let twins = format!(
+        "{own}\n {}\n {twin}",
+        twin.replace("_key", "").replace("privkey", "fullchain")
+    );
+    fs::write(&path, text.replace(&own, &twins)).unwrap();
+    world.host.start_nginx().await;
+    world.issuer.hold_offers();
+    world.offer(&world.bundle(1));
+    let bundle = world.authority.rsa_bundle(rsa, 1, NAMES);
+    world.issuer.offer(&world.authority, &bundle, NAMES);
+    world.issuer.release_offers();
+    world.host.start_agent();
+    for name in [NAME, rsa] {
+        let report = world
+            .issuer
+            .told("both are served", name, |report| {
+                report.outcome() == v1::Outcome::Converged
+            })
+            .await;
+        assert_eq!(report.served.unwrap().generation, Some(1));
+    }
 }
 
 #[tokio::test]

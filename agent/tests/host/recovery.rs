@@ -6,7 +6,7 @@ use certwell_agent::disk::{Ledger, LiveDirectory, Permissions, Store};
 use certwell_proto::{Fingerprint, Generation, v1};
 
 use super::{
-    fleet::Authority,
+    fleet::{Authority, self_signed},
     host::{Host, NAME},
     issuer::{TestIssuer, eventually},
 };
@@ -101,24 +101,29 @@ async fn a_crash_between_activate_and_reload_is_made_good() {
     assert_eq!(host.served(), Some(leaf(&second)));
 }
 
-#[tokio::test]
-async fn what_a_crash_left_active_but_not_loaded_is_reloaded() {
-    let (issuer, authority, mut host, first) = converged().await;
-    host.kill_agent();
-    // As it is when the kill falls right after the rename: active on disk, and nginx doesn't know.
-    let second = authority.bundle(NAME, 2, NAMES);
+/// As it is when a kill falls right after the rename: active on disk, and neither nginx nor the ledger knows.
+fn activate_unknown(host: &Host, bundle: &v1::Bundle) {
     let name = NAME.parse().unwrap();
+    let generation = Generation(bundle.generation);
     let store = Store::open(host.path("state/store"), Permissions::default()).unwrap();
-    let record = store.stage(&second.clone().try_into().unwrap()).unwrap();
+    let record = store.stage(&bundle.clone().try_into().unwrap()).unwrap();
     let path = host.path("state/ledger.json");
     let mut ledger = Ledger::load(&path).unwrap();
     let lineage = ledger.lineage().map(|lineage| lineage.id.to_string());
     ledger
         .entry_mut(&name)
-        .record_staged(Generation(2), record, lineage);
+        .record_staged(generation, record, lineage);
     ledger.save(&path).unwrap();
     let live = LiveDirectory::open(host.path("live")).unwrap();
-    live.activate(&name, Generation(2), &store).unwrap();
+    live.activate(&name, generation, &store).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_crash_left_active_but_not_loaded_is_reloaded() {
+    let (issuer, authority, mut host, first) = converged().await;
+    host.kill_agent();
+    let second = authority.bundle(NAME, 2, NAMES);
+    activate_unknown(&host, &second);
     assert_eq!(host.served(), Some(leaf(&first)));
 
     issuer.offer(&authority, &second, NAMES);
@@ -132,6 +137,85 @@ async fn what_a_crash_left_active_but_not_loaded_is_reloaded() {
         [(NAME.to_owned(), 1)],
         "what is whole on disk isn't fetched"
     );
+}
+
+#[tokio::test]
+async fn what_a_crash_left_active_and_untested_is_rolled_back_when_nginx_refuses_it() {
+    let (issuer, authority, mut host, first) = converged().await;
+    host.kill_agent();
+    // A key of the operator's own fits the first generation alone.
+    let pinned = host.path("pinned.key");
+    fs::copy(host.live().join("privkey.pem"), &pinned).unwrap();
+    host.pin_key(&pinned);
+    host.reload_nginx();
+    let second = authority.bundle(NAME, 2, NAMES);
+    activate_unknown(&host, &second);
+
+    issuer.memory.lock().unwrap().reports.clear();
+    issuer.offer(&authority, &second, NAMES);
+    host.start_agent();
+    let active = || {
+        fs::read_link(host.live())
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_owned()
+    };
+    eventually("it is rolled back", || async {
+        (active() == "1").then_some(())
+    })
+    .await;
+    let report = issuer
+        .told("given up", NAME, |report| {
+            report.outcome() == v1::Outcome::Rejected
+        })
+        .await;
+    assert!(
+        report.problem.contains("key values mismatch"),
+        "{}",
+        report.problem
+    );
+    assert_eq!(
+        host.activations(NAME, 2),
+        2,
+        "the crash's own was the first of three"
+    );
+    assert_eq!(active(), "1");
+    assert_eq!(host.served(), Some(leaf(&first)));
+}
+
+#[tokio::test]
+async fn a_directory_that_a_crash_left_exchanged_for_what_nginx_refuses_is_put_back() {
+    let issuer = TestIssuer::start().await;
+    let authority = Authority::new("test CA");
+    let mut host = Host::new();
+    host.enroll(&issuer).await;
+    // The operator's own certificate is good, and its key is named where it was moved to.
+    let (certificate, key) = self_signed(NAME, (-60, 3_600));
+    let operator_s = host.live();
+    fs::write(operator_s.join("fullchain.pem"), &certificate).unwrap();
+    fs::write(host.path("pinned.key"), key).unwrap();
+    host.pin_key(&host.path("pinned.key"));
+    host.start_nginx().await;
+    let served = host.served();
+    let bundle = authority.bundle(NAME, 1, NAMES);
+    activate_unknown(&host, &bundle);
+
+    issuer.offer(&authority, &bundle, NAMES);
+    host.start_agent();
+    eventually("it is put back", || async {
+        fs::read_to_string(operator_s.join("fullchain.pem"))
+            .is_ok_and(|text| text == certificate)
+            .then_some(())
+    })
+    .await;
+    issuer
+        .told("given up", NAME, |report| {
+            report.outcome() == v1::Outcome::Rejected
+        })
+        .await;
+    assert!(fs::symlink_metadata(&operator_s).unwrap().is_dir());
+    assert_eq!(host.served(), served);
 }
 
 #[tokio::test]

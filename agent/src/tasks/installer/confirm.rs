@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{Installer, state::generation_of};
 use crate::{
+    disk::staging,
     nginx::{
         Endpoint, KeyAlgorithm, Managed, Master, Nginx, ProbeTarget, Probed, addresses, probe,
         targets,
@@ -26,6 +27,8 @@ pub(super) struct Confirmed {
     pub(super) sightings: Vec<Sighting>,
     /// Words for what stands in the way; empty when nothing does.
     pub(super) why: String,
+    /// Whether nginx began to serve what is on disk.
+    pub(super) new_workers: bool,
 }
 
 pub(super) fn key(target: &ProbeTarget) -> TargetKey {
@@ -70,21 +73,22 @@ impl Installer {
         ))
     }
 
-    /// Of the twins of the newest generation on disk.
+    /// Of each key pair of the newest generation on disk.
     fn key_algorithms(&self, name: &CertificateName) -> Vec<KeyAlgorithm> {
-        let Some((_, record)) = self
+        let newest = self
             .ledger
             .entry(name)
-            .and_then(|entry| entry.staged.last_key_value())
-        else {
-            return Vec::new();
+            .and_then(|entry| entry.staged.last_key_value());
+        let leaves = newest
+            .map(|(generation, record)| self.store.leaves(name, Generation(*generation), record));
+        let algorithm = |leaf: Vec<u8>| {
+            if staging::has_rsa_key(&leaf) {
+                KeyAlgorithm::Rsa
+            } else {
+                KeyAlgorithm::Ecdsa
+            }
         };
-        let has = |file: &str| record.files.contains_key(file);
-        match (has("cert-rsa.pem"), has("cert-ecdsa.pem")) {
-            (true, _) => vec![KeyAlgorithm::Ecdsa, KeyAlgorithm::Rsa],
-            (false, true) => vec![KeyAlgorithm::Rsa, KeyAlgorithm::Ecdsa],
-            (false, false) => Vec::new(),
-        }
+        leaves.into_iter().flatten().map(algorithm).collect()
     }
 
     pub(super) fn sighting(&self, target: &ProbeTarget, probed: Probed) -> Sighting {
@@ -143,6 +147,7 @@ impl Installer {
                         verdict: Verdict::NotApplied,
                         sightings: Vec::new(),
                         why: why.clone(),
+                        new_workers: false,
                     };
                     (name.clone(), confirmed)
                 })
@@ -298,6 +303,7 @@ impl<'a> Look<'a> {
                         verdict: *verdict,
                         sightings: Vec::new(),
                         why: String::new(),
+                        new_workers: self.new_workers,
                     },
                 )
             })

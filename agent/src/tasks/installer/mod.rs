@@ -54,7 +54,7 @@ use crate::{
     issuer::{Desired, Wanted},
     jitter,
     nginx::Ended,
-    plan::{admit, check, outcome::Outcome},
+    plan::{admit, check, drift::Found, outcome::Outcome},
 };
 
 /// A file that can't be looked at is tried again after this.
@@ -277,6 +277,9 @@ impl Installer {
                 Ok(disk) => {
                     if !disk.damage.is_empty() {
                         tracing::warn!(certificate = %name, problem = disk.damage, "what is on disk isn't what was put there");
+                    }
+                    if matches!(disk.found, Found::Nothing | Found::Foreign { .. }) {
+                        self.ledger_dirty |= self.ledger.entry_mut(name).active.take().is_some();
                     }
                     state.disk = Some(disk);
                 }

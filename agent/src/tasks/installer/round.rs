@@ -32,6 +32,8 @@ pub(super) struct Trail {
     pub(super) found: Found,
     pub(super) why: String,
     pub(super) sightings: Option<Vec<Sighting>>,
+    /// nginx has new workers: another reload brings nothing new.
+    pub(super) new_workers: bool,
 }
 
 impl Trail {
@@ -56,6 +58,7 @@ impl Trail {
             },
             why: String::new(),
             sightings: None,
+            new_workers: false,
         }
     }
 
@@ -127,6 +130,8 @@ impl Installer {
                     for name in names {
                         self.conclude(&mut running, name);
                     }
+                    // What is told is known after a crash as well.
+                    self.save();
                     self.publish();
                     true
                 }
@@ -207,16 +212,20 @@ impl Installer {
             .map_or(Duration::ZERO, |(_, not_after)| {
                 clock::until(now, not_after)
             });
-        state.retry_at =
-            retry::wait(outcome, state.attempts, remaining, jitter::fraction()).map(|wait| {
-                let watched = state.waiting != Waiting::Nothing;
-                Instant::now()
-                    + if watched {
-                        wait.min(WATCHED_RETRY)
-                    } else {
-                        wait
-                    }
-            });
+        let ended = retry::Ended {
+            outcome,
+            new_workers: trail.new_workers,
+            attempts: state.attempts,
+        };
+        state.retry_at = retry::wait(ended, remaining, jitter::fraction()).map(|wait| {
+            let watched = state.waiting != Waiting::Nothing;
+            Instant::now()
+                + if watched {
+                    wait.min(WATCHED_RETRY)
+                } else {
+                    wait
+                }
+        });
         match trail.sightings.take() {
             // After a roll-back what was seen is no longer so.
             Some(sightings) if matches!(outcome, Outcome::Converged | Outcome::NotApplied) => {

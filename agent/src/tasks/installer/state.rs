@@ -1,5 +1,7 @@
 //! One certificate, as the installer sees it between rounds.
 
+use std::path::Path;
+
 use certwell_proto::{
     CertificateName, Fingerprint, Generation, Identifier, Leaf,
     bundle::{Expected, verify_chain},
@@ -168,6 +170,11 @@ pub(super) fn look(
         validity,
         damage,
     })
+}
+
+/// Of the certificate in a directory.
+pub(super) fn leaf_in(directory: &Path) -> Option<Leaf> {
+    leaf_of(&staging::read_fullchain(directory))
 }
 
 fn leaf_of(chain: &[Vec<u8>]) -> Option<Leaf> {

@@ -8,9 +8,11 @@ use tokio::time::Instant;
 use super::{
     Installer,
     round::{Running, Trail, fact},
+    state,
 };
 use crate::{
     clock,
+    disk::Before,
     nginx::{Master, Nginx},
     plan::{
         edit,
@@ -24,6 +26,22 @@ use crate::{
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// … and then less and less often.
 const LAST_LOOK: Duration = Duration::from_secs(60);
+
+/// Those that wait for the host. Not what a crash left untested: that may be just what nginx refuses.
+fn held(running: &Running) -> Vec<CertificateName> {
+    let host = running.round.host;
+    let waits = |trail: &Trail| match host {
+        Host::Broken => trail.before.is_none(),
+        Host::Editing | Host::Absent | Host::Unknown => true,
+        Host::Sound | Host::Stopped => false,
+    };
+    running
+        .trails
+        .iter()
+        .filter(|(_, trail)| waits(trail))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
 
 impl Installer {
     /// Handshakes for what is active, without a change: whether it is served, and if not, nginx is told once more.
@@ -64,13 +82,23 @@ impl Installer {
                     .is_some_and(|state| state.sightings.is_none())
             });
         }
-        if !names.is_empty()
-            && let Ok(targets) = self.targets(&nginx, &names).await
-        {
-            let mut found = self.survey(targets).await;
-            for name in &names {
-                self.seen(name, found.remove(name).unwrap_or_default());
+        if names.is_empty() {
+            return;
+        }
+        let mut found = match self.targets(&nginx, &names).await {
+            Ok(targets) => self.survey(targets).await,
+            // Which listeners there are can't be known now: what was seen of them stays.
+            Err(_) => {
+                names.retain(|name| {
+                    self.states
+                        .get(name)
+                        .is_some_and(|state| state.sightings.is_none())
+                });
+                BTreeMap::new()
             }
+        };
+        for name in &names {
+            self.seen(name, found.remove(name).unwrap_or_default());
         }
     }
 
@@ -107,39 +135,66 @@ impl Installer {
             if !self.is_time(&name) {
                 continue;
             }
-            let mut trail = Trail::new(generation, wanted, 0);
+            let before = self.unproven(&name, generation);
+            let entry = self.ledger.entry(&name);
+            let regressions = entry.map_or(0, |entry| entry.regressions(generation));
+            let mut trail = Trail::new(generation, wanted, regressions);
             trail.found.activated = true;
-            trail.found.resumed = true;
-            trails.insert(name.clone(), trail);
+            trail.found.resumed = before.is_none();
+            trail.before = before;
             candidates.insert(
-                name,
+                name.clone(),
                 install::Candidate {
                     progress: Progress::Active,
                     ever_real: true,
-                    older_worthless: true,
+                    older_worthless: trail.before.is_none(),
                     verdict: None,
                 },
             );
+            trails.insert(name, trail);
         }
         if candidates.is_empty() {
             return;
         }
         let mut running = Running::new(Round::new(candidates), trails);
         self.baseline(&mut running).await;
-        let names: Vec<CertificateName> = running.trails.keys().cloned().collect();
-        if matches!(
-            running.round.host,
-            Host::Broken | Host::Editing | Host::Absent | Host::Unknown
-        ) {
-            for trail in running.trails.values_mut() {
+        let held = held(&running);
+        for name in &held {
+            if let Some(trail) = running.trails.get_mut(name) {
                 trail.found.activated = false;
             }
-            self.hold(&mut running, &names);
-            self.publish();
+        }
+        self.hold(&mut running, &held);
+        self.publish();
+        if held.len() == running.trails.len() {
             return;
+        }
+        if running.round.host == Host::Broken {
+            // Whose fault it is will be known when they are gone.
+            running.round.host = Host::Sound;
+            for trail in running.trails.values_mut() {
+                trail.found.host = Host::Sound;
+            }
         }
         running.round.phase = Phase::Activated;
         self.run_round(running.round, running.trails).await;
+    }
+
+    /// The way back from a generation that a crash kept from being tested, where there is one that is worth going.
+    fn unproven(&self, name: &CertificateName, generation: Generation) -> Option<Before> {
+        let entry = self.ledger.entry(name)?;
+        let before = match entry.active() {
+            // Its install came to an end.
+            Some(active) if active == generation => return None,
+            Some(active) => Before::Link(self.store.path(name, active)),
+            None => Before::Directory(self.live.kept_aside(name)?),
+        };
+        let (Before::Link(path) | Before::Directory(path)) = &before else {
+            return None;
+        };
+        let proven = entry.active().is_none_or(|active| !active.is_none());
+        let valid = state::leaf_in(path).is_some_and(|leaf| leaf.is_valid_at(clock::now()));
+        (proven && valid).then_some(before)
     }
 
     /// The active generation, if it is an issued one that nothing better is due for, and whether it is served.

@@ -206,6 +206,7 @@ impl Installer {
                 verdict,
                 sightings,
                 why,
+                new_workers,
             },
         ) in confirmed
         {
@@ -214,6 +215,7 @@ impl Installer {
             };
             trail.found.verdict = Some(verdict);
             trail.why = why;
+            trail.new_workers = new_workers;
             trail.sightings = Some(sightings);
             if let Some(candidate) = running.round.certificates.get_mut(&name) {
                 candidate.verdict = Some(verdict);
