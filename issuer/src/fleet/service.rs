@@ -71,15 +71,10 @@ impl Fleet for FleetService {
         request: Request<v1::FetchRequest>,
     ) -> Result<Response<v1::Bundle>, Status> {
         let peer = self.doorkeeper.agent(&request)?;
-        let host = &peer.identity.name;
         let wanted = request.into_inner();
-        // One answer for what doesn't exist and for what isn't this host's: it learns nothing of others.
-        let unknown = || Status::not_found("no such certificate and generation for this host");
         let name: CertificateName = wanted.certificate.parse().map_err(|_| unknown())?;
         let generation = Generation(wanted.generation);
-        if self.registry.offered(host, &name).await != Some(generation) {
-            return Err(unknown());
-        }
+        self.may_draw(&peer, &name, generation).await?;
         let bundle = self
             .store
             .bundle(&name, generation)
@@ -89,15 +84,17 @@ impl Fleet for FleetService {
                 Status::internal("the issuer can't read this bundle; its log says why")
             })?
             .ok_or_else(unknown)?;
-        // Revoked while the bundle was read.
-        self.doorkeeper.check(&peer)?;
+        // Revoked, paused or taken away while the bundle was read.
+        self.may_draw(&peer, &name, generation).await?;
         // A key that leaves is written down, or it doesn't leave.
         self.events
-            .handed_out(&name, host, generation)
+            .handed_out(&name, &peer.identity.name, generation)
             .await
             .map_err(|_| {
                 Status::unavailable("the issuer can't write its audit log; its log says why")
             })?;
+        // Or while that was written: better a line for a key that stayed than none for one that left.
+        self.may_draw(&peer, &name, generation).await?;
         Ok(Response::new((&bundle).into()))
     }
 
@@ -114,6 +111,29 @@ impl Fleet for FleetService {
             .ok_or_else(stopping)?;
         Ok(Response::new(v1::ReportResponse {}))
     }
+}
+
+impl FleetService {
+    /// Whether this host is let in and is offered this generation, at this moment.
+    async fn may_draw(
+        &self,
+        peer: &Peer,
+        name: &CertificateName,
+        generation: Generation,
+    ) -> Result<(), Status> {
+        let offered = self.registry.offered(&peer.identity.name, name).await;
+        self.doorkeeper.check(peer)?;
+        if offered == Some(generation) {
+            Ok(())
+        } else {
+            Err(unknown())
+        }
+    }
+}
+
+/// One answer for what doesn't exist and for what isn't this host's: it learns nothing of others.
+fn unknown() -> Status {
+    Status::not_found("no such certificate and generation for this host")
 }
 
 fn check(report: &v1::Report) -> Result<(), Status> {

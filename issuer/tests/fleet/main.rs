@@ -5,6 +5,8 @@ mod client;
 #[cfg(test)]
 mod gated;
 #[cfg(test)]
+mod handed;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod life;

@@ -1,17 +1,18 @@
 //! What hosts said reaches the store, whatever the store refuses meanwhile.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use certwell_issuer::{
     fleet::Scribe,
     store::{
         FleetCa, Observation, Store as _,
         keys::{Kek, RecoveryKey},
-        sqlite::{DATABASE, SqliteStore},
+        sqlite::SqliteStore,
     },
 };
 use certwell_proto::{Generation, Lineage, Secret, v1};
-use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
+
+use crate::world::beside;
 
 struct Fixture {
     directory: tempfile::TempDir,
@@ -43,19 +44,8 @@ impl Fixture {
         }
     }
 
-    /// Runs a statement in the database beside the store.
     async fn beside(&self, statement: &'static str) {
-        let database: PathBuf = self.directory.path().join("state").join(DATABASE);
-        let mut connection = SqliteConnectOptions::new()
-            .filename(database)
-            .connect()
-            .await
-            .unwrap();
-        sqlx::query(statement)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        connection.close().await.unwrap();
+        beside(&self.directory.path().join("state"), statement).await;
     }
 
     /// Waits until the store holds observations of exactly these hosts.

@@ -14,7 +14,11 @@ use certwell_issuer::{
     app::App,
     config::{Config, KeyType},
     init::{self, Options},
-    store::{Intent, Issued, Store as _, keys::Kek, sqlite::SqliteStore},
+    store::{
+        Intent, Issued, Store as _,
+        keys::Kek,
+        sqlite::{DATABASE, SqliteStore},
+    },
 };
 use certwell_proto::{
     CertificateName, Generation, Identifier, JoinToken, v1::admin_client::AdminClient,
@@ -22,6 +26,7 @@ use certwell_proto::{
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{CertificateParams, CertificateSigningRequestParams, IsCa, KeyPair};
+use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -145,6 +150,10 @@ impl World {
             .any(|known| known.name == host && known.connected)
     }
 
+    pub(crate) async fn beside(&self, statement: &'static str) {
+        beside(&self.config.with_file_name("state"), statement).await;
+    }
+
     pub(crate) async fn revoke(&mut self, host: &str) {
         let request = certwell_proto::v1::RevokeHostRequest { host: host.into() };
         self.admin.revoke_host(request).await.unwrap();
@@ -171,6 +180,20 @@ async fn admin(socket: &Path) -> Channel {
         }))
         .await
         .unwrap()
+}
+
+/// Runs a statement in the database of a state directory, beside its store.
+pub(crate) async fn beside(state_directory: &Path, statement: &'static str) {
+    let mut connection = SqliteConnectOptions::new()
+        .filename(state_directory.join(DATABASE))
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query(statement)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
 }
 
 pub(crate) async fn open(config: &Config) -> SqliteStore {
