@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
         .nth(1)
         .is_some_and(|verb| verb == dump::SUBCOMMAND)
     {
-        return dump::child();
+        return dump::run_child();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -115,7 +115,7 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
                 .map_err(|error| Failure::new(Exit::Internal, error))?;
             Ok(Exit::Done)
         }
-        Verb::NginxListeners => Ok(if dump::child() == ExitCode::SUCCESS {
+        Verb::NginxListeners => Ok(if dump::run_child() == ExitCode::SUCCESS {
             Exit::Done
         } else {
             Exit::Internal

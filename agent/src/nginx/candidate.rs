@@ -21,6 +21,9 @@ const TEMP_PATHS: [&str; 5] = [
     "scgi_temp_path",
 ];
 
+/// What a directory of ours is called: with the process id and a number after it.
+const PREFIX: &str = ".candidate-";
+
 /// A candidate that couldn't be tested.
 #[derive(Debug, thiserror::Error)]
 pub enum CandidateError {
@@ -129,6 +132,18 @@ fn quoted(path: &Path) -> String {
     format!("\"{path}\"")
 }
 
+/// Removes what a killed agent left in `scratch`. For the one who has it to himself.
+pub fn sweep(scratch: &Path) {
+    let entries = fs::read_dir(scratch).into_iter().flatten().flatten();
+    let left = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
+    for path in left.map(|entry| entry.path()) {
+        // As it is when there are no leftovers, but for the room that it takes.
+        if let Err(e) = fs::remove_dir_all(&path) {
+            tracing::warn!(path = %path.display(), "a leftover of a candidate test stays behind: {e}");
+        }
+    }
+}
+
 /// A directory of our own that goes when it is dropped.
 struct Private(PathBuf);
 
@@ -136,21 +151,11 @@ impl Private {
     fn new(parent: &Path) -> Result<Self, CandidateError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!(".candidate-{}-{number}", std::process::id()));
-        let failed = |source| CandidateError::Directory {
-            path: path.clone(),
-            source,
-        };
-        // A leftover of a killed agent that had the same process id.
-        match fs::remove_dir_all(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
-            _ => {}
+        let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => Ok(Self(path)),
+            Err(source) => Err(CandidateError::Directory { path, source }),
         }
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(failed)?;
-        Ok(Self(path))
     }
 }
 

@@ -12,15 +12,15 @@ use std::{
 
 use certwell_proto::Exit;
 use serde::{Deserialize, Serialize};
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use tokio::process::Command;
 
 use super::{
-    blocks, links,
+    blocks, child, links,
     run::{Invocation, RunError, refusal, start_error},
     servers::Parsed,
 };
 
-/// The hidden subcommand of the agent's binary that calls [`child`].
+/// The hidden subcommand of the agent's binary that calls [`run_child`].
 pub const SUBCOMMAND: &str = "nginx-listeners";
 /// The agent's own binary, even when its file was replaced by an upgrade.
 pub const SELF: &str = "/proc/self/exe";
@@ -63,32 +63,16 @@ pub async fn listeners(
         return Err(RunError::Absent(invocation.binary.clone()).into());
     }
     let request = serde_json::to_vec(invocation).map_err(|e| DumpError::Child(e.to_string()))?;
-    let failed = |e: io::Error| DumpError::Child(e.to_string());
-    let asked = async {
-        let mut child = Command::new(agent)
-            .arg(SUBCOMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(failed)?;
-        if let Some(mut input) = child.stdin.take() {
-            // A child that ended before it read says why by its output.
-            match input.write_all(&request).await {
-                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(failed(e)),
-                _ => drop(input),
-            }
-        }
-        child.wait_with_output().await.map_err(failed)
-    };
-    let output = tokio::time::timeout(limit, asked)
+    let mut command = Command::new(agent);
+    command.arg(SUBCOMMAND);
+    let output = child::output(command, &request, limit)
         .await
-        .map_err(|_| RunError::TimedOut {
+        .map_err(|e| DumpError::Child(e.to_string()))?
+        .ok_or_else(|| RunError::TimedOut {
             binary: invocation.binary.clone(),
             what: "-T",
             limit,
-        })??;
+        })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said
@@ -106,7 +90,7 @@ pub async fn listeners(
 }
 
 /// The child's whole life: an [`Invocation`] in JSON on standard input, the outcome in JSON on standard output.
-pub fn child() -> ExitCode {
+pub fn run_child() -> ExitCode {
     match answer(io::stdin().lock(), io::stdout().lock()) {
         Ok(()) => Exit::Done.into(),
         Err(e) => {

@@ -3,6 +3,7 @@
 //! ```text
 //! settings       which nginx is ours, as data
 //! master         the running master and its workers, from the pid file and /proc
+//! child          short-lived child processes, ended with all that they started
 //! run            short-lived runs of the nginx binary (`-t`, `-T`, `-v`)
 //! candidate      a tiny configuration of its own around staged files, tested and thrown away
 //! dump           `nginx -T`, parsed in a short-lived child of the agent's binary
@@ -29,6 +30,7 @@ pub mod addresses;
 mod blocks;
 pub mod candidate;
 pub mod challenge_map;
+mod child;
 pub mod dump;
 pub mod edits;
 mod ended;

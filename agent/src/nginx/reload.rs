@@ -2,7 +2,7 @@
 //!
 //! A reload's exit code proves nothing, and a signal even less: new workers do, and then handshakes.
 
-use std::{io, process::Stdio, time::Duration};
+use std::{io, time::Duration};
 
 use nix::{
     sys::signal::{self, Signal},
@@ -11,6 +11,7 @@ use nix::{
 use tokio::{process::Command, time::Instant};
 
 use super::{
+    child,
     master::{Master, MasterError, Nginx},
     run::refusal,
     settings::{Reload, Settings},
@@ -98,22 +99,17 @@ pub async fn reload(
 }
 
 async fn by_command(command: &str, limit: Duration) -> Result<(), ReloadError> {
-    let running = Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(limit, running)
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]);
+    let output = child::output(shell, b"", limit)
         .await
-        .map_err(|_| ReloadError::TimedOut {
-            command: command.to_owned(),
-            limit,
-        })?
         .map_err(|source| ReloadError::Start {
             command: command.to_owned(),
             source,
+        })?
+        .ok_or_else(|| ReloadError::TimedOut {
+            command: command.to_owned(),
+            limit,
         })?;
     if output.status.success() {
         return Ok(());

@@ -5,12 +5,13 @@ use std::{
     io,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time::Instant};
+
+use super::child;
 
 /// How nginx is called so that it reads the configuration that its master reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,21 +135,15 @@ impl Invocation {
     }
 
     pub(crate) async fn run(&self, verb: &'static str, limit: Duration) -> Result<Ran, RunError> {
-        let mut command = self.command(verb);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
         let begun = Instant::now();
-        let output = tokio::time::timeout(limit, command.output())
+        let output = child::output(self.command(verb), b"", limit)
             .await
-            .map_err(|_| RunError::TimedOut {
+            .map_err(|source| start_error(&self.binary, source))?
+            .ok_or_else(|| RunError::TimedOut {
                 binary: self.binary.clone(),
                 what: verb,
                 limit,
-            })?
-            .map_err(|source| start_error(&self.binary, source))?;
+            })?;
         if let Some(signal) = output.status.signal() {
             return Err(RunError::Killed {
                 binary: self.binary.clone(),

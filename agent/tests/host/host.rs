@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use certwell_agent::nginx::{Nginx, Reload, Settings};
 use certwell_proto::Fingerprint;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme,
@@ -295,6 +296,27 @@ impl Host {
             tls.complete_io(&mut tcp).ok()?;
         }
         Some(Fingerprint::of(tls.peer_certificates()?.first()?))
+    }
+
+    /// Waits until an edit from now on is clearly later than the start of nginx's workers.
+    pub(crate) async fn workers_are_older_than_edits(&self) {
+        let settings = Settings {
+            pid_file: self.path("nginx.pid"),
+            binary: "/usr/sbin/nginx".into(),
+            config: self.path("nginx.conf"),
+            prefix: None,
+            challenge_map: self.path("conf.d/certwell-acme.conf"),
+            reload: Reload::Signal,
+        };
+        eventually("the workers are older than an edit", || async {
+            let now = certwell_agent::clock::now();
+            let since = Nginx::find(&settings, now)
+                .unwrap()
+                .master?
+                .serving_since()?;
+            (now.duration_since(since).as_millis() > 700).then_some(())
+        })
+        .await;
     }
 
     /// Process ids of nginx's workers.

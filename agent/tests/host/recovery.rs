@@ -42,6 +42,10 @@ fn leaf(bundle: &v1::Bundle) -> Fingerprint {
 async fn a_killed_agent_goes_on_without_fetching_or_reloading_again() {
     let (issuer, _, mut host, bundle) = converged().await;
     host.kill_agent();
+    // As a kill during a candidate test leaves it.
+    let leftover = host.path("state/.candidate-1-0");
+    fs::create_dir(&leftover).unwrap();
+    fs::write(leftover.join("nginx.conf"), "").unwrap();
     let workers = host.workers();
     issuer.memory.lock().unwrap().reports.clear();
     let watches = issuer.memory.lock().unwrap().watches;
@@ -50,6 +54,7 @@ async fn a_killed_agent_goes_on_without_fetching_or_reloading_again() {
     assert_eq!(report.served.unwrap().generation, Some(1));
     assert!(issuer.memory.lock().unwrap().watches > watches);
     assert_eq!(host.workers(), workers, "no reload");
+    assert!(!leftover.exists());
     assert_eq!(issuer.memory.lock().unwrap().fetches.len(), 1);
     assert_eq!(host.served(), Some(leaf(&bundle)));
 }

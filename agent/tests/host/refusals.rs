@@ -6,7 +6,6 @@ use certwell_proto::v1;
 
 use super::{
     host::NAME,
-    issuer::eventually,
     world::{leaf, world},
 };
 
@@ -97,8 +96,7 @@ async fn an_edit_in_progress_is_waited_for() {
     world.offer(&world.bundle(1));
     world.host.start_agent();
     world.outcome(1, v1::Outcome::Converged).await;
-    // Worker start times and tolerance are below this.
-    tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+    world.host.workers_are_older_than_edits().await;
     world.host.write_nginx(true, "# half an edit");
     let second = world.bundle(2);
     world.offer(&second);
@@ -365,34 +363,4 @@ async fn a_refused_offer_is_not_drawn_though_what_is_active_is_damaged() {
     assert!(report.problem.contains("has had generation 3"));
     let fetches = world.issuer.memory.lock().unwrap().fetches.clone();
     assert_eq!(fetches, [(NAME.to_owned(), 3)]);
-}
-
-#[tokio::test]
-async fn a_map_that_nginx_does_not_read_is_told_until_it_is_included() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.issuer.desired.send_modify(|desired| {
-        desired.challenges = vec![v1::Challenge {
-            names: vec![NAME.into()],
-            thumbprint: "A".repeat(43),
-        }];
-    });
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
-    let path = world.host.path("nginx.conf");
-    let whole = fs::read_to_string(&path).unwrap();
-    let without = whole.replace("/conf.d/*.conf", "/conf.d/*.none").replace(
-        &format!("include {}/snippets", world.host.root().display()),
-        "#",
-    );
-    for (text, told) in [(without, true), (whole, false)] {
-        fs::write(&path, text).unwrap();
-        world.host.reload_nginx();
-        eventually("the map is told of, or no longer", || async {
-            let memory = world.issuer.memory.lock().unwrap();
-            (memory.host_problem.contains("doesn't include") == told).then_some(())
-        })
-        .await;
-    }
 }

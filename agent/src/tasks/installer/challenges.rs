@@ -5,18 +5,14 @@ use std::{io, path::Path, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Installer, host::RUN_LIMIT};
+use super::{Installer, host::RUN_LIMIT, round::WATCHED_RETRY, state::State};
 use crate::{
     clock,
     issuer::Desired,
+    jitter,
     nginx::{Challenge, Master, Nginx, Tested, challenge_map, reload},
-    plan::{confirm, edit},
+    plan::{confirm, edit, outcome::Outcome, retry},
 };
-
-/// After a failure, unless the configuration changes before.
-const RETRY: Duration = Duration::from_secs(30);
-/// While an operator's edit is in progress.
-const EDIT_RETRY: Duration = Duration::from_secs(5);
 
 /// The map between passes.
 #[derive(Default)]
@@ -27,8 +23,12 @@ pub(super) struct MapState {
     pub(super) problem: String,
     /// Said while nginx doesn't read the map at all; looked at in each pass.
     pub(super) left_out: String,
-    /// Not before.
+    /// Not before, unless another map is wanted.
     pub(super) retry_at: Option<Instant>,
+    /// What was last tried.
+    tried: Vec<Challenge>,
+    /// In a row, without success.
+    attempts: u32,
 }
 
 impl MapState {
@@ -45,7 +45,10 @@ impl MapState {
 /// What came of an attempt.
 enum Put {
     Done,
-    Later(String, Duration),
+    /// The sentence: an operator's edit is in progress.
+    Editing(String),
+    /// The sentence in the way.
+    Failed(String),
 }
 
 impl Installer {
@@ -61,50 +64,67 @@ impl Installer {
 
     /// Brings the map to what is desired, and nginx to the map.
     pub(super) async fn apply_challenges(&mut self, desired: &Desired) {
-        if self.map.applied.as_deref() == Some(desired.challenges.as_slice())
-            || self.map.retry_at.is_some_and(|at| at > Instant::now())
-        {
+        if self.map.applied.as_deref() == Some(desired.challenges.as_slice()) {
             return;
         }
-        match self.put_map(&desired.challenges).await {
+        if self.map.tried != desired.challenges {
+            self.map.tried.clone_from(&desired.challenges);
+            self.map.attempts = 0;
+            self.map.retry_at = None;
+        }
+        if self.map.retry_at.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        let (problem, wait) = match self.put_map(&desired.challenges).await {
             Put::Done => {
                 self.map.applied = Some(desired.challenges.clone());
                 self.map.problem.clear();
+                self.map.attempts = 0;
                 self.map.retry_at = None;
+                return;
             }
-            Put::Later(problem, wait) => {
-                tracing::warn!(problem, "the challenge map isn't in use yet");
-                self.map.problem = problem;
-                self.map.retry_at = Some(Instant::now() + wait);
+            Put::Editing(problem) => (problem, Some(WATCHED_RETRY)),
+            Put::Failed(problem) => {
+                self.map.attempts += 1;
+                let ended = retry::Ended {
+                    outcome: Outcome::Held,
+                    new_workers: false,
+                    attempts: self.map.attempts,
+                };
+                let wait = retry::wait(ended, self.least_life(), jitter::fraction());
+                (problem, wait)
             }
+        };
+        if self.map.problem != problem {
+            tracing::warn!(problem, "the challenge map isn't in use yet");
         }
+        self.map.problem = problem;
+        self.map.retry_at = wait.map(|wait| Instant::now() + wait);
     }
 
     async fn put_map(&mut self, challenges: &[Challenge]) -> Put {
         let path = self.host.settings().challenge_map.clone();
         let cannot = |error: &io::Error| {
-            Put::Later(
-                format!(
-                    "the challenge map {} can't be written: {error}",
-                    path.display()
-                ),
-                RETRY,
-            )
+            Put::Failed(format!(
+                "the challenge map {} can't be written: {error}",
+                path.display()
+            ))
         };
         let old = match std::fs::read_to_string(&path) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return cannot(&error),
         };
-        let changed = match challenge_map::write(&path, &challenge_map::render(challenges)) {
-            Ok(changed) => changed,
-            Err(error) => return cannot(&error),
-        };
-        let Ok(nginx) = self.host.find() else {
-            return Put::Done;
-        };
-        let Some(master) = nginx.master.clone() else {
-            return Put::Done;
+        let text = challenge_map::render(challenges);
+        let changes = old.as_ref() != Some(&text);
+        let running = self.host.find().ok();
+        let running = running.and_then(|nginx| Some((nginx.master.clone()?, nginx)));
+        let Some((master, nginx)) = running else {
+            // It is read when nginx starts.
+            return match challenge_map::write(&path, &text) {
+                Ok(_) => Put::Done,
+                Err(error) => cannot(&error),
+            };
         };
         let stale = self.map.applied.is_none()
             && self
@@ -112,20 +132,23 @@ impl Installer {
                 .map_written()
                 .zip(master.serving_since())
                 .is_some_and(|(written, since)| written > since);
-        if !changed && !stale && self.map.problem.is_empty() {
+        if !changes && !stale && self.map.problem.is_empty() {
             return Put::Done;
+        }
+        if let Some(problem) = self.edit_in_progress(&master) {
+            return Put::Editing(problem);
+        }
+        if let Err(error) = challenge_map::write(&path, &text) {
+            return cannot(&error);
         }
         match self.host.test(&nginx).await {
             Ok(Tested::Passed { .. }) => {}
             Ok(Tested::Refused { words }) => {
                 return self
-                    .put_back(&path, old.as_deref(), changed, &nginx, &words)
+                    .put_back(&path, old.as_deref(), changes, &nginx, &words)
                     .await;
             }
-            Err(error) => return Put::Later(error.to_string(), RETRY),
-        }
-        if let Some(problem) = self.edit_in_progress(&master) {
-            return Put::Later(problem, EDIT_RETRY);
+            Err(error) => return Put::Failed(error.to_string()),
         }
         self.reload_map(&master).await
     }
@@ -134,82 +157,74 @@ impl Installer {
         &mut self,
         path: &Path,
         old: Option<&str>,
-        changed: bool,
+        changes: bool,
         nginx: &Nginx,
         words: &str,
     ) -> Put {
-        if !changed {
-            return Put::Later(
-                format!(
-                    "nginx -t failed on the host's own config (not ours): {words}; HTTP-01 is answered as before, will retry when the config changes"
-                ),
-                RETRY,
-            );
+        if !changes {
+            return Put::Failed(format!(
+                "nginx -t failed on the host's own config (not ours): {words}; HTTP-01 is answered as before, will retry when the config changes"
+            ));
         }
         let restored = match old {
             Some(text) => challenge_map::write(path, text).map(|_| ()),
             None => std::fs::remove_file(path),
         };
         if let Err(error) = restored {
-            return Put::Later(
-                format!(
-                    "nginx refuses the challenge map ({words}), and the old one can't be put back: {error}"
-                ),
-                RETRY,
-            );
+            return Put::Failed(format!(
+                "nginx refuses the challenge map ({words}), and the old one can't be put back: {error}"
+            ));
         }
         let whose = match self.host.test(nginx).await {
             Ok(Tested::Passed { .. }) => "nginx refuses the new challenge map",
             _ => "nginx -t failed on the host's own config (not ours)",
         };
-        Put::Later(
-            format!("{whose}: {words}; the old map is back, will retry when the config changes"),
-            RETRY,
-        )
+        Put::Failed(format!(
+            "{whose}: {words}; the old map is back, will retry when the config changes"
+        ))
     }
 
     async fn reload_map(&mut self, master: &Master) -> Put {
         let settings = self.host.settings().clone();
         if let Err(error) = reload::reload(&settings, master, RUN_LIMIT).await {
-            return Put::Later(format!("the challenge map is written, but {error}"), RETRY);
+            return Put::Failed(format!("the challenge map is written, but {error}"));
         }
         let deadline = Instant::now() + confirm::deadline(self.host.test_took);
         match reload::wait_for_new_workers(&settings, master, deadline).await {
             Ok(reload::Waited::New(_)) => Put::Done,
-            Ok(reload::Waited::Old) => Put::Later(
+            Ok(reload::Waited::Old) => Put::Failed(
                 "the challenge map is written, but nginx keeps its old workers after a reload; see its error log".into(),
-                RETRY,
             ),
-            Ok(reload::Waited::Gone) => Put::Later("nginx stopped while it was to reload".into(), RETRY),
-            Err(error) => Put::Later(error.to_string(), RETRY),
+            Ok(reload::Waited::Gone) => Put::Failed("nginx stopped while it was to reload".into()),
+            Err(error) => Put::Failed(error.to_string()),
         }
     }
 
     /// The sentence, while an operator's edit makes us wait.
     pub(super) fn edit_in_progress(&self, master: &Master) -> Option<String> {
         let edit = self.host.newest_change(self.live.root())?;
-        let now = clock::now();
-        let remaining = self
-            .states
-            .values()
-            .map(|state| state.disk.as_ref().and_then(|disk| disk.validity))
-            .map(|validity| {
-                validity.map_or(Duration::ZERO, |(_, not_after)| {
-                    clock::until(now, not_after)
-                })
-            })
-            .min()
-            .unwrap_or_default();
         let until = edit::hold_until(
             Some(edit.at),
             master.serving_since(),
             self.config.edit_hold,
-            remaining,
-            now,
+            self.least_life(),
+            clock::now(),
         )?;
         Some(format!(
             "{} was changed after nginx began to serve, so an edit seems to be in progress: test it and reload nginx, or wait until {until}",
             edit.file.display()
         ))
+    }
+
+    /// The life left of what is active, of the certificate that has the least; none where one has nothing valid.
+    fn least_life(&self) -> Duration {
+        let now = clock::now();
+        let life = |state: &State| {
+            let validity = state.disk.as_ref().and_then(|disk| disk.validity);
+            validity.map_or(Duration::ZERO, |(_, not_after)| {
+                clock::until(now, not_after)
+            })
+        };
+        self.states.values().map(life).min().unwrap_or_default()
     }
 }

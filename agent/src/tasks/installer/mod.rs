@@ -53,7 +53,7 @@ use crate::{
     },
     issuer::{Desired, Wanted},
     jitter,
-    nginx::Ended,
+    nginx::{Ended, candidate},
     plan::{admit, check, drift::Found, outcome::Outcome},
 };
 
@@ -151,6 +151,7 @@ impl Installer {
             check_directory(directory)?;
         }
         let ledger = Ledger::load(&config.ledger_file())?;
+        candidate::sweep(&config.state_directory);
         let mut installer = Self {
             host: HostView::new(config.nginx.clone(), agent),
             config,

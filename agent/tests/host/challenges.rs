@@ -1,0 +1,265 @@
+//! HTTP-01: the map that nginx answers from, and the preflight that proves it.
+
+use std::fs;
+
+use certwell_proto::v1;
+
+use super::{
+    host::{NAME, free_port},
+    issuer::eventually,
+    world::{World, world},
+};
+
+#[tokio::test]
+async fn preflight_is_wrong_without_the_include_and_passes_by_itself_when_it_is_there() {
+    let mut world = world().await;
+    world.host.write_nginx(false, "");
+    world.host.start_nginx().await;
+    let thumbprint = "A".repeat(43);
+    world.issuer.desired.send_modify(|desired| {
+        desired.challenges = vec![v1::Challenge {
+            thumbprint: thumbprint.clone(),
+            names: vec![NAME.into()],
+        }];
+        desired.preflights = vec![v1::PreflightRequest {
+            id: "p1".into(),
+            certificate: NAME.into(),
+            token: "preflight-token-0123456789".into(),
+            thumbprint: thumbprint.clone(),
+            names: vec![NAME.into()],
+            port: world.host.http.port().into(),
+        }];
+    });
+    world.host.start_agent();
+    let verdict = |wanted: v1::PreflightVerdict| {
+        let memory = world.issuer.memory.clone();
+        async move {
+            eventually(&format!("{wanted:?}"), || async {
+                memory
+                    .lock()
+                    .unwrap()
+                    .preflights
+                    .get("p1")
+                    .filter(|result| result.verdict() == wanted)
+                    .cloned()
+            })
+            .await
+        }
+    };
+    let wrong = verdict(v1::PreflightVerdict::Wrong).await;
+    assert!(wrong.detail.contains("404"), "{}", wrong.detail);
+    world.host.write_nginx(true, "");
+    world.host.reload_nginx();
+    verdict(v1::PreflightVerdict::Pass).await;
+
+    // It goes on while the agent is down.
+    world.host.end_agent().await;
+    let reply = get(
+        world.host.http,
+        "/.well-known/acme-challenge/another-token-0123456789",
+    );
+    assert!(
+        reply.ends_with(&format!("another-token-0123456789.{thumbprint}")),
+        "{reply}"
+    );
+}
+
+#[tokio::test]
+async fn a_preflight_that_nginx_cannot_be_asked_about_errs_instead_of_being_wrong() {
+    let mut world = world().await;
+    world.issuer.desired.send_modify(|desired| {
+        desired.preflights = vec![v1::PreflightRequest {
+            id: "p1".into(),
+            certificate: NAME.into(),
+            token: "preflight-token-0123456789".into(),
+            thumbprint: "A".repeat(43),
+            names: vec![NAME.into()],
+            port: world.host.http.port().into(),
+        }];
+    });
+    // Stopped.
+    world.host.start_agent();
+    let verdict = |holds: fn(&v1::PreflightResult) -> bool| {
+        let memory = world.issuer.memory.clone();
+        async move {
+            eventually("the verdict", || async {
+                let memory = memory.lock().unwrap();
+                memory.preflights.get("p1").filter(|r| holds(r)).cloned()
+            })
+            .await
+        }
+    };
+    let first = verdict(|_| true).await;
+    assert_eq!(first.verdict(), v1::PreflightVerdict::Erred, "{first:?}");
+    assert!(first.detail.contains("isn't running"), "{first:?}");
+    // Refused.
+    world.host.write_nginx(true, "serwer_tokens off;");
+    verdict(|r| r.detail.contains("serwer_tokens") && r.verdict() == v1::PreflightVerdict::Erred)
+        .await;
+}
+
+#[tokio::test]
+async fn a_preflight_that_hangs_holds_up_no_other() {
+    let mut world = world().await;
+    // It takes connections and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = free_port();
+    let extra = format!(
+        "server {{ listen {slow}; location / {{ proxy_pass http://{}; }} }}",
+        mute.local_addr().unwrap()
+    );
+    world.host.write_nginx(true, &extra);
+    world.host.start_nginx().await;
+    let thumbprint = "A".repeat(43);
+    let request = |id: &str, port: u16| v1::PreflightRequest {
+        id: id.into(),
+        certificate: NAME.into(),
+        token: "preflight-token-0123456789".into(),
+        thumbprint: "A".repeat(43),
+        names: vec![NAME.into()],
+        port: port.into(),
+    };
+    world.issuer.desired.send_modify(|desired| {
+        desired.challenges = vec![v1::Challenge {
+            thumbprint,
+            names: vec![NAME.into()],
+        }];
+        desired.preflights = vec![request("a-slow", slow.port())];
+    });
+    world.host.start_agent();
+    // News while the first is asked.
+    let (_held, _) = tokio::task::spawn_blocking(move || (mute.accept().unwrap(), mute))
+        .await
+        .unwrap();
+    world.issuer.desired.send_modify(|desired| {
+        desired
+            .preflights
+            .push(request("b", world.host.http.port()))
+    });
+    let memory = world.issuer.memory.clone();
+    eventually("the other passes", || async {
+        let memory = memory.lock().unwrap();
+        let passed = memory
+            .preflights
+            .get("b")
+            .is_some_and(|result| result.verdict() == v1::PreflightVerdict::Pass);
+        passed.then_some(())
+    })
+    .await;
+    assert!(!memory.lock().unwrap().preflights.contains_key("a-slow"));
+}
+
+fn get(address: std::net::SocketAddr, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut tcp = std::net::TcpStream::connect(address).unwrap();
+    write!(
+        tcp,
+        "GET {path} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut reply = String::new();
+    tcp.read_to_string(&mut reply).unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn a_map_that_nginx_does_not_read_is_told_until_it_is_included() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.issuer.desired.send_modify(|desired| {
+        desired.challenges = vec![v1::Challenge {
+            names: vec![NAME.into()],
+            thumbprint: "A".repeat(43),
+        }];
+    });
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    let path = world.host.path("nginx.conf");
+    let whole = fs::read_to_string(&path).unwrap();
+    let without = whole.replace("/conf.d/*.conf", "/conf.d/*.none").replace(
+        &format!("include {}/snippets", world.host.root().display()),
+        "#",
+    );
+    for (text, told) in [(without, true), (whole, false)] {
+        fs::write(&path, text).unwrap();
+        world.host.reload_nginx();
+        eventually("the map is told of, or no longer", || async {
+            let memory = world.issuer.memory.lock().unwrap();
+            (memory.host_problem.contains("doesn't include") == told).then_some(())
+        })
+        .await;
+    }
+}
+
+/// What the issuer wants answered, by the first character of the thumbprint.
+fn want_answers(world: &World, thumbprint: &str) {
+    let thumbprint = thumbprint.repeat(43);
+    world.issuer.desired.send_modify(|desired| {
+        desired.challenges = vec![v1::Challenge {
+            names: vec![NAME.into()],
+            thumbprint,
+        }];
+    });
+}
+
+async fn answers(world: &World, thumbprint: &str) {
+    let path = world.host.path("conf.d/certwell-acme.conf");
+    eventually(&format!("{thumbprint} is answered"), || async {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let wanted = text.contains(&thumbprint.repeat(43));
+        let told = world.issuer.memory.lock().unwrap().host_problem.clone();
+        (wanted && told.is_empty()).then_some(())
+    })
+    .await;
+}
+
+async fn host_problem(world: &World, words: &str) {
+    eventually(words, || async {
+        let told = world.issuer.memory.lock().unwrap().host_problem.clone();
+        told.contains(words).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_map_is_not_even_written_while_an_edit_is_in_progress() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    let path = world.host.path("conf.d/certwell-acme.conf");
+    let before = fs::read_to_string(&path).unwrap();
+    world.host.workers_are_older_than_edits().await;
+    world.host.write_nginx(true, "# half an edit");
+    let workers = world.host.workers();
+    want_answers(&world, "B");
+    host_problem(&world, "an edit seems to be in progress").await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), before);
+    assert_eq!(world.host.workers(), workers);
+    world.host.reload_nginx();
+    answers(&world, "B").await;
+}
+
+#[tokio::test]
+async fn a_broken_host_keeps_its_map_until_it_is_mended() {
+    let mut world = world().await;
+    world.host.set_agent("edit-hold = \"0s\"");
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    let path = world.host.path("conf.d/certwell-acme.conf");
+    let before = fs::read_to_string(&path).unwrap();
+    world.host.write_nginx(true, "sssl on;");
+    want_answers(&world, "B");
+    host_problem(&world, "the host's own config (not ours)").await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), before);
+    world.host.write_nginx(true, "");
+    answers(&world, "B").await;
+}
