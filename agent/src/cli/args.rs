@@ -48,8 +48,12 @@ Exit codes: 0 ended by a signal, 4 wrong configuration, untrusted directory or a
     /// Join a fleet: make this host's keys and have the issuer sign its identity.
     #[command(after_help = "\
 Exit codes: 0 enrolled, 2 no valid token, 4 configuration, 5 the issuer can't be reached,
-6 the issuer refuses (token used, expired or revoked) or another answers, 8 already enrolled.")]
+6 the issuer refuses (token used, expired or revoked) or another answers, 8 already enrolled, or the agent runs.")]
     Enroll {
+        /// Enroll a host that is enrolled already, say after it was revoked: it gets a new identity and keeps its bound
+        /// key. The agent must be stopped.
+        #[arg(long)]
+        again: bool,
         /// The line that `certwell token create` printed; `-` reads it from standard input.
         #[arg(value_name = "TOKEN")]
         token: String,

@@ -19,13 +19,13 @@ use crate::{
 /// A token has some hundreds of characters.
 const LONGEST_INPUT: u64 = 64 * 1024;
 
-pub(super) async fn perform(config: &Config, token: &str) -> Result<Exit, Failure> {
+pub(super) async fn perform(config: &Config, token: &str, again: bool) -> Result<Exit, Failure> {
     let token = read_token(token)?;
     clock::plausible(clock::now()).map_err(|error| Failure::new(Exit::Configuration, error))?;
     let _lock = app::lock_state(config).map_err(|error| failure_of(&error))?;
     let store = IdentityStore::new(config.identity_directory());
     let info = app::gather_host_info(config).await;
-    let enrolled = enrollment::enroll(&store, &token, info, unix_now())
+    let enrolled = enrollment::enroll(&store, &token, again, info, unix_now())
         .await
         .map_err(|error| Failure::new(exit_of(&error), &error))?;
     say(format_args!(

@@ -88,9 +88,9 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
                 .map_err(|error| failure_of(&error))?;
             Ok(Exit::Done)
         }
-        Verb::Enroll { token } => {
+        Verb::Enroll { again, token } => {
             let config = load(cli)?;
-            runtime()?.block_on(enroll::perform(&config, token))
+            runtime()?.block_on(enroll::perform(&config, token, *again))
         }
         Verb::Status { json } => status::perform(&load(cli)?, *json),
         Verb::Check => {

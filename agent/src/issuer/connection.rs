@@ -39,7 +39,9 @@ pub struct Connection {
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// None is known.
-    #[error("no endpoint of the issuer is known; enroll anew")]
+    #[error(
+        "no endpoint of the issuer is known; enroll anew with `certwell-agent enroll --again TOKEN`"
+    )]
     NoEndpoint,
     /// Each failed.
     #[error("the issuer can't be reached: {}", .0.iter().map(|(endpoint, problem)| format!("{endpoint}: {problem}")).collect::<Vec<_>>().join("; "))]

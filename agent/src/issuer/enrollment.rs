@@ -22,13 +22,11 @@ const ATTEMPTS: u32 = 3;
 pub enum EnrollError {
     /// It is already.
     #[error(
-        "this host is already enrolled as {host}; to enroll it anew, stop the agent, move {directory} aside, and run this again with a new token"
+        "this host is already enrolled as {host}; to enroll it anew, stop the agent and run `certwell-agent enroll --again TOKEN` with a new token"
     )]
     AlreadyEnrolled {
         /// Its name.
         host: String,
-        /// The identity directory.
-        directory: String,
     },
     /// The issuer can't be reached, or is another.
     #[error(transparent)]
@@ -66,25 +64,24 @@ pub struct Enrolled {
     pub fingerprint: Fingerprint,
 }
 
-/// Enrolls.
+/// Enrolls; a host that is enrolled already only `again`, with the bound key that it has.
 ///
 /// # Errors
-/// When the host is enrolled already, the issuer can't be reached or refuses, or its answer can't be right.
+/// When the host is enrolled already, the issuer can't be reached or refuses, or its answer can't be right. An identity
+/// that was there is then as it was.
 pub async fn enroll(
     store: &IdentityStore,
     token: &JoinToken,
+    again: bool,
     info: v1::HostInfo,
     now: UnixTime,
 ) -> Result<Enrolled, EnrollError> {
-    if store.is_enrolled() {
+    if store.is_enrolled() && !again {
         let host = store.load().map_or_else(
             |_| "another host".to_owned(),
             |identity| identity.host.to_string(),
         );
-        return Err(EnrollError::AlreadyEnrolled {
-            host,
-            directory: store.root().display().to_string(),
-        });
+        return Err(EnrollError::AlreadyEnrolled { host });
     }
     store.create()?;
     let bound = store.bound_key()?;

@@ -81,7 +81,7 @@ pub enum IdentityError {
     )]
     NotEnrolled,
     /// A file is not what it should be.
-    #[error("{path} can't be used: {problem}; move {directory} aside and enroll anew", path = .path.display(), directory = .path.parent().unwrap_or(Path::new("")).display())]
+    #[error("{path} can't be used: {problem}; move it aside, and run `certwell-agent enroll --again TOKEN` with a new token", path = .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -195,12 +195,16 @@ impl IdentityStore {
         self.key_or_new("bound.key")
     }
 
-    /// The identity key of an enrollment; made and on disk at the first call.
+    /// The identity key of an enrollment, beside the present one if there is one; made and on disk at the first call.
     ///
     /// # Errors
     /// When it can't be made, read or written.
     pub fn enrollment_key(&self) -> Result<HostKey, IdentityError> {
-        self.key_or_new("identity.key")
+        if self.is_enrolled() {
+            self.pending_key()
+        } else {
+            self.key_or_new("identity.key")
+        }
     }
 
     /// The request of an enrollment: the stored one if it is for this host, else a new one, stored.
@@ -228,15 +232,20 @@ impl IdentityStore {
     /// Makes an enrollment's answer the present identity.
     ///
     /// # Errors
-    /// When it can't be written; the host is then not enrolled.
+    /// When it can't be written; enrolling once more ends it.
     pub fn enroll(&self, record: &FleetRecord, certificate: &[u8]) -> Result<(), IdentityError> {
+        let again = self.is_enrolled();
         self.write_fleet(record)?;
         // Last: its presence is what makes a host enrolled.
-        replace(
-            &self.path("identity.pem"),
-            pem::certificates([certificate]).as_bytes(),
-            0o600,
-        )?;
+        if again {
+            self.switch(certificate)?;
+        } else {
+            replace(
+                &self.path("identity.pem"),
+                pem::certificates([certificate]).as_bytes(),
+                0o600,
+            )?;
+        }
         remove_if_there(&self.path("enroll.csr"))?;
         Ok(())
     }

@@ -29,7 +29,7 @@ pub enum KeyError {
     Request(String),
     /// Signing failed.
     #[error(
-        "the key can't sign; it may be damaged: move the identity directory aside and enroll anew"
+        "the key can't sign; it may be damaged: move the identity directory aside, and enroll anew with `certwell-agent enroll TOKEN`"
     )]
     Sign,
 }

@@ -147,7 +147,7 @@ impl ConnectionTask {
         let identity = self.identity.borrow_and_update().clone();
         if identity.not_after <= clock::now() {
             return failed(format!(
-                "this host's identity ended at {} while the issuer wasn't reached; move the identity directory aside and enroll anew",
+                "this host's identity ended at {} while the issuer wasn't reached; stop the agent and run `certwell-agent enroll --again TOKEN` with a new token",
                 identity.not_after
             ));
         }
@@ -262,7 +262,7 @@ fn refusal(status: &tonic::Status) -> String {
     let said = words(status);
     match status.code() {
         Code::PermissionDenied | Code::Unauthenticated => format!(
-            "the issuer refuses this host: {said}; if it was revoked, move the identity directory aside and enroll anew"
+            "the issuer refuses this host: {said}; if it was revoked, stop the agent and run `certwell-agent enroll --again TOKEN` with a new token"
         ),
         _ => said,
     }

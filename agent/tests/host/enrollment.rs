@@ -78,6 +78,42 @@ async fn a_token_makes_an_identity_with_keys_for_its_owner_alone() {
 }
 
 #[tokio::test]
+async fn a_revoked_host_is_enrolled_again_with_its_bound_key_while_its_agent_is_stopped() {
+    let issuer = TestIssuer::start().await;
+    let mut host = Host::new();
+    host.enroll(&issuer).await;
+    let read = |name: &str| fs::read(host.path("state/identity").join(name)).unwrap();
+    let (bound, old) = (read("bound.key"), read("identity.pem"));
+    let known = issuer.memory.lock().unwrap().enrolled[0].1.clone();
+    let (code, said) = verb(&host, &["enroll", "--again", &issuer.token()], None).await;
+    assert_eq!(code, Some(6), "a used token: {said}");
+    assert_eq!(read("identity.pem"), old);
+
+    issuer.memory.lock().unwrap().token_used = false;
+    let (code, said) = verb(&host, &["enroll", "--again", &issuer.token()], None).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(read("bound.key"), bound);
+    assert_ne!(read("identity.pem"), old);
+    assert_eq!(
+        issuer.memory.lock().unwrap().enrolled.last().unwrap().1,
+        known
+    );
+    for left in ["enroll.csr", "pending.key", "pending.pem"] {
+        assert!(!host.path("state/identity").join(left).exists(), "{left}");
+    }
+    let new = read("identity.pem");
+    host.start_agent();
+    let der = certwell_proto::pem::read_certificates(&new).unwrap()[0].to_vec();
+    eventually("the agent calls as its new self", || async {
+        let memory = issuer.memory.lock().unwrap();
+        memory.seen_identities.contains(&der).then_some(())
+    })
+    .await;
+    let (code, said) = verb(&host, &["enroll", "--again", &issuer.token()], None).await;
+    assert_eq!(code, Some(8), "another agent runs here: {said}");
+}
+
+#[tokio::test]
 async fn a_lost_answer_is_asked_for_again_with_the_same_keys_and_request() {
     let issuer = TestIssuer::start().await;
     issuer.memory.lock().unwrap().lose = 4;

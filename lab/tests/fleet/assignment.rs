@@ -188,10 +188,12 @@ fn a_revoked_host_is_cut_off_at_once_and_refused_ever_after() -> Result<()> {
             let token = world.issuer.token("sally")?;
             let sally = world.host_mut("sally")?;
             sally.stop_agent();
-            // As the agent says that it is to be done.
-            let identity = sally.agent_state().join("identity");
-            fs::rename(&identity, identity.with_extension("old"))?;
-            sally.enroll(&token)?.success("certwell-agent enroll")?;
+            let bound = sally.agent_state().join("identity/bound.key");
+            let before = fs::read(&bound)?;
+            sally
+                .agent_command(&["enroll", "--again", &token])?
+                .success("certwell-agent enroll --again")?;
+            ensure!(fs::read(&bound)? == before, "the bound key is another");
             sally.start_agent()?;
             world
                 .issuer
