@@ -42,8 +42,9 @@ fn long_after() -> String {
 pub(super) enum Verb {
     /// Run until SIGTERM: keep a stream to the issuer, install what it offers, report what is served.
     #[command(after_help = "\
-Exit codes: 0 ended by a signal, 4 wrong configuration, untrusted directory or a clock before 2020,
-6 a file can't be read or written, 7 not enrolled, 8 another agent runs here, 1 anything else.")]
+Exit codes: 0 ended by a signal, 4 wrong configuration, an untrusted directory or key file, or a
+clock before 2020, 6 a file can't be read or written, 7 not enrolled, 8 another agent runs here,
+1 anything else.")]
     Run,
     /// Join a fleet: make this host's keys and have the issuer sign its identity.
     #[command(after_help = "\

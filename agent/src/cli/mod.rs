@@ -171,7 +171,7 @@ pub(crate) fn failure_of(error: &AppError) -> Failure {
 pub(crate) fn exit_of_identity(error: &IdentityError) -> Exit {
     match error {
         IdentityError::NotEnrolled => Exit::NotFound,
-        IdentityError::Permission(_) => Exit::Denied,
+        IdentityError::Permission(_) => Exit::Configuration,
         IdentityError::Disk(error) => exit_of_io(&error.source),
         IdentityError::Damaged { .. } | IdentityError::Key(_) => Exit::Internal,
     }

@@ -25,7 +25,7 @@ pub enum PermissionError {
     )]
     UnknownGroup(String),
     /// Somebody else could exchange what lies in it.
-    #[error("{path} {problem}, so another user could exchange keys in it; {remedy}", path = .path.display())]
+    #[error("{path} {problem}, so another user could read or exchange a key; {remedy}", path = .path.display())]
     Untrusted {
         /// The directory.
         path: PathBuf,

@@ -84,6 +84,7 @@ async fn a_revoked_host_is_enrolled_again_with_its_bound_key_while_its_agent_is_
     host.enroll(&issuer).await;
     let read = |name: &str| fs::read(host.path("state/identity").join(name)).unwrap();
     let (bound, old) = (read("bound.key"), read("identity.pem"));
+    let old_key = read("identity.key");
     let known = issuer.memory.lock().unwrap().enrolled[0].1.clone();
     let (code, said) = verb(&host, &["enroll", "--again", &issuer.token()], None).await;
     assert_eq!(code, Some(6), "a used token: {said}");

@@ -1,8 +1,8 @@
 //! The verbs that start nothing.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use super::host::Host;
+use super::{host::Host, issuer::TestIssuer};
 
 fn said(output: &std::process::Output) -> String {
     format!(
@@ -94,15 +94,32 @@ fn status_makes_and_changes_nothing() {
 }
 
 #[test]
-fn keys_that_others_could_read_are_refused() {
+fn a_damaged_identity_is_named_with_its_remedy() {
     let host = Host::new();
     let identity = host.path("state/identity");
     fs::create_dir_all(&identity).unwrap();
     for name in ["identity.pem", "fleet.json", "identity.key"] {
         fs::write(identity.join(name), "{}").unwrap();
     }
-    // Damaged before it comes to permissions: said so, with what to do.
     let output = host.verb(&["run"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("enroll anew"), "{}", said(&output));
+    let told = said(&output);
+    assert!(told.contains("fleet.json can't be used"), "{told}");
+    assert!(told.contains("enroll --again TOKEN"), "{told}");
+}
+
+#[tokio::test]
+async fn keys_that_others_could_read_are_refused() {
+    let issuer = TestIssuer::start().await;
+    let host = Host::new();
+    host.enroll(&issuer).await;
+    let key = host.path("state/identity/identity.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let output = host.verb(&["run"]);
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    let told = said(&output);
+    assert!(
+        told.contains("identity.key") && told.contains("chmod"),
+        "{told}"
+    );
 }
