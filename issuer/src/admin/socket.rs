@@ -128,6 +128,27 @@ mod tests {
         assert!(!Allowed { group: None }.check(Uid::from_raw(60_000), Gid::from_raw(4_242)));
     }
 
+    #[test]
+    fn a_call_whose_caller_is_not_known_is_refused() {
+        let group = Some((Gid::effective(), Vec::new()));
+        let refused = Allowed { group }.call(Request::new(())).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    }
+
+    #[tokio::test]
+    async fn a_socket_with_a_group_is_that_groups_and_nobody_elses() {
+        use std::os::unix::fs::MetadataExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let own = Group::from_gid(Gid::effective()).unwrap().unwrap();
+        let (_listener, allowed) = listen(&path, Some(&own.name)).unwrap();
+        let made = fs::metadata(&path).unwrap();
+        assert_eq!((made.mode() & 0o777, made.gid()), (0o660, own.gid.as_raw()));
+        assert!(allowed.check(Uid::from_raw(60_000), own.gid));
+        let unknown = listen(&path, Some("no-such-group-here"));
+        assert!(matches!(unknown, Err(SocketError::Group(_))));
+    }
+
     #[tokio::test]
     async fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
         let directory = tempfile::tempdir().unwrap();

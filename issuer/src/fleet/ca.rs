@@ -212,11 +212,39 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_request_is_refused() {
-        assert!(matches!(
-            ca().sign_agent(&"sally".parse().unwrap(), b"junk", clock()),
-            Err(CaError::Csr(_))
-        ));
+    fn a_damaged_request_and_one_that_its_key_did_not_sign_are_refused() {
+        let key = KeyPair::generate().unwrap();
+        let wish = CertificateParams::default();
+        let good = wish.serialize_request(&key).unwrap().der().to_vec();
+        let sally = "sally".parse().unwrap();
+        assert!(ca().sign_agent(&sally, &good, clock()).is_ok());
+        let mut forged = good;
+        // The end of the signature, still well-formed.
+        *forged.last_mut().unwrap() ^= 1;
+        for csr in [b"junk".to_vec(), forged] {
+            assert!(matches!(
+                ca().sign_agent(&sally, &csr, clock()),
+                Err(CaError::Csr(_))
+            ));
+            assert!(matches!(csr_key(&csr), Err(CaError::Csr(_))));
+        }
+    }
+
+    #[test]
+    fn an_identity_is_good_for_its_own_side_of_a_connection_only() {
+        let usage = |der: &[u8]| {
+            let (_, certificate) = x509_parser::parse_x509_certificate(der).unwrap();
+            let usage = certificate.extended_key_usage().unwrap().unwrap().value;
+            (usage.client_auth, usage.server_auth, usage.any)
+        };
+        let key = KeyPair::generate().unwrap();
+        let csr = CertificateParams::default()
+            .serialize_request(&key)
+            .unwrap();
+        let agent = ca().sign_agent(&"sally".parse().unwrap(), csr.der(), clock());
+        assert_eq!(usage(&agent.unwrap()), (true, false, false));
+        let server = ca().server_identity(clock()).unwrap();
+        assert_eq!(usage(&server.cert[0]), (false, true, false));
     }
 
     fn clock() -> Timestamp {

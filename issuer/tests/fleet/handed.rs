@@ -26,16 +26,6 @@ async fn written_down(world: &mut World) -> usize {
     count
 }
 
-/// From then on nothing but a hand-out can come to the gate of the events.
-async fn enrollment_written_down(world: &mut World) {
-    let request = v1::EventsRequest {
-        follow: true,
-        ..Default::default()
-    };
-    let mut events = world.admin.events(request).await.unwrap().into_inner();
-    while events.message().await.unwrap().unwrap().text != "enrolled" {}
-}
-
 #[derive(Debug, Clone, Copy)]
 enum Meanwhile {
     Revoked,
@@ -77,7 +67,8 @@ async fn fetched_while(gate: fn(&GatedStore) -> &Gate, meanwhile: Meanwhile) -> 
     let mut world = World::start().await;
     let (_, sally) = world.enrolled("sally").await;
     let mut client = fleet(world.address(), &world.ca, &sally).await;
-    enrollment_written_down(&mut world).await;
+    // From then on nothing but a hand-out can come to the gate of the events.
+    world.event(|event| event.text == "enrolled").await;
     let store = world.store.clone();
     gate(&store).close();
     let fetching = tokio::spawn(async move { client.fetch(REQUEST()).await });

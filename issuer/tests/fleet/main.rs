@@ -1,6 +1,8 @@
 //! Agents' calls against a running issuer, over real TLS: who is let in, what he gets, and when he is cut off.
 
 #[cfg(test)]
+mod admitted;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod gated;

@@ -5,11 +5,18 @@ use std::{sync::Arc, time::Duration};
 use certwell_issuer::{
     acme::orders::Stored,
     config::Config,
-    fleet::{Events, Registry, Scribe, Start, ca::Ca, peer::Gate as Allowed, recall},
+    fleet::{
+        Events, Registry, Scribe, Start,
+        ca::Ca,
+        peer::{Caller, Doorkeeper, Gate as Allowed, Peer},
+        recall,
+        service::FleetService,
+    },
     store::Store,
 };
-use certwell_proto::{HostName, v1};
+use certwell_proto::v1::{self, fleet_server::Fleet as _};
 use tokio::{sync::watch::Sender, time::timeout};
+use tonic::Code;
 
 use crate::{
     client::fleet,
@@ -113,32 +120,67 @@ async fn a_stop_cuts_streams_and_lets_nobody_in() {
         .unwrap();
 }
 
-async fn registry(world: World) -> Registry {
+/// The service of a stopped issuer, without its listener; and who it lets in.
+async fn service(world: World) -> (FleetService, Sender<Arc<Allowed>>) {
     let config = Arc::new(Config::load(&world.config).unwrap());
     world.app.stop().await;
     let store: Arc<dyn Store> = Arc::new(world::open(&config).await);
     let ca = Ca::new(store.fleet_ca().await.unwrap()).unwrap();
     let stored = Stored::read(store.as_ref()).await.unwrap();
     let facts = recall(store.as_ref(), &config, &ca, &stored).await.unwrap();
+    let allowed = Sender::new(Arc::new(Allowed::of(&facts)));
+    let events = Events::start(store.clone());
     let start = Start {
-        gate: Sender::new(Arc::new(Allowed::of(&facts))),
         facts,
-        events: Events::start(store.clone()),
-        scribe: Scribe::start(store),
+        events: events.clone(),
+        scribe: Scribe::start(store.clone()),
+        gate: Sender::new(Arc::default()),
     };
-    Registry::start(start).0
+    let service = FleetService {
+        doorkeeper: Doorkeeper(allowed.subscribe()),
+        registry: Registry::start(start).0,
+        store,
+        events,
+    };
+    (service, allowed)
+}
+
+fn called<T>(by: &Arc<Peer>, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.extensions_mut().insert(Caller(Some(by.clone())));
+    request
 }
 
 #[tokio::test]
 async fn a_call_that_comes_too_late_is_not_said_to_be_taken() {
-    let registry = registry(World::start().await).await;
-    let sally: HostName = "sally".parse().unwrap();
-    let watch = || registry.watch(&sally, v1::WatchRequest::default());
-    let report = || registry.report(&sally, report("", false));
-    assert!(watch().await.is_some());
-    registry.stop().await;
-    assert!(watch().await.is_none());
-    assert_eq!(report().await, Some(()));
-    registry.finish().await;
-    assert_eq!(report().await, None);
+    let mut world = World::start().await;
+    let (_, sally) = world.enrolled("sally").await;
+    let sally = Arc::new(Peer::of_certificate(&sally.0).unwrap());
+    let (service, _allowed) = service(world).await;
+    let watch = || service.watch(called(&sally, v1::WatchRequest::default()));
+    let report = || service.report(called(&sally, report("", false)));
+    assert!(watch().await.is_ok());
+    service.registry.stop().await;
+    assert_eq!(watch().await.err().unwrap().code(), Code::Unavailable);
+    assert!(report().await.is_ok());
+    service.registry.finish().await;
+    assert_eq!(report().await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_host_that_is_revoked_while_its_stream_is_opened_gets_none() {
+    let mut world = World::start().await;
+    let (_, sally) = world.enrolled("sally").await;
+    let sally = Arc::new(Peer::of_certificate(&sally.0).unwrap());
+    let (service, allowed) = service(world).await;
+    let mut opening = service.watch(called(&sally, v1::WatchRequest::default()));
+    // It has been let in, and waits for the registry.
+    tokio::select! {
+        biased;
+        _ = &mut opening => panic!("the registry can't have answered yet"),
+        () = std::future::ready(()) => {}
+    }
+    allowed.send_replace(Arc::default());
+    let refused = opening.await.err().unwrap();
+    assert_eq!(refused.code(), Code::PermissionDenied);
 }

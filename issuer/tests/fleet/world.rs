@@ -21,7 +21,8 @@ use certwell_issuer::{
     },
 };
 use certwell_proto::{
-    CertificateName, Generation, Identifier, JoinToken, v1::admin_client::AdminClient,
+    CertificateName, Generation, Identifier, JoinToken,
+    v1::{Event, EventsRequest, admin_client::AdminClient},
 };
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
@@ -102,7 +103,13 @@ impl World {
 
     /// Stops the issuer and starts another on what it left.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after("SELECT 1").await
+    }
+
+    /// Likewise, with a statement run in the database while nobody uses it.
+    pub(crate) async fn restart_after(self, statement: &'static str) -> Self {
         self.app.stop().await;
+        beside(&self.config.with_file_name("state"), statement).await;
         let (app, store) = run(&self.config).await;
         let admin = AdminClient::new(admin(&app.admin_socket).await);
         Self {
@@ -148,6 +155,21 @@ impl World {
         hosts
             .iter()
             .any(|known| known.name == host && known.connected)
+    }
+
+    /// Waits for an event, past or to come.
+    pub(crate) async fn event(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        let request = EventsRequest {
+            follow: true,
+            ..Default::default()
+        };
+        let mut events = self.admin.events(request).await.unwrap().into_inner();
+        loop {
+            let event = events.message().await.unwrap().unwrap();
+            if wanted(&event) {
+                return event;
+            }
+        }
     }
 
     pub(crate) async fn beside(&self, statement: &'static str) {
