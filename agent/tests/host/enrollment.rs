@@ -95,6 +95,7 @@ async fn a_revoked_host_is_enrolled_again_with_its_bound_key_while_its_agent_is_
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(read("bound.key"), bound);
     assert_ne!(read("identity.pem"), old);
+    assert_ne!(read("identity.key"), old_key);
     assert_eq!(
         issuer.memory.lock().unwrap().enrolled.last().unwrap().1,
         known
