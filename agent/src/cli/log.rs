@@ -19,40 +19,41 @@ const CAPPED: &[&str] = &[
     "prost",
 ];
 
-/// A filter that can't be read.
+/// A variable that can't be understood.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "CERTWELL_LOG={text:?} is no filter ({problem}); write for example \"info\" or \"certwell_agent=debug\""
-)]
-pub(crate) struct FilterError {
-    text: String,
-    problem: ParseError,
+pub(crate) enum LogError {
+    /// `CERTWELL_LOG`.
+    #[error(
+        "CERTWELL_LOG={text:?} is no filter ({problem}); write for example \"info\" or \"certwell_agent=debug\""
+    )]
+    Filter { text: String, problem: ParseError },
+    /// `CERTWELL_LOG_FORMAT`.
+    #[error("CERTWELL_LOG_FORMAT={0:?} is neither \"text\" nor \"json\"")]
+    Format(String),
 }
 
 /// Lines to standard error from here on.
 ///
 /// # Errors
-/// When `CERTWELL_LOG` is no filter.
-pub(crate) fn begin() -> Result<(), FilterError> {
-    let text = std::env::var("CERTWELL_LOG").unwrap_or_default();
-    let filter = filter(if text.trim().is_empty() {
-        "info"
-    } else {
-        &text
-    })
-    .map_err(|problem| FilterError {
-        text: text.clone(),
-        problem,
-    })?;
+/// When `CERTWELL_LOG` or `CERTWELL_LOG_FORMAT` can't be understood.
+pub(crate) fn begin() -> Result<(), LogError> {
+    let variable = |name| {
+        std::env::var(name)
+            .ok()
+            .filter(|text: &String| !text.trim().is_empty())
+    };
+    let text = variable("CERTWELL_LOG").unwrap_or_else(|| "info".to_owned());
+    let filter = filter(&text).map_err(|problem| LogError::Filter { text, problem })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);
     // A second subscriber in one process can't be; the first one serves as well.
-    let _ = match std::env::var("CERTWELL_LOG_FORMAT").as_deref() {
-        Ok("json") => lines.json().flatten_event(true).try_init(),
-        _ => lines
+    let _ = match variable("CERTWELL_LOG_FORMAT").as_deref() {
+        None | Some("text") => lines
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
             .try_init(),
+        Some("json") => lines.json().flatten_event(true).try_init(),
+        Some(other) => return Err(LogError::Format(other.to_owned())),
     };
     Ok(())
 }

@@ -26,6 +26,7 @@ use self::args::Verb;
 use crate::{
     app::{self, AppError},
     config::{self, Config, ConfigError},
+    disk::Permissions,
     issuer::IdentityError,
     nginx::dump,
     tasks::installer::OpenError,
@@ -81,45 +82,54 @@ pub fn main() -> ExitCode {
 fn perform(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.verb {
         Verb::Run => {
+            keep_from_core_files()?;
             let config = load(cli)?;
-            log::begin().map_err(|problem| Failure::new(Exit::Usage, problem))?;
+            log::begin().map_err(|problem| Failure::new(Exit::Configuration, problem))?;
             runtime()?
                 .block_on(app::run(config))
                 .map_err(|error| failure_of(&error))?;
             Ok(Exit::Done)
         }
         Verb::Enroll { again, token } => {
+            keep_from_core_files()?;
             let config = load(cli)?;
             runtime()?.block_on(enroll::perform(&config, token, *again))
         }
         Verb::Status { json } => status::perform(&load(cli)?, *json),
         Verb::Check => {
-            load(cli)?;
+            let config = load(cli)?;
+            Permissions::new(config.file_group.as_deref())
+                .map_err(|error| Failure::new(Exit::Configuration, error))?;
             say("ok");
             Ok(Exit::Done)
         }
         Verb::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "certwell-agent",
-                &mut io::stdout(),
-            );
-            Ok(Exit::Done)
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "certwell-agent", &mut script);
+            write_out(&script)
         }
         Verb::Man => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command())
                 .render(&mut page)
-                .and_then(|()| io::stdout().write_all(&page))
                 .map_err(|error| Failure::new(Exit::Internal, error))?;
-            Ok(Exit::Done)
+            write_out(&page)
         }
         Verb::NginxListeners => Ok(if dump::run_child() == ExitCode::SUCCESS {
             Exit::Done
         } else {
             Exit::Internal
         }),
+    }
+}
+
+/// To standard output; a reader that has gone away is no failure of ours.
+fn write_out(text: &[u8]) -> Result<Exit, Failure> {
+    match io::stdout().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Internal, error))
+        }
+        _ => Ok(Exit::Done),
     }
 }
 
@@ -141,6 +151,16 @@ fn load(cli: &Cli) -> Result<Config, Failure> {
             }
         };
         Failure::new(Exit::Configuration, sentence)
+    })
+}
+
+/// Private keys pass through memory: should the process be killed by a fault of its own, none is left in a core file.
+fn keep_from_core_files() -> Result<(), Failure> {
+    nix::sys::prctl::set_dumpable(false).map_err(|error| {
+        Failure::new(
+            Exit::Internal,
+            format!("core dumps can't be switched off: {error}"),
+        )
     })
 }
 

@@ -31,12 +31,12 @@ struct Status {
 
 pub(super) fn perform(config: &Config, json: bool) -> Result<Exit, Failure> {
     let identity = IdentityStore::new(config.identity_directory());
-    if !identity.is_enrolled() {
-        return Err(Failure::new(
-            exit_of_identity(&IdentityError::NotEnrolled),
-            IdentityError::NotEnrolled,
-        ));
-    }
+    let enrolled = match identity.is_enrolled() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(IdentityError::NotEnrolled),
+        Err(error) => Err(error),
+    };
+    enrolled.map_err(|error| Failure::new(exit_of_identity(&error), error))?;
     let running = app::is_running(config).map_err(|error| failure_of(&error))?;
     let path = config.state_file();
     let state: StateFile = match std::fs::read(&path) {
@@ -125,7 +125,18 @@ fn judge(state: StateFile, running: bool, now: Timestamp) -> Status {
 }
 
 fn is_converged(certificate: &CertificateState) -> bool {
-    certificate.desired > 0 && certificate.served == Some(certificate.desired)
+    let CertificateState {
+        desired,
+        active,
+        served,
+        problem,
+        ..
+    } = certificate;
+    match desired {
+        // Nothing is on offer, as during a pause: what is active is to stay.
+        0 => problem.is_none() && active.is_some_and(|active| active > 0) && served == active,
+        desired => *served == Some(*desired),
+    }
 }
 
 fn print(status: &Status) {
@@ -238,6 +249,25 @@ mod tests {
         assert!(
             !judge(state(Some(3), true), false, at(100)).converged,
             "not running"
+        );
+    }
+
+    #[test]
+    fn while_nothing_is_on_offer_what_is_active_is_as_it_should_be() {
+        let mut paused = state(Some(3), true);
+        paused.certificates[0].desired = 0;
+        assert!(judge(paused.clone(), true, at(100)).converged);
+        let with = |change: fn(&mut CertificateState)| {
+            let mut changed = paused.clone();
+            change(&mut changed.certificates[0]);
+            judge(changed, true, at(100)).converged
+        };
+        assert!(!with(|c| c.served = None));
+        assert!(!with(|c| c.served = Some(2)));
+        assert!(!with(|c| c.problem = Some("generation 4 is refused".into())));
+        assert!(
+            !with(|c| (c.active, c.served) = (Some(0), None)),
+            "the placeholder"
         );
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 /// A step on disk that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} {path} failed: {source}", path = .path.display())]
+#[error("{what} {path} failed: {source}{}", hint(.source), path = .path.display())]
 pub struct DiskError {
     /// Such as "writing".
     pub what: &'static str,
@@ -17,6 +17,13 @@ pub struct DiskError {
     pub path: PathBuf,
     /// The system's words.
     pub source: io::Error,
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => "; run it as root",
+        _ => "",
+    }
 }
 
 impl DiskError {

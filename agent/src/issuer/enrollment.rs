@@ -76,7 +76,7 @@ pub async fn enroll(
     info: v1::HostInfo,
     now: UnixTime,
 ) -> Result<Enrolled, EnrollError> {
-    if store.is_enrolled() && !again {
+    if store.is_enrolled()? && !again {
         let host = store.load().map_or_else(
             |_| "another host".to_owned(),
             |identity| identity.host.to_string(),

@@ -123,8 +123,20 @@ impl IdentityStore {
     }
 
     /// Whether an identity is there.
-    pub fn is_enrolled(&self) -> bool {
-        self.path("identity.pem").exists() || self.path("pending.pem").exists()
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    pub fn is_enrolled(&self) -> Result<bool, IdentityError> {
+        for name in ["identity.pem", "pending.pem"] {
+            let path = self.path(name);
+            if path
+                .try_exists()
+                .map_err(DiskError::about("looking at", &path))?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The present identity, after ending a change that a crash interrupted.
@@ -132,7 +144,7 @@ impl IdentityStore {
     /// # Errors
     /// When there is none, or it can't be used.
     pub fn load(&self) -> Result<Identity, IdentityError> {
-        if !self.is_enrolled() {
+        if !self.is_enrolled()? {
             return Err(IdentityError::NotEnrolled);
         }
         self.finish_switch()?;
@@ -200,7 +212,7 @@ impl IdentityStore {
     /// # Errors
     /// When it can't be made, read or written.
     pub fn enrollment_key(&self) -> Result<HostKey, IdentityError> {
-        if self.is_enrolled() {
+        if self.is_enrolled()? {
             self.pending_key()
         } else {
             self.key_or_new("identity.key")
@@ -234,7 +246,7 @@ impl IdentityStore {
     /// # Errors
     /// When it can't be written; enrolling once more ends it.
     pub fn enroll(&self, record: &FleetRecord, certificate: &[u8]) -> Result<(), IdentityError> {
-        let again = self.is_enrolled();
+        let again = self.is_enrolled()?;
         self.write_fleet(record)?;
         // Last: its presence is what makes a host enrolled.
         if again {

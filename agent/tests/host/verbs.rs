@@ -1,8 +1,18 @@
 //! The verbs that start nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    os::unix::{
+        fs::PermissionsExt as _,
+        process::{CommandExt as _, ExitStatusExt as _},
+    },
+    process::Command,
+};
 
-use super::{host::Host, issuer::TestIssuer};
+use super::{
+    host::Host,
+    issuer::{TestIssuer, eventually},
+};
 
 fn said(output: &std::process::Output) -> String {
     format!(
@@ -122,4 +132,122 @@ async fn keys_that_others_could_read_are_refused() {
         told.contains("identity.key") && told.contains("chmod"),
         "{told}"
     );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let host = Host::new();
+    for verb in [["completions", "bash"].as_slice(), &["man"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = host.agent_command(verb).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{verb:?}: {}", said(&output));
+        assert_eq!(said(&output), "", "{verb:?}");
+    }
+}
+
+#[test]
+fn what_the_configuration_names_and_the_machine_lacks_is_found_by_check() {
+    let host = Host::new();
+    let path = host.path("agent.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("file-group = \"nobody-has-it\"\n{text}")).unwrap();
+    let output = host.verb(&["check"]);
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("groupadd"), "{}", said(&output));
+}
+
+#[test]
+fn a_mistyped_log_setting_is_refused() {
+    let host = Host::new();
+    for (name, value) in [
+        ("CERTWELL_LOG", "certwell_agent=loudly"),
+        ("CERTWELL_LOG_FORMAT", "xml"),
+    ] {
+        let output = host
+            .agent_command(&["run"])
+            .env(name, value)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+        assert!(said(&output).contains(value), "{}", said(&output));
+    }
+}
+
+#[tokio::test]
+async fn status_without_the_right_to_look_says_so_and_not_that_the_host_is_not_enrolled() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can run a command as somebody else");
+        return;
+    }
+    let issuer = TestIssuer::start().await;
+    let host = Host::new();
+    host.enroll(&issuer).await;
+    fs::set_permissions(host.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Where the built one lies may be out of others' reach.
+    let agent = host.path("certwell-agent");
+    fs::copy(env!("CARGO_BIN_EXE_certwell-agent"), &agent).unwrap();
+    let output = Command::new(&agent)
+        .arg("--config")
+        .arg(host.path("agent.toml"))
+        .arg("status")
+        .uid(65_534)
+        .gid(65_534)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    let told = said(&output);
+    assert!(
+        told.contains("identity") && told.contains("as root"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_is_killed_by_a_fault_leaves_no_core_file() {
+    let dumps = |command: &mut Command| {
+        let script = "ulimit -c unlimited && exec \"$@\"";
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script, "sh"]).arg(command.get_program());
+        shell.args(command.get_args());
+        shell
+    };
+    let issuer = TestIssuer::start().await;
+    let host = Host::new();
+    host.enroll(&issuer).await;
+    let abort = |child: &std::process::Child| {
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGABRT).unwrap();
+    };
+    let mut sleep = Command::new("/bin/sleep");
+    let mut control = dumps(sleep.arg("60"))
+        .current_dir(host.root())
+        .spawn()
+        .unwrap();
+    let command = format!("/proc/{}/cmdline", control.id());
+    eventually("it sleeps", || async {
+        fs::read(&command)
+            .unwrap()
+            .starts_with(b"/bin/sleep")
+            .then_some(())
+    })
+    .await;
+    abort(&control);
+    if !control.wait().unwrap().core_dumped() {
+        eprintln!("SKIPPED: nothing leaves a core file on this machine");
+        return;
+    }
+    let mut agent = dumps(&mut host.agent_command(&["run"]))
+        .current_dir(host.root())
+        .spawn()
+        .unwrap();
+    eventually("the agent runs", || async {
+        host.path("state/state.json").exists().then_some(())
+    })
+    .await;
+    abort(&agent);
+    let ended = agent.wait().unwrap();
+    assert_eq!(ended.signal(), Some(6));
+    assert!(!ended.core_dumped());
 }
