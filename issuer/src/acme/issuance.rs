@@ -93,6 +93,7 @@ impl Issuance {
                 .filter(|failure| failure.at < forced.at)
                 .count()
         });
+        let authorities = declared.authorities.len();
         order_at(
             &RenewFacts {
                 issued: self.issued.as_ref(),
@@ -103,6 +104,8 @@ impl Issuance {
                 forced: forced.is_some_and(|forced| forced.generation > generation),
                 pending: self.pending.is_some(),
                 failures: &self.failures[since..],
+                other_authority: authority_index(self.attempts, authorities)
+                    != authority_index(self.attempts.saturating_sub(1), authorities),
                 window: None,
                 jitter: stable_jitter(self.name.as_str(), generation.0),
             },

@@ -14,6 +14,8 @@ use crate::{
 const FAILURES_PER_AUTHORITY: usize = 3;
 /// The pause after the CA tried to validate and failed: two in an hour, well under what CAs limit.
 const AFTER_VALIDATION: Duration = Duration::from_secs(30 * 60);
+/// The longest that a CA's `Retry-After` is obeyed, where a tenth of the remaining life isn't less.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(86_400);
 /// How much of its lifetime a renewal may be moved earlier by jitter.
 const JITTER_FRACTION: f64 = 0.05;
 
@@ -30,6 +32,9 @@ pub struct RenewFacts<'a> {
     pub pending: bool,
     /// Failures since the last success, oldest first.
     pub failures: &'a [OrderFailure],
+    /// The next attempt goes to another authority than the last failure came from, whose `Retry-After` then says
+    /// nothing.
+    pub other_authority: bool,
     /// The CA's suggested window (RFC 9773 4.2), when it gives one.
     pub window: Option<(Timestamp, Timestamp)>,
     /// Stable for one generation, `0.0..1.0`.
@@ -82,24 +87,24 @@ fn retry_at(
     if last.validation {
         pause = pause.max(AFTER_VALIDATION);
     }
+    let asked = last.retry_at.filter(|_| !facts.other_authority);
+    let mut asked = asked.map_or(Duration::ZERO, |until| {
+        positive(until.duration_since(last.at)).min(LONGEST_RETRY_AFTER)
+    });
     if let Some(issued) = facts.issued {
         pause = pause.min(longest_pause(issued, settings, last.validation, now));
+        // What a CA asks for is obeyed as patiently as what it refused to validate.
+        asked = asked.min(longest_pause(issued, settings, true, now));
     }
-    let by_pause = last.at + SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
-    last.retry_at.map_or(by_pause, |asked| asked.max(by_pause))
+    last.at + SignedDuration::try_from(pause.max(asked)).unwrap_or(SignedDuration::MAX)
 }
 
 /// A tenth of the remaining life; when that is gone, still enough not to hammer the CA: a twentieth of the
-/// lifetime, or the shortest pause that the settings know.
-fn longest_pause(
-    issued: &Issued,
-    settings: &Renewal,
-    validation: bool,
-    now: Timestamp,
-) -> Duration {
+/// lifetime, or the shortest pause that the settings know (half an hour where the CA has reason to mind).
+fn longest_pause(issued: &Issued, settings: &Renewal, minds: bool, now: Timestamp) -> Duration {
     let lifetime = positive(issued.not_after.duration_since(issued.not_before));
     let remaining = positive(issued.not_after.duration_since(now));
-    let least = if validation {
+    let least = if minds {
         AFTER_VALIDATION
     } else {
         settings.retry_first
@@ -188,6 +193,7 @@ mod tests {
             forced: false,
             pending: false,
             failures,
+            other_authority: false,
             window: None,
             jitter: 0.5,
         }
@@ -277,6 +283,42 @@ mod tests {
     }
 
     #[test]
+    fn retry_after_of_the_authority_never_outlasts_a_day_or_a_tenth_of_the_life() {
+        let asked = |second, seconds| OrderFailure {
+            retry_at: Some(at(seconds)),
+            ..failure(second, false)
+        };
+        let in_a_week = [asked(0, 7 * DAY)];
+        let never = [asked(0, 4_000_000_000)];
+        for failures in [&in_a_week, &never] {
+            let again = order_at(&facts(None, failures), &settings(), at(0));
+            assert_eq!(again, at(DAY));
+        }
+        let short = issued(0, 180);
+        let failures = [asked(120, 7 * DAY)];
+        let again = order_at(&facts(Some(&short), &failures), &settings(), at(120));
+        assert!(again > at(120) && again <= at(130), "{again}");
+        // Expired: obeyed, but for half an hour at most.
+        let long = issued(0, 90 * DAY);
+        let failures = [asked(91 * DAY, 95 * DAY)];
+        let again = order_at(&facts(Some(&long), &failures), &settings(), at(91 * DAY));
+        assert_eq!(again, at(91 * DAY + 1_800));
+    }
+
+    #[test]
+    fn retry_after_of_one_authority_does_not_hold_up_another() {
+        let asked = [OrderFailure {
+            retry_at: Some(at(DAY)),
+            ..failure(0, false)
+        }];
+        let facts = RenewFacts {
+            other_authority: true,
+            ..facts(None, &asked)
+        };
+        assert!(order_at(&facts, &settings(), at(0)) <= at(60));
+    }
+
+    #[test]
     fn every_third_failure_goes_to_the_next_authority_and_round_again() {
         let picks: Vec<usize> = (0..8)
             .map(|failures| authority_index(failures, 2))
@@ -315,13 +357,23 @@ mod tests {
         fn a_retry_is_never_abandoned_and_never_at_once(
             life in 60_i64..400 * DAY, now in 0_i64..800 * DAY, count in 1_usize..50,
             validation in any::<bool>(), jitter in 0.0..1.0_f64, is_issued in any::<bool>(),
+            asked in proptest::option::of(
+                Timestamp::MIN.as_second() + DAY..Timestamp::MAX.as_second() - DAY
+            ),
         ) {
             let issued = issued(0, life);
-            let failures = vec![failure(now, validation); count];
+            let last = OrderFailure { retry_at: asked.map(at), ..failure(now, validation) };
+            let failures = vec![last; count];
             let facts = RenewFacts { jitter, ..facts(is_issued.then_some(&issued), &failures) };
             let again = retry_at(&facts, &failures[count - 1], &settings(), at(now));
             prop_assert!(again >= at(now) + SignedDuration::from_secs(1));
-            prop_assert!(again <= at(now) + SignedDuration::from_hours(6));
+            let longest = if asked.is_some() { 24 } else { 6 };
+            prop_assert!(again <= at(now) + SignedDuration::from_hours(longest));
+            if is_issued && now < life {
+                let least = SignedDuration::from_mins(30).min(SignedDuration::from_secs(life) / 20);
+                let pace = (SignedDuration::from_secs(life - now) / 10).max(least);
+                prop_assert!(again <= at(now) + pace);
+            }
         }
     }
 }
