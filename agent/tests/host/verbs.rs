@@ -177,7 +177,7 @@ fn a_mistyped_log_setting_is_refused() {
 #[tokio::test]
 async fn status_without_the_right_to_look_says_so_and_not_that_the_host_is_not_enrolled() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can run a command as somebody else");
+        skipped("only root can run a command as somebody else");
         return;
     }
     let issuer = TestIssuer::start().await;
@@ -235,7 +235,7 @@ async fn an_agent_that_is_killed_by_a_fault_leaves_no_core_file() {
     .await;
     abort(&control);
     if !control.wait().unwrap().core_dumped() {
-        eprintln!("SKIPPED: nothing leaves a core file on this machine");
+        skipped("nothing leaves a core file on this machine");
         return;
     }
     let mut agent = dumps(&mut host.agent_command(&["run"]))
@@ -250,4 +250,10 @@ async fn an_agent_that_is_killed_by_a_fault_leaves_no_core_file() {
     let ended = agent.wait().unwrap();
     assert_eq!(ended.signal(), Some(6));
     assert!(!ended.core_dumped());
+}
+
+/// Not by `eprintln!`, which is heard only when a test fails.
+fn skipped(why: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }

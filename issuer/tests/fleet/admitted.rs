@@ -216,7 +216,7 @@ async fn a_host_has_nothing_to_say_about_what_is_not_assigned_to_it() {
 #[tokio::test]
 async fn the_admin_socket_is_for_root_and_the_group_whatever_its_mode() {
     if !nix::unistd::Uid::effective().is_root() {
-        eprintln!("SKIPPED: another user's call can only be made by root");
+        skipped("another user's call can only be made by root");
         return;
     }
     let world = World::start().await;
@@ -244,4 +244,10 @@ async fn the_admin_socket_is_for_root_and_the_group_whatever_its_mode() {
         );
         assert_eq!(said.contains("only root"), user != 0, "{said}");
     }
+}
+
+/// Not by `eprintln!`, which is heard only when a test fails.
+fn skipped(why: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
