@@ -92,9 +92,11 @@ impl Issuance {
             let seen = verdicts
                 .as_mut()
                 .map_or_else(BTreeMap::new, |v| v.borrow_and_update().clone());
+            let known = self.driver.registry.hosts(hosts).await;
             let judgement = judge(&PreflightFacts {
                 hosts,
                 verdicts: &seen,
+                known: &known,
                 waited: began.elapsed(),
                 patience,
                 pressing: is_pressing(self.issued.as_ref(), now),

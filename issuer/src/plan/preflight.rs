@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use certwell_proto::HostName;
 
+use super::facts::HostFacts;
+
 /// What a host found when it asked its own nginx for a made-up token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -22,6 +24,8 @@ pub struct PreflightFacts<'a> {
     pub hosts: &'a [HostName],
     /// The verdicts that have come in.
     pub verdicts: &'a BTreeMap<HostName, Verdict>,
+    /// What else is known of them.
+    pub known: &'a BTreeMap<HostName, HostFacts>,
     /// How long it has been asked.
     pub waited: Duration,
     /// How long silent hosts are waited for.
@@ -90,11 +94,35 @@ pub fn judge(facts: &PreflightFacts<'_>) -> Judgement {
         None
     } else {
         Some(format!(
-            "preflight: no challenge host has answered ({}); is certwell-agent running and enrolled there?",
-            join(&silent)
+            "preflight: no challenge host has answered {}",
+            words_of_silence(&silent, facts.known)
         ))
     };
     Judgement::Wait { problem }
+}
+
+/// Why nobody has answered: a host that is connected knows best what is in its way.
+fn words_of_silence(silent: &[HostName], known: &BTreeMap<HostName, HostFacts>) -> String {
+    const AWAY: &str = "is certwell-agent running and enrolled there?";
+    let (here, away): (Vec<HostName>, Vec<HostName>) = silent
+        .iter()
+        .cloned()
+        .partition(|host| known.get(host).is_some_and(|host| host.connected));
+    if here.is_empty() {
+        return format!("({}); {AWAY}", join(&away));
+    }
+    let mut parts: Vec<String> = here
+        .iter()
+        .map(|host| {
+            let problem = known.get(host).and_then(|host| host.problem.as_deref());
+            let problem = problem.unwrap_or("it is connected, but has no verdict yet");
+            format!("{host}: {problem}")
+        })
+        .collect();
+    if !away.is_empty() {
+        parts.push(format!("not connected: {}; {AWAY}", join(&away)));
+    }
+    format!("({})", parts.join("; "))
 }
 
 /// What is told when the order is placed.
@@ -143,6 +171,7 @@ mod tests {
         judge(&PreflightFacts {
             hosts: &hosts,
             verdicts: &verdicts,
+            known: &BTreeMap::new(),
             waited: Duration::from_secs(waited),
             patience: Duration::from_secs(30),
             pressing,
@@ -253,6 +282,40 @@ mod tests {
                 expected,
                 "{verdicts:?} {waited} {pressing}"
             );
+        }
+    }
+
+    #[test]
+    fn a_connected_host_that_gives_no_verdict_is_quoted_not_called_away() {
+        let connected = |problem: Option<&str>| HostFacts {
+            connected: true,
+            problem: problem.map(str::to_owned),
+            ..HostFacts::default()
+        };
+        let full = "the challenge map can't be written: No space left on device";
+        for (known, said) in [
+            (
+                vec![("a", connected(Some(full))), ("b", HostFacts::default())],
+                "(a: the challenge map can't be written: No space left on device; not connected: b; is certwell-agent \
+                 running and enrolled there?)",
+            ),
+            (
+                vec![("a", connected(Some(full))), ("b", connected(None))],
+                "(a: the challenge map can't be written: No space left on device; b: it is connected, but has no \
+                 verdict yet)",
+            ),
+        ] {
+            let hosts = [host("a"), host("b")];
+            let judgement = judge(&PreflightFacts {
+                hosts: &hosts,
+                verdicts: &BTreeMap::new(),
+                known: &known.into_iter().map(|(name, h)| (host(name), h)).collect(),
+                waited: Duration::from_secs(31),
+                patience: Duration::from_secs(30),
+                pressing: false,
+            });
+            let problem = Some(format!("preflight: no challenge host has answered {said}"));
+            assert_eq!(judgement, Judgement::Wait { problem });
         }
     }
 

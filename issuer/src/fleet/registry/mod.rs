@@ -23,7 +23,7 @@ use super::{control::Control, events::Events, peer::Gate, scribe::Scribe};
 use crate::{
     config::Current,
     plan::{
-        facts::{FleetFacts, OrderFacts},
+        facts::{FleetFacts, HostFacts, OrderFacts},
         offer::PreflightQuestion,
         preflight::Verdict,
     },
@@ -54,6 +54,10 @@ enum Request {
     Finish,
     Report(HostName, Box<v1::Report>, oneshot::Sender<()>),
     Facts(oneshot::Sender<Arc<FleetFacts>>),
+    Hosts(
+        Vec<HostName>,
+        oneshot::Sender<BTreeMap<HostName, HostFacts>>,
+    ),
     Offered(
         HostName,
         CertificateName,
@@ -191,6 +195,13 @@ impl Registry {
     /// A copy of all that is known. `None` when the issuer is stopping.
     pub async fn facts(&self) -> Option<Arc<FleetFacts>> {
         self.ask(Request::Facts).await
+    }
+
+    /// What is known of these hosts; nothing when the issuer is stopping.
+    pub async fn hosts(&self, hosts: &[HostName]) -> BTreeMap<HostName, HostFacts> {
+        self.ask(|reply| Request::Hosts(hosts.to_vec(), reply))
+            .await
+            .unwrap_or_default()
     }
 
     /// The generation that a host may draw now; `None` also for what isn't assigned to it.

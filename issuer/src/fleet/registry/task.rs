@@ -153,6 +153,13 @@ impl Task {
             Request::Facts(reply) => {
                 let _ = reply.send(Arc::new(self.facts.clone()));
             }
+            Request::Hosts(hosts, reply) => {
+                let known = hosts.into_iter().filter_map(|host| {
+                    let known = self.facts.hosts.get(&host)?.clone();
+                    Some((host, known))
+                });
+                let _ = reply.send(known.collect());
+            }
             Request::Offered(host, name, reply) => {
                 let issued = offered(&self.facts, &name, &host);
                 let _ = reply.send(issued.map(|issued| issued.generation));
