@@ -4,11 +4,11 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use certwell_proto::{
-    Fingerprint, HostName, JoinToken, Secret,
+    Fingerprint, Generation, HostName, JoinToken, Secret,
     v1::{self, EventKind, admin_server::Admin},
 };
 use jiff::SignedDuration;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
@@ -25,6 +25,10 @@ use crate::{
 
 /// Tokens live at most so long.
 const LONGEST_TTL: Duration = Duration::from_secs(7 * 86_400);
+
+/// A renewal that was asked for is answered when its intent is committed, and after this long in any case: a CA that
+/// can't be reached, or a store that is slow, doesn't make it less taken.
+const TAKEN: Duration = Duration::from_secs(1);
 
 /// Implements `certwell.v1.Admin`.
 pub struct AdminService {
@@ -150,11 +154,15 @@ impl Admin for AdminService {
                 "{name} is paused; `certwell resume` it first"
             )));
         }
-        let generation = self
-            .registry
-            .renew(&name)
-            .await
-            .ok_or_else(|| no_certificate(name.as_str(), &facts))?;
+        let generation = match timeout(TAKEN, self.registry.renew(&name)).await {
+            Ok(begun) => begun.ok_or_else(|| no_certificate(name.as_str(), &facts))?,
+            Err(_) => facts
+                .certificates
+                .get(&name)
+                .and_then(|known| known.issued.as_ref())
+                .map_or(Generation::NONE, |issued| issued.generation)
+                .next(),
+        };
         self.events
             .certificate(
                 EventKind::Admin,

@@ -14,6 +14,7 @@ mod identity;
 mod life;
 #[cfg(test)]
 mod offers;
+mod renewed;
 #[cfg(test)]
 mod scribe;
 #[cfg(test)]

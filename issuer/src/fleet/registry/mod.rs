@@ -140,7 +140,8 @@ impl Registry {
         self.send(Request::Pause(certificate, paused)).await;
     }
 
-    /// Asks for a renewal now; answers with the generation that it will make, `None` for an unknown certificate.
+    /// Asks for a renewal now; answers with the generation that it will make once its issuance is under way, `None` for
+    /// an unknown certificate. It is asked for whether or not the answer is waited for.
     pub async fn renew(&self, certificate: &CertificateName) -> Option<Generation> {
         self.ask(|reply| Request::Renew(certificate.clone(), reply))
             .await
