@@ -263,3 +263,65 @@ async fn a_broken_host_keeps_its_map_until_it_is_mended() {
     world.host.write_nginx(true, "");
     answers(&world, "B").await;
 }
+
+#[tokio::test]
+async fn a_map_that_another_hand_emptied_or_removed_is_put_back_and_answers() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    let path = world.host.path("conf.d/certwell-acme.conf");
+    let whole = fs::read_to_string(&path).unwrap();
+    let token = "certwell-test-token-0001";
+    let question = format!("/.well-known/acme-challenge/{token}");
+    let answer = format!("{token}.{}", "A".repeat(43));
+    let answered = |what: &'static str| {
+        let (path, whole, http) = (path.clone(), whole.clone(), world.host.http);
+        let (question, answer) = (question.clone(), answer.clone());
+        async move {
+            eventually(what, || async {
+                let back = fs::read_to_string(&path).is_ok_and(|text| text == whole);
+                (back && get(http, &question).contains(&answer)).then_some(())
+            })
+            .await;
+        }
+    };
+    answered("answered at first").await;
+
+    fs::write(
+        &path,
+        "map \"$host $uri\" $certwell_acme_reply { default \"\"; }\n",
+    )
+    .unwrap();
+    world.host.reload_nginx();
+    answered("answered after it was emptied").await;
+
+    fs::remove_file(&path).unwrap();
+    answered("answered after it was removed").await;
+    // And an install goes on as ever.
+    world.offer(&world.bundle(2));
+    world.outcome(2, v1::Outcome::Converged).await;
+}
+
+#[tokio::test]
+async fn a_removed_map_is_put_back_on_a_broken_host_too() {
+    let mut world = world().await;
+    world.host.set_agent("edit-hold = \"0s\"");
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    let path = world.host.path("conf.d/certwell-acme.conf");
+    let whole = fs::read_to_string(&path).unwrap();
+    world.host.write_nginx(true, "sssl on;");
+    fs::remove_file(&path).unwrap();
+    host_problem(&world, "the host's own config (not ours)").await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+    world.host.write_nginx(true, "");
+    answers(&world, "A").await;
+}

@@ -64,7 +64,8 @@ impl Installer {
 
     /// Brings the map to what is desired, and nginx to the map.
     pub(super) async fn apply_challenges(&mut self, desired: &Desired) {
-        if self.map.applied.as_deref() == Some(desired.challenges.as_slice()) {
+        let applied = self.map.applied.as_deref() == Some(desired.challenges.as_slice());
+        if applied && self.map.problem.is_empty() && self.map_is_whole(&desired.challenges) {
             return;
         }
         if self.map.tried != desired.challenges {
@@ -77,22 +78,25 @@ impl Installer {
         }
         let (problem, wait) = match self.put_map(&desired.challenges).await {
             Put::Done => {
-                self.map.applied = Some(desired.challenges.clone());
                 self.map.problem.clear();
-                self.map.attempts = 0;
-                self.map.retry_at = None;
-                return;
+                if applied {
+                    tracing::warn!(
+                        "the challenge map was altered by another hand, and is put back"
+                    );
+                    self.map.attempts += 1;
+                } else {
+                    self.map.applied = Some(desired.challenges.clone());
+                    self.map.attempts = 0;
+                    self.map.retry_at = None;
+                    return;
+                }
+                // Should the other hand go on, nginx isn't reloaded as often as it likes.
+                (String::new(), self.map_wait())
             }
             Put::Editing(problem) => (problem, Some(WATCHED_RETRY)),
             Put::Failed(problem) => {
                 self.map.attempts += 1;
-                let ended = retry::Ended {
-                    outcome: Outcome::Held,
-                    new_workers: false,
-                    attempts: self.map.attempts,
-                };
-                let wait = retry::wait(ended, self.least_life(), jitter::fraction());
-                (problem, wait)
+                (problem, self.map_wait())
             }
         };
         if self.map.problem != problem {
@@ -100,6 +104,28 @@ impl Installer {
         }
         self.map.problem = problem;
         self.map.retry_at = wait.map(|wait| Instant::now() + wait);
+    }
+
+    /// For a while: another hand's changes are put back at once again.
+    pub(super) fn map_was_left_alone(&mut self) {
+        if self.map.problem.is_empty() && self.map.retry_at.is_none() {
+            self.map.attempts = 0;
+        }
+    }
+
+    fn map_wait(&self) -> Option<Duration> {
+        let ended = retry::Ended {
+            outcome: Outcome::Held,
+            new_workers: false,
+            attempts: self.map.attempts,
+        };
+        retry::wait(ended, self.least_life(), jitter::fraction())
+    }
+
+    /// Whether the file says what it was made to say.
+    fn map_is_whole(&self, challenges: &[Challenge]) -> bool {
+        std::fs::read(&self.host.settings().challenge_map)
+            .is_ok_and(|text| text == challenge_map::render(challenges).as_bytes())
     }
 
     async fn put_map(&mut self, challenges: &[Challenge]) -> Put {
@@ -144,8 +170,18 @@ impl Installer {
         match self.host.test(&nginx).await {
             Ok(Tested::Passed { .. }) => {}
             Ok(Tested::Refused { words }) => {
+                let before = match (self.map.applied.as_deref(), old) {
+                    // Not what another hand made of it.
+                    (Some(ours), _) => Some(challenge_map::render(ours)),
+                    (None, old) => old,
+                };
+                if before.as_ref() == Some(&text) {
+                    return Put::Failed(format!(
+                        "nginx -t failed on the host's own config (not ours): {words}; will retry when the config changes"
+                    ));
+                }
                 return self
-                    .put_back(&path, old.as_deref(), changes, &nginx, &words)
+                    .put_back(&path, before.as_deref(), &nginx, &words)
                     .await;
             }
             Err(error) => return Put::Failed(error.to_string()),
@@ -156,17 +192,11 @@ impl Installer {
     async fn put_back(
         &mut self,
         path: &Path,
-        old: Option<&str>,
-        changes: bool,
+        before: Option<&str>,
         nginx: &Nginx,
         words: &str,
     ) -> Put {
-        if !changes {
-            return Put::Failed(format!(
-                "nginx -t failed on the host's own config (not ours): {words}; HTTP-01 is answered as before, will retry when the config changes"
-            ));
-        }
-        let restored = match old {
+        let restored = match before {
             Some(text) => challenge_map::write(path, text).map(|_| ()),
             None => std::fs::remove_file(path),
         };

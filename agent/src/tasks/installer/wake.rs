@@ -84,6 +84,9 @@ impl Installer {
             state.disk = None;
             state.resurvey = true;
         }
+        // Listeners that are configured no more are forgotten; the others are looked at now.
+        self.healthy.clear();
+        self.map_was_left_alone();
         self.raise_alarm(now);
     }
 
