@@ -142,7 +142,10 @@ impl App {
             .map(tokio::net::TcpListener::local_addr)
             .collect::<Result<_, _>>()
             .context("a bound address can't be read")?;
-        let (admin, allowed) = socket::listen(&issuer.admin_socket, issuer.admin_group.as_deref())?;
+        let (admin, allowed) = socket::listen(
+            &issuer.admin_socket,
+            socket::group(issuer.admin_group.as_deref())?,
+        )?;
 
         let mut tasks = JoinSet::new();
         let events = Events::start(store.clone());

@@ -12,7 +12,7 @@ use certwell_proto::{Exit, FleetName, exit};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    admin::socket::SocketError,
+    admin::socket::{self, SocketError},
     clock,
     config::{self, Config, ConfigErrors},
     init::{self, InitError, Made},
@@ -61,7 +61,8 @@ enum Verb {
     Serve,
     /// Check the configuration without starting anything
     ///
-    /// Tells every mistake, with file, line and column, and whether the key-encryption key is acceptable.
+    /// Tells every mistake, with file, line and column, whether the group in admin-group exists, and whether the
+    /// key-encryption key is acceptable.
     Check,
     /// Print completions for a shell
     Completions {
@@ -250,6 +251,7 @@ fn show_recovery_key(made: &Made) -> io::Result<()> {
 fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     let issuer = &config.issuer;
+    socket::group(issuer.admin_group.as_deref())?;
     // Before `init`, or without the right to look, only the files can be judged.
     if std::fs::read_dir(&issuer.state_directory).is_ok() {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);

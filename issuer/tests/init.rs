@@ -6,5 +6,7 @@
 mod fleet;
 #[path = "init/making.rs"]
 mod making;
+#[path = "init/members.rs"]
+mod members;
 #[path = "init/serving.rs"]
 mod serving;

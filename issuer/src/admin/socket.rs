@@ -11,6 +11,9 @@ use nix::unistd::{Gid, Group, Uid, User};
 use tokio::net::UnixListener;
 use tonic::{Request, Status, service::Interceptor, transport::server::UdsConnectInfo};
 
+/// The group that may use the socket unless `admin-group` names another, where the machine has it.
+pub const DEFAULT_GROUP: &str = "certwell";
+
 /// The socket can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -33,21 +36,33 @@ pub enum SocketError {
     },
 }
 
-/// Listens on `path`, replacing a socket that nobody listens on any more.
+/// The group that may use the socket: the one that `admin-group` names, or else [`DEFAULT_GROUP`] if there is one.
+///
+/// # Errors
+/// When there is no group of the name that is set.
+pub fn group(named: Option<&str>) -> Result<Option<Group>, SocketError> {
+    named_or(named, DEFAULT_GROUP)
+}
+
+fn named_or(named: Option<&str>, default: &str) -> Result<Option<Group>, SocketError> {
+    match (
+        Group::from_name(named.unwrap_or(default)).ok().flatten(),
+        named,
+    ) {
+        (None, Some(named)) => Err(SocketError::Group(named.to_owned())),
+        (group, _) => Ok(group),
+    }
+}
+
+/// Listens on `path`, for root and this group, replacing a socket that nobody listens on any more.
 ///
 /// # Errors
 /// When it is in use, in the way of something else, or can't be made.
-pub fn listen(path: &Path, group: Option<&str>) -> Result<(UnixListener, Allowed), SocketError> {
+pub fn listen(path: &Path, group: Option<Group>) -> Result<(UnixListener, Allowed), SocketError> {
     let io = |source| SocketError::Io {
         path: path.to_owned(),
         source,
     };
-    let group = group
-        .map(|name| match Group::from_name(name) {
-            Ok(Some(group)) => Ok(group),
-            _ => Err(SocketError::Group(name.to_owned())),
-        })
-        .transpose()?;
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(io)?;
     }
@@ -67,18 +82,14 @@ pub fn listen(path: &Path, group: Option<&str>) -> Result<(UnixListener, Allowed
     if let Some(group) = &group {
         chown(path, None, Some(group.gid.as_raw())).map_err(io)?;
     }
-    Ok((
-        listener,
-        Allowed {
-            group: group.map(|g| (g.gid, g.mem)),
-        },
-    ))
+    let group = group.map(|group| group.gid);
+    Ok((listener, Allowed { group }))
 }
 
 /// Who may call.
 #[derive(Debug, Clone)]
 pub struct Allowed {
-    group: Option<(Gid, Vec<String>)>,
+    group: Option<Gid>,
 }
 
 impl Allowed {
@@ -86,11 +97,17 @@ impl Allowed {
         if uid.is_root() || uid == Uid::effective() {
             return true;
         }
-        self.group.as_ref().is_some_and(|(allowed, members)| {
-            gid == *allowed
-                || matches!(User::from_uid(uid), Ok(Some(user)) if members.contains(&user.name))
-        })
+        self.group
+            .is_some_and(|allowed| gid == allowed || is_member(uid, allowed).unwrap_or_default())
     }
+}
+
+/// The kernel tells the primary group alone, hence the list; it is read each time, for members come and go.
+fn is_member(uid: Uid, group: Gid) -> nix::Result<bool> {
+    let (Some(user), Some(group)) = (User::from_uid(uid)?, Group::from_gid(group)?) else {
+        return Ok(false);
+    };
+    Ok(group.mem.contains(&user.name))
 }
 
 impl Interceptor for Allowed {
@@ -105,7 +122,7 @@ impl Interceptor for Allowed {
             Ok(request)
         } else {
             Err(Status::permission_denied(
-                "only root and members of the admin group may use this socket",
+                "only root, and members of the group that admin-group names (default certwell), may use this socket",
             ))
         }
     }
@@ -118,19 +135,17 @@ mod tests {
     #[test]
     fn strangers_are_kept_out_and_group_members_let_in() {
         let allowed = Allowed {
-            group: Some((Gid::from_raw(4_242), vec!["daemon".into()])),
+            group: Some(Gid::from_raw(4_242)),
         };
         assert!(allowed.check(Uid::from_raw(0), Gid::from_raw(0)));
         assert!(allowed.check(Uid::from_raw(60_000), Gid::from_raw(4_242)));
         assert!(!allowed.check(Uid::from_raw(60_000), Gid::from_raw(60_000)));
-        // `daemon` is user 1 on every Debian system.
-        assert!(allowed.check(Uid::from_raw(1), Gid::from_raw(1)));
         assert!(!Allowed { group: None }.check(Uid::from_raw(60_000), Gid::from_raw(4_242)));
     }
 
     #[test]
     fn a_call_whose_caller_is_not_known_is_refused() {
-        let group = Some((Gid::effective(), Vec::new()));
+        let group = Some(Gid::effective());
         let refused = Allowed { group }.call(Request::new(())).unwrap_err();
         assert_eq!(refused.code(), tonic::Code::PermissionDenied);
     }
@@ -141,12 +156,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let own = Group::from_gid(Gid::effective()).unwrap().unwrap();
-        let (_listener, allowed) = listen(&path, Some(&own.name)).unwrap();
+        let (_listener, allowed) = listen(&path, Some(own.clone())).unwrap();
         let made = fs::metadata(&path).unwrap();
         assert_eq!((made.mode() & 0o777, made.gid()), (0o660, own.gid.as_raw()));
         assert!(allowed.check(Uid::from_raw(60_000), own.gid));
-        let unknown = listen(&path, Some("no-such-group-here"));
-        assert!(matches!(unknown, Err(SocketError::Group(_))));
+    }
+
+    #[test]
+    fn without_a_named_group_the_default_one_is_taken_where_it_exists() {
+        let own = Group::from_gid(Gid::effective()).unwrap().unwrap();
+        let gid = |named, default| named_or(named, default).unwrap().map(|group| group.gid);
+        let nowhere = "no-such-group-here";
+        assert_eq!(gid(Some(&own.name), nowhere), Some(own.gid));
+        assert_eq!(gid(None, &own.name), Some(own.gid));
+        assert_eq!(gid(None, nowhere), None);
+        let unknown = named_or(Some(nowhere), &own.name);
+        assert!(matches!(unknown, Err(SocketError::Group(name)) if name == nowhere));
     }
 
     #[tokio::test]

@@ -12,7 +12,8 @@ pub const SOCKET: &str = "/run/certwell/admin.sock";
 ///
 /// Everything that should exist is declared in /etc/certwell/issuer.toml and conf.d/*.toml; this command shows
 /// what happened, and sets in motion what doesn't belong in a file. It speaks to the issuer's Unix socket, so
-/// it is run on the issuer's machine, by root or a member of the group certwell.
+/// it is run on the issuer's machine, by root or a member of the group that admin-group in issuer.toml names
+/// (default: certwell).
 #[derive(Debug, Parser)]
 #[command(
     name = "certwell",

@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A status of a large fleet is larger than tonic's default of 4 MiB; the socket's other end is trusted.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
+/// Who may use the socket.
+const WHO: &str = "root, or in the group that admin-group names (default certwell)";
+
 /// Why a command could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -139,7 +142,7 @@ fn unreachable(socket: &Path, error: &tonic::transport::Error) -> CliError {
         Some(io::ErrorKind::PermissionDenied) => {
             return CliError::new(
                 Exit::Denied,
-                format!("this user may not use {shown}: are you root, or in the group certwell?"),
+                format!("this user may not use {shown}: are you {WHO}?"),
             );
         }
         Some(io::ErrorKind::NotFound) => "there is no such socket",
@@ -151,7 +154,7 @@ fn unreachable(socket: &Path, error: &tonic::transport::Error) -> CliError {
         Exit::Unreachable,
         format!(
             "can't reach the issuer at {shown}: {advice} ({detail}). Is certwell-issuer running? Are you \
-             root, or in the group certwell? Another socket is named by --socket or CERTWELL_SOCKET."
+             {WHO}? Another socket is named by --socket or CERTWELL_SOCKET."
         ),
     )
 }

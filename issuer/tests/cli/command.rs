@@ -86,7 +86,7 @@ fn a_socket_that_does_not_answer_says_what_to_do() {
         for part in [
             why,
             "Is certwell-issuer running?",
-            "root, or in the group certwell",
+            "root, or in the group that admin-group names (default certwell)",
         ] {
             assert!(ran.said().contains(part), "{}", ran.err);
         }
@@ -133,7 +133,7 @@ fn a_user_who_may_not_use_the_socket_is_told_who_may() {
     assert_eq!(ran.code, 6, "{ran:?}");
     assert!(
         ran.said()
-            .contains("are you root, or in the group certwell?"),
+            .contains("are you root, or in the group that admin-group names (default certwell)?"),
         "{}",
         ran.err
     );

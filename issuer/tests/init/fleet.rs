@@ -55,6 +55,15 @@ impl Fleet {
         self.run(&arguments)
     }
 
+    /// Replaces a line of the configuration that `init` made.
+    #[track_caller]
+    pub(crate) fn set(&self, line: &str, by: &str) {
+        let file = self.path("etc/issuer.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(line), "{text}");
+        fs::write(&file, text.replace(line, by)).unwrap();
+    }
+
     /// Every file below, with its mode, and its content unless it is a directory.
     pub(crate) fn tree(&self) -> Vec<(PathBuf, u32, Option<Vec<u8>>)> {
         let mut found = Vec::new();
