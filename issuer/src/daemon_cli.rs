@@ -175,7 +175,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             // By way of a buffer: clap_complete panics when a pipe closes.
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "certwell-issuer", &mut script);
-            Ok(io::stdout().write_all(&script)?)
+            print(&script)
         }
         Verb::Man {
             directory: Some(directory),
@@ -184,8 +184,19 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Man { directory: None } => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            Ok(io::stdout().write_all(&page)?)
+            print(&page)
         }
+    }
+}
+
+/// A reader that has seen enough and closed the pipe is no failure.
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("the output can't be written")
+        }
+        _ => Ok(()),
     }
 }
 

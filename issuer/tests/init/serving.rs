@@ -176,6 +176,17 @@ fn a_mistyped_log_filter_or_format_is_told() {
 }
 
 #[test]
+fn a_reader_that_closes_the_pipe_is_no_failure() {
+    let fleet = Fleet::new();
+    for words in [&["completions", "bash"][..], &["man"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = fleet.command(words).stdout(writer).output().unwrap();
+        assert_eq!(ended(&output, Exit::Done), "", "{words:?}");
+    }
+}
+
+#[test]
 fn help_names_every_verb_and_exit_code_and_completions_and_pages_are_made() {
     let fleet = Fleet::new();
     let help = fleet.run(&["--help"]);
