@@ -298,6 +298,22 @@ impl Host {
         Some(Fingerprint::of(tls.peer_certificates()?.first()?))
     }
 
+    /// The generations on disk.
+    pub(crate) fn staged(&self) -> Vec<String> {
+        let mut found: Vec<String> = fs::read_dir(self.path("state/store").join(NAME))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// The generation that is active.
+    pub(crate) fn active(&self) -> String {
+        let target = fs::read_link(self.live()).unwrap();
+        target.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
     /// Waits until an edit from now on is clearly later than the start of nginx's workers.
     pub(crate) async fn workers_are_older_than_edits(&self) {
         let settings = Settings {

@@ -75,13 +75,11 @@ async fn a_directory_is_exchanged_and_each_renewal_is_served() {
         world.outcome(generation, v1::Outcome::Converged).await;
         assert_eq!(world.host.served(), Some(leaf(&bundle)));
     }
-    // Two older ones are kept.
-    let mut left: Vec<String> = fs::read_dir(world.host.path("state/store").join(NAME))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    left.sort();
-    assert_eq!(left, ["3", "4", "5"]);
+    assert_eq!(
+        world.host.staged(),
+        ["3", "4", "5"],
+        "two older ones are kept"
+    );
     assert_eq!(world.host.end_agent().await, Some(0));
 
     // No key is in the log, at trace level.
@@ -150,6 +148,19 @@ async fn a_stopped_nginx_is_not_started_and_serves_at_once_when_it_is() {
     world.host.start_nginx().await;
     assert_eq!(world.host.served(), Some(leaf(&first)));
     world.outcome(1, v1::Outcome::Converged).await;
+}
+
+#[tokio::test]
+async fn a_host_whose_nginx_is_stopped_keeps_no_more_generations_than_others() {
+    let mut world = world().await;
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Held).await;
+    for generation in 2..=5 {
+        world.offer(&world.bundle(generation));
+        world.outcome(generation, v1::Outcome::Held).await;
+    }
+    assert_eq!(world.host.staged(), ["3", "4", "5"]);
 }
 
 #[tokio::test]

@@ -159,15 +159,8 @@ async fn what_a_crash_left_active_and_untested_is_rolled_back_when_nginx_refuses
     issuer.memory.lock().unwrap().reports.clear();
     issuer.offer(&authority, &second, NAMES);
     host.start_agent();
-    let active = || {
-        fs::read_link(host.live())
-            .unwrap()
-            .file_name()
-            .unwrap()
-            .to_owned()
-    };
     eventually("it is rolled back", || async {
-        (active() == "1").then_some(())
+        (host.active() == "1").then_some(())
     })
     .await;
     let report = issuer
@@ -185,7 +178,7 @@ async fn what_a_crash_left_active_and_untested_is_rolled_back_when_nginx_refuses
         2,
         "the crash's own was the first of three"
     );
-    assert_eq!(active(), "1");
+    assert_eq!(host.active(), "1");
     assert_eq!(host.served(), Some(leaf(&first)));
 }
 

@@ -175,13 +175,7 @@ impl Installer {
             }
         }
         self.ledger_dirty = true;
-        if outcome == Outcome::Converged
-            && let Ok(removed) = self.store.prune(name, Some(generation), generation)
-        {
-            for gone in removed {
-                entry.staged.remove(&gone.0);
-            }
-        }
+        self.prune(name);
         if outcome == Outcome::Rejected
             && let Some(state) = self.states.get_mut(name)
         {
@@ -233,6 +227,26 @@ impl Installer {
             }
             _ if trail.found.activated => state.sightings = None,
             _ => {}
+        }
+    }
+}
+
+impl Installer {
+    /// Removes generations that are needed no more.
+    pub(super) fn prune(&mut self, name: &CertificateName) {
+        let wanted = self.wanted.get(name).map(|wanted| wanted.generation);
+        let entry = self.ledger.entry_mut(name);
+        match self
+            .store
+            .prune(name, entry.active(), wanted.unwrap_or_default())
+        {
+            Ok(removed) => {
+                for gone in removed {
+                    entry.staged.remove(&gone.0);
+                    self.ledger_dirty = true;
+                }
+            }
+            Err(error) => tracing::warn!(certificate = %name, %error, "old generations stay"),
         }
     }
 }

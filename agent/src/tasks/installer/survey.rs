@@ -251,5 +251,6 @@ impl Installer {
                 self.ledger_dirty = true;
             }
         }
+        self.prune(name);
     }
 }
