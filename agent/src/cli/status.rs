@@ -252,6 +252,38 @@ mod tests {
         );
     }
 
+    /// What scripts read, as docs/cli.md shows it.
+    #[test]
+    fn the_json_is_as_it_was() {
+        let wanted = serde_json::json!({
+            "version": 1,
+            "host": "sally",
+            "fleet": "hachyderm",
+            "connected": true,
+            "since": "1970-01-01T00:00:01Z",
+            "last_contact": "1970-01-01T00:00:01Z",
+            "problem": null,
+            "identity_not_after": null,
+            "certificates": [{
+                "name": "media",
+                "desired": 3,
+                "active": 3,
+                "served": 2,
+                "listeners": 1,
+                "not_before": "1970-01-01T00:00:00Z",
+                "not_after": "1970-01-01T00:16:40Z",
+                "outcome": "converged",
+                "problem": null,
+            }],
+            "written": "1970-01-01T00:00:01Z",
+            "running": true,
+            "converged": false,
+            "problems": [],
+        });
+        let status = judge(state(Some(2), true), true, at(100));
+        assert_eq!(serde_json::to_value(&status).unwrap(), wanted);
+    }
+
     #[test]
     fn while_nothing_is_on_offer_what_is_active_is_as_it_should_be() {
         let mut paused = state(Some(3), true);

@@ -229,9 +229,7 @@ impl Installer {
             _ => {}
         }
     }
-}
 
-impl Installer {
     /// Removes generations that are needed no more.
     pub(super) fn prune(&mut self, name: &CertificateName) {
         let wanted = self.wanted.get(name).map(|wanted| wanted.generation);
