@@ -166,6 +166,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match verb {
         Verb::Init(arguments) => initialize(config, arguments),
         Verb::Serve => {
+            keep_from_core_files()?;
             logging::init()?;
             clock::check()?;
             runtime()?.block_on(crate::app::serve(&config))
@@ -208,7 +209,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("can't start the runtime")
 }
 
+/// Private keys pass through memory: should the process be killed by a fault of its own, none is left in a core file;
+/// nor can another process of its user look into it.
+fn keep_from_core_files() -> anyhow::Result<()> {
+    nix::sys::prctl::set_dumpable(false).context("core dumps can't be switched off")
+}
+
 fn initialize(config: PathBuf, arguments: InitArgs) -> anyhow::Result<()> {
+    keep_from_core_files()?;
     clock::check()?;
     let InitArgs {
         fleet,
