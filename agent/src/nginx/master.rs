@@ -11,7 +11,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{run::Invocation, settings::Settings};
+use super::{run::Invocation, settings::Settings, title};
 
 const MASTER_TITLE: &str = "nginx: master process";
 const WORKER_TITLE: &str = "nginx: worker process";
@@ -183,7 +183,7 @@ fn running(
     };
     let boot = boot(now)?;
 
-    let (named, mut invocation) = read_title(title[MASTER_TITLE.len()..].trim());
+    let (named, mut invocation) = title::read(title[MASTER_TITLE.len()..].trim());
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let mut replaced = false;
     invocation.binary = match fs::read_link(proc.join("exe")) {
@@ -208,50 +208,6 @@ fn running(
         workers: workers(pid, boot),
     };
     Ok(Some((invocation, master)))
-}
-
-/// Binary and arguments out of a title, whose words are joined by single blanks.
-fn read_title(text: &str) -> (PathBuf, Invocation) {
-    let mut invocation = Invocation::plain("");
-    let mut binary = String::new();
-    let mut flag = None;
-    let mut value: Vec<&str> = Vec::new();
-    let mut keep = |flag: Option<char>, value: &str| match flag {
-        None => binary = value.to_owned(),
-        Some('p') => invocation.prefix = Some(value.into()),
-        Some('c') => invocation.config = Some(value.into()),
-        Some('g') => invocation.globals.push(value.to_owned()),
-        Some('e') => invocation.error_log = Some(value.to_owned()),
-        Some(_) => {}
-    };
-    for word in text.split(' ') {
-        // A value with blanks (mostly of -g) goes on until the next option.
-        match option(word) {
-            Some((next, glued)) => {
-                keep(flag, &value.join(" "));
-                flag = Some(next);
-                value.clear();
-                value.extend(Some(glued).filter(|glued| !glued.is_empty()));
-            }
-            None => value.push(word),
-        }
-    }
-    keep(flag, &value.join(" "));
-    let binary = PathBuf::from(binary);
-    invocation.binary.clone_from(&binary);
-    (binary, invocation)
-}
-
-/// An option word of nginx: flags without a value, then perhaps one with, perhaps glued to it.
-fn option(word: &str) -> Option<(char, &str)> {
-    let flags = word.strip_prefix('-')?;
-    let rest = flags.trim_start_matches(['q', 't', 'T', 'v', 'V', 'h', '?']);
-    match rest.chars().next() {
-        Some(flag @ ('p' | 'c' | 'g' | 'e' | 's')) => Some((flag, &rest[1..])),
-        Some(_) => None,
-        None if flags.is_empty() => None,
-        None => Some((' ', "")),
-    }
 }
 
 fn workers(master: i32, boot: Timestamp) -> Vec<Worker> {
@@ -358,28 +314,6 @@ fn date(boot: Timestamp, ticks: u64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn titles_give_back_their_arguments() {
-        let (binary, read) = read_title("/usr/sbin/nginx -g daemon on; master_process on;");
-        assert_eq!(binary, Path::new("/usr/sbin/nginx"));
-        assert_eq!(read.globals, ["daemon on; master_process on;"]);
-
-        let (_, read) =
-            read_title("nginx -c /etc/my conf/n.conf -p /srv -e stderr -g pid /run/x.pid;");
-        assert_eq!(
-            read.config.as_deref(),
-            Some(Path::new("/etc/my conf/n.conf"))
-        );
-        assert_eq!(read.prefix.as_deref(), Some(Path::new("/srv")));
-        assert_eq!(read.error_log.as_deref(), Some("stderr"));
-        assert_eq!(read.globals, ["pid /run/x.pid;"]);
-
-        let (binary, read) = read_title("./nginx -qc/tmp/n.conf -q");
-        assert_eq!(binary, Path::new("./nginx"));
-        assert_eq!(read.config.as_deref(), Some(Path::new("/tmp/n.conf")));
-        assert_eq!(read.prefix, None);
-    }
 
     #[test]
     fn a_process_name_with_blanks_does_not_shift_the_fields() {

@@ -3,6 +3,7 @@
 //! ```text
 //! settings       which nginx is ours, as data
 //! master         the running master and its workers, from the pid file and /proc
+//!   title          its own arguments
 //! child          short-lived child processes, ended with all that they started
 //! run            short-lived runs of the nginx binary (`-t`, `-T`, `-v`)
 //! candidate      a tiny configuration of its own around staged files, tested and thrown away
@@ -50,6 +51,7 @@ pub mod settings;
 pub mod sites;
 mod syntax;
 pub mod targets;
+mod title;
 
 pub use blocks::parse;
 pub use challenge_map::Challenge;
