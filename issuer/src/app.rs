@@ -55,7 +55,7 @@ use crate::{
 
 /// Generations of each certificate that stay in the store: the newest and two older ones.
 const GENERATIONS: u32 = 3;
-/// How long events are kept.
+/// How long events are kept, and join tokens after they expired.
 const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// How often what is older goes.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
@@ -335,7 +335,9 @@ async fn housekeeping(store: Arc<dyn Store>) -> anyhow::Result<()> {
     loop {
         if let Err(error) = async {
             store.prune_bundles(GENERATIONS).await?;
-            store.prune_events(clock::now() - EVENTS_KEPT).await
+            let before = clock::now() - EVENTS_KEPT;
+            store.prune_tokens(before).await?;
+            store.prune_events(before).await
         }
         .await
         {

@@ -417,6 +417,13 @@ impl Store for MemoryStore {
         Ok(events)
     }
 
+    async fn prune_tokens(&self, before: Timestamp) -> Result<u64> {
+        let mut held = self.held();
+        let count = held.tokens.len();
+        held.tokens.retain(|_, token| token.expires >= kept(before));
+        Ok((count - held.tokens.len()) as u64)
+    }
+
     async fn prune_events(&self, before: Timestamp) -> Result<u64> {
         let mut held = self.held();
         let count = held.events.len();

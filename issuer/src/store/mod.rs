@@ -181,6 +181,8 @@ pub trait Store: Send + Sync + 'static {
     async fn host_seen(&self, host: &HostName, at: Timestamp, info: &v1::HostInfo) -> Result<()>;
     /// Voids all unused tokens of a host; returns how many.
     async fn void_tokens(&self, host: &HostName) -> Result<u64>;
+    /// Removes tokens that expired before `before`, used or not; returns how many went.
+    async fn prune_tokens(&self, before: Timestamp) -> Result<u64>;
 
     // --- observed state ---
 

@@ -133,6 +133,7 @@ gated! {
     put_host(host: &HostRecord) -> ();
     host_seen(host: &HostName, at: Timestamp, info: &v1::HostInfo) -> ();
     void_tokens(host: &HostName) -> u64;
+    prune_tokens(before: Timestamp) -> u64;
     observations() -> Vec<Observation>;
     forget_host(host: &HostName) -> ();
     events(after: u64, certificate: Option<&CertificateName>, last: Option<u32>) -> Vec<EventRecord>;

@@ -11,9 +11,12 @@ mod handed;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod offers;
+#[cfg(test)]
 mod renewed;
 #[cfg(test)]
 mod scribe;

@@ -98,6 +98,14 @@ impl SqliteStore {
             .await?
             .rows_affected())
     }
+
+    pub(super) async fn delete_tokens(&self, before: Timestamp) -> Inner<u64> {
+        let done = sqlx::query("DELETE FROM token WHERE expires < ?")
+            .bind(columns::millis(before))
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected())
+    }
 }
 
 async fn find_token(

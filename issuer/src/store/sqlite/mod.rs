@@ -189,6 +189,10 @@ impl Store for SqliteStore {
         self.tell(self.write_void_tokens(host).await)
     }
 
+    async fn prune_tokens(&self, before: Timestamp) -> Result<u64> {
+        self.tell(self.delete_tokens(before).await)
+    }
+
     async fn put_observations(&self, observations: &[Observation]) -> Result<()> {
         self.tell(self.write_observations(observations).await)
     }

@@ -9,6 +9,7 @@ behaviours! {
     a_token_lets_one_bound_key_in_as_often_as_it_asks
     void_unknown_and_foreign_tokens_let_nobody_in
     voiding_tokens_counts_the_unused_ones
+    tokens_that_expired_long_ago_go_used_or_not
     a_host_is_replaced_whole
     a_revocation_or_retirement_is_never_taken_back
     what_a_host_says_of_itself_changes_nothing_else
@@ -47,6 +48,31 @@ async fn a_token_voids_the_older_unused_ones_of_its_host_only(store: Any) {
         Some(token("third", "sally"))
     );
     assert_eq!(store.token(&[0; 32]).await.unwrap(), None);
+}
+
+async fn tokens_that_expired_long_ago_go_used_or_not(store: Any) {
+    let expires = |secret, at| certwell_issuer::store::TokenRecord {
+        expires: minute(at),
+        ..token(secret, secret)
+    };
+    for token in [
+        expires("used", 1),
+        expires("unused", 2),
+        expires("later", 3),
+    ] {
+        store.put_token(&token).await.unwrap();
+    }
+    let used = enrolled("used", 1);
+    store
+        .enroll(&token("used", "used").hash, &used)
+        .await
+        .unwrap();
+    assert_eq!(store.prune_tokens(minute(3)).await.unwrap(), 2);
+    for (secret, kept) in [("used", false), ("unused", false), ("later", true)] {
+        let found = store.token(&token(secret, secret).hash).await.unwrap();
+        assert_eq!(found.is_some(), kept, "{secret}");
+    }
+    assert_eq!(store.prune_tokens(minute(3)).await.unwrap(), 0);
 }
 
 async fn a_token_is_never_stored_twice(store: Any) {
