@@ -6,12 +6,14 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
     process,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::leftovers::all_processes;
+use crate::{leftovers::all_processes, wait::wait_for};
 
 /// Where everything of one world listens.
 #[derive(Debug)]
@@ -39,11 +41,7 @@ impl Net {
     /// # Errors
     /// When there is none left, or the lock directory can't be used.
     pub fn allocate() -> Result<Self> {
-        let directory = env::temp_dir().join("certwell-lab");
-        if fs::create_dir(&directory).is_ok() {
-            // Other users of this machine run tests, too.
-            fs::set_permissions(&directory, fs::Permissions::from_mode(0o1777))?;
-        }
+        let directory = lock_directory()?;
         let start = process::id() % 60_000;
         for step in 0..60_000_u32 {
             let number = 512 + (start + step) % 60_000;
@@ -83,6 +81,28 @@ impl Net {
             "no free 127.x.y.0/24 network: are the locks in {} stale?",
             directory.display()
         )
+    }
+
+    /// Waits for the demo's addresses until no other test of the demo has them; they are the caller's while the file
+    /// is open. A demo that a person plays doesn't ask for this lock: it is found by its ports.
+    ///
+    /// # Errors
+    /// When another test keeps them for longer than `within`.
+    pub fn demo_lock(within: Duration) -> Result<File> {
+        let path = lock_directory()?.join("demo.lock");
+        // Another user's lock can be read, and that is enough to hold it.
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .or_else(|_| File::open(&path))
+            .with_context(|| path.display().to_string())?;
+        wait_for(
+            &format!("the test that holds {}", path.display()),
+            within,
+            || file.try_lock(),
+        )?;
+        Ok(file)
     }
 
     fn all_hosts(&self, count: u8) -> Vec<SocketAddr> {
@@ -165,6 +185,15 @@ impl Net {
         }
         Ok(())
     }
+}
+
+fn lock_directory() -> Result<PathBuf> {
+    let directory = env::temp_dir().join("certwell-lab");
+    if fs::create_dir(&directory).is_ok() {
+        // Other users of this machine run tests, too.
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o1777))?;
+    }
+    Ok(directory)
 }
 
 /// # Errors
