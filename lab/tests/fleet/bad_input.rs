@@ -174,8 +174,12 @@ fn tokens_that_are_no_good_enroll_nobody() -> Result<()> {
             sally.enroll(&token)?.success("certwell-agent enroll")?;
             ensure!(identity.exists());
             let before = fs::read(&identity)?;
-            let again = sally.enroll(&token)?;
-            ensure!(again.code != 0, "it was enrolled twice: {}", again.stdout);
+            refused(
+                "used by itself",
+                &sally.enroll(&token)?,
+                Exit::Conflict,
+                &["enrolled", "--again"],
+            )?;
             ensure!(
                 fs::read(&identity)? == before,
                 "the identity is another one now"

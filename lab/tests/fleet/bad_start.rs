@@ -72,11 +72,12 @@ fn an_issuer_that_cannot_start_says_why_and_loses_nothing() -> Result<()> {
                 &["issuer.kek"],
             )?;
             fs::remove_file(&key)?;
-            let absent = serve(world)?;
-            ensure!(
-                absent.code != 0 && absent.stderr.contains("issuer.kek"),
-                "{absent:?}"
-            );
+            refused(
+                "no key",
+                &serve(world)?,
+                Exit::Configuration,
+                &["issuer.kek", "put it back"],
+            )?;
             fs::write(&key, &good)?;
             fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
 
@@ -121,11 +122,12 @@ fn an_agent_that_cannot_start_says_why() -> Result<()> {
         &Settings::default().only(&["sally"]),
         |world| {
             let sally = world.host("sally")?;
-            let alone = sally.agent_command(&["run"])?;
-            ensure!(
-                alone.code != 0 && alone.stderr.contains("certwell-agent enroll"),
-                "not enrolled: {alone:?}"
-            );
+            refused(
+                "not enrolled",
+                &sally.agent_command(&["run"])?,
+                Exit::NotFound,
+                &["certwell-agent enroll"],
+            )?;
             sally
                 .enroll(&world.issuer.token("sally")?)?
                 .success("enroll")?;
