@@ -3,9 +3,10 @@
 use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use certwell_lab::{MEDIA, MEDIA_DECLARED, Settings, story, wait_for};
+use certwell_lab::{MEDIA, MEDIA_DECLARED, Settings, World, story, wait_for};
+use nix::sys::signal::Signal;
 
-use crate::{SOON, first_issuance, media_on, named};
+use crate::{SOON, media_on, named};
 
 #[test]
 fn a_host_that_was_off_during_issuance_draws_it_when_it_comes_back() -> Result<()> {
@@ -177,26 +178,59 @@ fn a_killed_agent_goes_on_where_it_was() -> Result<()> {
 #[test]
 fn an_issuer_that_was_killed_while_hosts_draw_is_drawn_from_again() -> Result<()> {
     story("issuer-killed-while-drawn", &Settings::default(), |world| {
-        let first = first_issuance(world)?;
+        world.join_all()?;
+        // Two of them answer the CA, so that the others aren't asked for anything.
+        let asked = world.addresses(|host| !LATE.contains(&host.name.as_str()));
+        world.dns.set(MEDIA, &asked)?;
+        let declared =
+            format!("{MEDIA_DECLARED}challenge-hosts = [\"cdn-frankfurt-1\", \"sally\"]\n");
+        world.issuer.declare("20-media", &declared)?;
+        let first = world.all_serve_new(MEDIA, None, SOON, |_| true)?;
+        world.converged(MEDIA, 1, SOON)?;
+
+        // One is frozen, as a machine that is suspended; the agent of the other doesn't run.
+        let [frozen, off] = LATE;
+        world.host_mut(frozen)?.agent()?.signal(Signal::SIGSTOP)?;
+        world.host_mut(off)?.stop_agent();
         world
             .issuer
             .certwell(&["certificates", "renew", MEDIA])?
             .success("renew")?;
-        wait_for("the new generation", SOON, || {
-            let generation = world
-                .issuer
-                .status()?
-                .certificate(MEDIA)
-                .map_or(0, |c| c.generation);
-            ensure!(generation == 2, "generation {generation}");
+        wait_for("the first ones to have drawn it", SOON, || {
+            let drawn = drawn(world, 2)?;
+            ensure!(drawn == ["cdn-frankfurt-1", "sally"], "{drawn:?}");
             Ok(())
         })?;
         world.issuer.kill9()?;
-        thread::sleep(Duration::from_millis(500));
+        world.host_mut(frozen)?.agent()?.signal(Signal::SIGCONT)?;
+        world.host_mut(off)?.start_agent()?;
         world.issuer.serve()?;
         world.all_serve_new(MEDIA, Some(first.fingerprint()), SOON, |_| true)?;
         world.converged(MEDIA, 2, SOON)?;
-        ensure!(world.ca.issued() == 2);
+        let drawn = drawn(world, 2)?;
+        ensure!(
+            LATE.iter()
+                .all(|late| drawn.iter().any(|host| host == late)),
+            "{drawn:?}"
+        );
+        ensure!(world.ca.issued() == 2 && world.ca.orders() == 2);
         Ok(())
     })
+}
+
+/// These draw after the issuer was killed.
+const LATE: [&str; 2] = ["cdn-fremont-1", "esme"];
+
+/// Hosts that a generation's key was handed to, by the events, in the order of their names.
+fn drawn(world: &World, generation: u64) -> Result<Vec<String>> {
+    let mut hosts: Vec<String> = world
+        .issuer
+        .events()?
+        .into_iter()
+        .filter(|event| event.kind == "fetched" && event.generation == Some(generation))
+        .filter_map(|event| event.host)
+        .collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    Ok(hosts)
 }
