@@ -13,7 +13,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
 use super::{
-    events::send_events,
+    events::Asked,
     lookup::{declared_certificate, enrolled_host, joinable_host, no_certificate, no_host},
 };
 use crate::{
@@ -206,21 +206,23 @@ impl Admin for AdminService {
             name => Some(declared_certificate(name, &*self.facts().await?)?),
         };
         // Followed before the past is read, so that nothing falls between; doubles are left out by their ids.
-        let live = self.events.follow();
-        let last = (request.last > 0).then_some(request.last);
-        let past = self
-            .store
-            .events(request.after, certificate.as_ref(), last)
-            .await
-            .map_err(|e| store_failed(&e))?;
+        let live = request.follow.then(|| self.events.follow());
+        let mut after = request.after;
+        if request.last > 0 {
+            let newest = self
+                .store
+                .before_newest_events(after, certificate.as_ref(), request.last);
+            after = newest.await.map_err(|e| store_failed(&e))?;
+        }
         let (sender, receiver) = mpsc::channel(64);
-        tokio::spawn(send_events(
-            past,
-            request.follow.then_some(live),
-            request.after,
+        let asked = Asked {
+            store: self.store.clone(),
+            after,
             certificate,
+            live,
             sender,
-        ));
+        };
+        tokio::spawn(asked.send());
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
@@ -328,7 +330,7 @@ impl AdminService {
     }
 }
 
-fn store_failed(error: &StoreError) -> Status {
+pub(super) fn store_failed(error: &StoreError) -> Status {
     tracing::error!(error = error as &dyn std::error::Error, "the store failed");
     match error {
         StoreError::Conflict(problem) => Status::failed_precondition(problem.clone()),

@@ -121,6 +121,10 @@ fn kept(at: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
+fn is_wanted(event: &EventRecord, after: u64, certificate: Option<&CertificateName>) -> bool {
+    event.id > after && certificate.is_none_or(|name| event.certificate.as_ref() == Some(name))
+}
+
 #[async_trait::async_trait]
 impl Store for MemoryStore {
     async fn lineage(&self) -> Result<Lineage> {
@@ -404,17 +408,29 @@ impl Store for MemoryStore {
         &self,
         after: u64,
         certificate: Option<&CertificateName>,
-        last: Option<u32>,
+        most: u32,
     ) -> Result<Vec<EventRecord>> {
         let held = self.held();
-        let wanted = |event: &&EventRecord| {
-            event.id > after
-                && certificate.is_none_or(|name| event.certificate.as_ref() == Some(name))
-        };
-        let mut events: Vec<_> = held.events.iter().filter(wanted).cloned().collect();
-        let surplus = last.map_or(0, |last| events.len().saturating_sub(last as usize));
-        events.drain(..surplus);
-        Ok(events)
+        let wanted = held
+            .events
+            .iter()
+            .filter(|event| is_wanted(event, after, certificate));
+        Ok(wanted.take(most as usize).cloned().collect())
+    }
+
+    async fn before_newest_events(
+        &self,
+        after: u64,
+        certificate: Option<&CertificateName>,
+        last: u32,
+    ) -> Result<u64> {
+        let held = self.held();
+        let mut newest = held
+            .events
+            .iter()
+            .rev()
+            .filter(|event| is_wanted(event, after, certificate));
+        Ok(newest.nth(last as usize).map_or(after, |event| event.id))
     }
 
     async fn prune_tokens(&self, before: Timestamp) -> Result<u64> {

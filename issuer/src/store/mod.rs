@@ -202,13 +202,20 @@ pub trait Store: Send + Sync + 'static {
         let ids = self.add_events(std::slice::from_ref(event)).await?;
         Ok(ids.into_iter().next().unwrap_or_default())
     }
-    /// Events after `after`, oldest first; when `last` is set only the newest that many.
+    /// Events after `after`, oldest first, `most` at most.
     async fn events(
         &self,
         after: u64,
         certificate: Option<&CertificateName>,
-        last: Option<u32>,
+        most: u32,
     ) -> Result<Vec<EventRecord>>;
+    /// The id after which the newest `last` of the events after `after` lie; `after` when there are no more.
+    async fn before_newest_events(
+        &self,
+        after: u64,
+        certificate: Option<&CertificateName>,
+        last: u32,
+    ) -> Result<u64>;
     /// Removes events older than `before`; returns how many went.
     async fn prune_events(&self, before: Timestamp) -> Result<u64>;
     /// Paused certificates; `None` in the list is the whole fleet.

@@ -1,6 +1,9 @@
 //! The real store behind gates: what a test holds back goes on when the test says so.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use certwell_issuer::store::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
@@ -61,6 +64,8 @@ pub(crate) struct GatedStore {
     pub(crate) observations: Gate,
     /// Before events are written.
     pub(crate) events: Gate,
+    /// The most events that were asked for at once.
+    pub(crate) most_events: AtomicU32,
 }
 
 impl GatedStore {
@@ -70,6 +75,7 @@ impl GatedStore {
             bundles: Gate::new(),
             observations: Gate::new(),
             events: Gate::new(),
+            most_events: AtomicU32::new(0),
         })
     }
 }
@@ -96,6 +102,16 @@ macro_rules! gated {
             async fn add_events(&self, events: &[EventRecord]) -> Result<Vec<u64>> {
                 self.events.pass().await;
                 self.store.add_events(events).await
+            }
+
+            async fn events(
+                &self,
+                after: u64,
+                certificate: Option<&CertificateName>,
+                most: u32,
+            ) -> Result<Vec<EventRecord>> {
+                self.most_events.fetch_max(most, Ordering::Relaxed);
+                self.store.events(after, certificate, most).await
             }
 
             async fn close(&self) {
@@ -136,7 +152,7 @@ gated! {
     prune_tokens(before: Timestamp) -> u64;
     observations() -> Vec<Observation>;
     forget_host(host: &HostName) -> ();
-    events(after: u64, certificate: Option<&CertificateName>, last: Option<u32>) -> Vec<EventRecord>;
+    before_newest_events(after: u64, certificate: Option<&CertificateName>, last: u32) -> u64;
     prune_events(before: Timestamp) -> u64;
     paused() -> Vec<Option<CertificateName>>;
     set_paused(certificate: Option<&CertificateName>, paused: bool) -> ();

@@ -1,12 +1,49 @@
 //! What the issuer keeps, and what it lets go of.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use certwell_issuer::store::Store as _;
-use certwell_proto::JoinToken;
+use certwell_proto::{
+    JoinToken,
+    v1::{Event, EventsRequest},
+};
 use tokio::time::{Instant, sleep};
 
-use crate::world::World;
+use crate::world::{MEDIA, World};
+
+/// More than one page of them.
+const MANY: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+    INSERT INTO event (at, kind, certificate, generation, text)
+    SELECT 1000 * unixepoch(), 12, 'media.hachyderm.io', 1, 'n' || i FROM n";
+
+async fn asked(world: &mut World, last: u32, certificate: &str) -> Vec<Event> {
+    let request = EventsRequest {
+        last,
+        certificate: certificate.into(),
+        ..Default::default()
+    };
+    let mut stream = world.admin.events(request).await.unwrap().into_inner();
+    let mut events = Vec::new();
+    while let Some(event) = stream.message().await.unwrap() {
+        events.push(event);
+    }
+    events
+}
+
+#[tokio::test]
+async fn however_many_events_are_asked_for_few_are_in_memory_at_once() {
+    let mut world = World::start().await.restart_after(MANY).await;
+    for last in [0, u32::MAX] {
+        let all = asked(&mut world, last, MEDIA).await;
+        assert_eq!(all.iter().filter(|e| e.text.starts_with('n')).count(), 1000);
+        assert!(all.windows(2).all(|pair| pair[0].id < pair[1].id));
+    }
+    let newest = asked(&mut world, 300, "").await;
+    assert_eq!(newest.len(), 300);
+    let most = world.store.most_events.load(Ordering::Relaxed);
+    assert!(0 < most && most <= 300, "{most} at once");
+    world.app.stop().await;
+}
 
 #[tokio::test]
 async fn tokens_that_expired_long_ago_are_removed_and_others_stay() {

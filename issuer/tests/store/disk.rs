@@ -124,7 +124,7 @@ async fn everything_is_there_after_reopening_even_without_a_clean_close() {
     assert_eq!(store.hosts().await.unwrap(), [host_record("sally")]);
     assert_eq!(store.observations().await.unwrap().len(), 1);
     assert_eq!(store.paused().await.unwrap(), [None]);
-    assert_eq!(store.events(0, None, None).await.unwrap().len(), 1);
+    assert_eq!(store.events(0, None, 2).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -213,9 +213,18 @@ impl Store for SqliteStore {
         &self,
         after: u64,
         certificate: Option<&CertificateName>,
-        last: Option<u32>,
+        most: u32,
     ) -> Result<Vec<EventRecord>> {
-        self.tell(self.read_events(after, certificate, last).await)
+        self.tell(self.read_events(after, certificate, most).await)
+    }
+
+    async fn before_newest_events(
+        &self,
+        after: u64,
+        certificate: Option<&CertificateName>,
+        last: u32,
+    ) -> Result<u64> {
+        self.tell(self.find_event(after, certificate, last).await)
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64> {

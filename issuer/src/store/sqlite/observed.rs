@@ -77,19 +77,35 @@ impl SqliteStore {
         &self,
         after: u64,
         certificate: Option<&CertificateName>,
-        last: Option<u32>,
+        most: u32,
     ) -> Inner<Vec<EventRecord>> {
-        // A negative LIMIT is none.
-        let mut rows = sqlx::query(
-            "SELECT * FROM event WHERE id > ?1 AND (?2 IS NULL OR certificate = ?2) ORDER BY id DESC LIMIT ?3",
+        let rows = sqlx::query(
+            "SELECT * FROM event WHERE id > ?1 AND (?2 IS NULL OR certificate = ?2) ORDER BY id LIMIT ?3",
         )
         .bind(i64::try_from(after).unwrap_or(i64::MAX))
         .bind(certificate.map(CertificateName::as_str))
-        .bind(last.map_or(-1, i64::from))
+        .bind(most)
         .fetch_all(&self.readers)
         .await?;
-        rows.reverse();
         rows.iter().map(|row| Ok(event_of(row)?)).collect()
+    }
+
+    pub(super) async fn find_event(
+        &self,
+        after: u64,
+        certificate: Option<&CertificateName>,
+        last: u32,
+    ) -> Inner<u64> {
+        let row = sqlx::query(
+            "SELECT id FROM event WHERE id > ?1 AND (?2 IS NULL OR certificate = ?2)
+             ORDER BY id DESC LIMIT 1 OFFSET ?3",
+        )
+        .bind(i64::try_from(after).unwrap_or(i64::MAX))
+        .bind(certificate.map(CertificateName::as_str))
+        .bind(last)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map_or(Ok(after), |row| row.unsigned("id"))?)
     }
 
     pub(super) async fn delete_events(&self, before: Timestamp) -> Inner<u64> {
