@@ -23,4 +23,6 @@ mod scribe;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]
+mod swapped;
+#[cfg(test)]
 mod world;
