@@ -78,6 +78,7 @@ pub struct App {
     registry: Registry,
     scribe: Scribe,
     events: Events,
+    accounts: Accounts,
     stopping: watch::Sender<bool>,
     doors: JoinSet<anyhow::Result<()>>,
     servers: JoinSet<anyhow::Result<()>>,
@@ -174,13 +175,15 @@ impl App {
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
         };
         let accounts = Accounts::start(store.clone());
+        let ordering = orders::run(stored, accounts.clone(), driver, control);
         tasks.spawn(async move {
-            orders::run(stored, accounts, driver, control).await;
+            ordering.await;
             Ok(())
         });
 
         let identity = listener::keep_identity(ca.clone())?;
-        let tls = listener::server_config(&ca, identity)?;
+        let tls = listener::server_config(&ca, identity.clone())?;
+        tasks.spawn(until_lost(identity));
         let (ready, connections) = tokio::sync::mpsc::channel(READY);
         let mut doors = JoinSet::new();
         for listener in listeners {
@@ -243,6 +246,7 @@ impl App {
             registry,
             scribe,
             events,
+            accounts,
             stopping,
             doors,
             servers,
@@ -258,7 +262,7 @@ impl App {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
-        // Cancel-safe: signals are only waited for, `join_next` loses no result.
+        // Cancel-safe: signals and ends are only waited for, `join_next` loses no result.
         tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
@@ -266,6 +270,10 @@ impl App {
             Some(ended) = self.tasks.join_next() => unexpected(ended),
             Some(ended) = self.servers.join_next() => unexpected(ended),
             Some(ended) = self.doors.join_next() => unexpected(ended),
+            () = self.registry.ended() => lost("registry"),
+            () = self.events.ended() => lost("events"),
+            () = self.scribe.ended() => lost("scribe"),
+            () = self.accounts.ended() => lost("accounts"),
         }
     }
 
@@ -307,6 +315,19 @@ fn unexpected(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyh
         Ok(Err(error)) => Err(error),
         Err(error) => Err(error).context("a task failed"),
     }
+}
+
+/// A task that owns a state is gone: whoever holds its handle would go on without, and say nothing.
+fn lost(task: &str) -> anyhow::Result<()> {
+    Err(anyhow::anyhow!(
+        "the {task} task ended that should have gone on"
+    ))
+}
+
+/// Ends when the server's identity isn't renewed any more.
+async fn until_lost<T>(mut identity: watch::Receiver<T>) -> anyhow::Result<()> {
+    while identity.changed().await.is_ok() {}
+    lost("identity")
 }
 
 /// Tells systemd that the loop turns, twice as often as it asks; never returns.

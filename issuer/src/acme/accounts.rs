@@ -52,6 +52,8 @@ impl Accounts {
         tokio::spawn(async move {
             let mut desks: HashMap<String, mpsc::Sender<Request>> = HashMap::new();
             while let Some((directory, reply)) = requests.recv().await {
+                // One that fell over, taking what it was asked with it, is replaced: all that it knew is stored.
+                desks.retain(|_, desk| !desk.is_closed());
                 let desk = desks
                     .entry(directory.clone())
                     .or_insert_with(|| desk(store.clone(), directory));
@@ -59,6 +61,11 @@ impl Accounts {
             }
         });
         Self(sender)
+    }
+
+    /// Returns when the task has ended, in whatever way.
+    pub async fn ended(&self) {
+        self.0.closed().await;
     }
 
     /// The account at this authority, made if need be.
@@ -86,15 +93,15 @@ impl Accounts {
         request: Request,
         answer: oneshot::Receiver<Result<T, AcmeError>>,
     ) -> Result<T, AcmeError> {
-        let stopping = || plain("the issuer is stopping");
+        let ended = || plain("the task that keeps the account at this CA ended");
         let (reply, way) = oneshot::channel();
         self.0
             .send((authority.directory.clone(), reply))
             .await
-            .map_err(|_| stopping())?;
-        let desk = way.await.map_err(|_| stopping())?;
-        desk.send(request).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+            .map_err(|_| ended())?;
+        let desk = way.await.map_err(|_| ended())?;
+        desk.send(request).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
     }
 }
 

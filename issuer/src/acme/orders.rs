@@ -1,6 +1,10 @@
 //! Starts an issuance task for each declared certificate, and again when one is declared anew.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use certwell_proto::CertificateName;
 use tokio::{
@@ -63,6 +67,9 @@ impl Stored {
     }
 }
 
+/// An issuance that fell over is begun again after this.
+const BEGIN_AGAIN: Duration = Duration::from_secs(60);
+
 /// Runs until the registry is gone. A task that ended is started again, from what the store knows by then, as long
 /// as its certificate is declared.
 pub async fn run(
@@ -73,6 +80,7 @@ pub async fn run(
 ) {
     let mut tasks: JoinSet<()> = JoinSet::new();
     let mut running: BTreeMap<CertificateName, Id> = BTreeMap::new();
+    let mut fell_over: BTreeSet<CertificateName> = BTreeSet::new();
     loop {
         let declared: Vec<CertificateName> = control
             .borrow_and_update()
@@ -86,6 +94,7 @@ pub async fn run(
                 continue;
             }
             let known = stored.take(&name);
+            let pause = fell_over.remove(&name).then_some(BEGIN_AGAIN);
             let task = begin(
                 name.clone(),
                 known,
@@ -93,6 +102,10 @@ pub async fn run(
                 driver.clone(),
                 control.clone(),
             );
+            let task = async move {
+                tokio::time::sleep(pause.unwrap_or_default()).await;
+                task.await;
+            };
             running.insert(name, tasks.spawn(task).id());
         }
         // Cancel-safe: `join_next_with_id` loses no result when dropped, `changed` marks nothing until it returns.
@@ -102,8 +115,14 @@ pub async fn run(
                 let id = match ended {
                     Ok((id, ())) => id,
                     Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "an issuance failed");
-                        error.id()
+                        let id = error.id();
+                        let names = running.iter().filter(|(_, running)| **running == id);
+                        fell_over.extend(names.map(|(name, _)| name.clone()));
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "an issuance fell over; it is begun again in a minute"
+                        );
+                        id
                     }
                 };
                 running.retain(|_, running| *running != id);

@@ -58,6 +58,11 @@ impl Events {
         self.writer.closed().await;
     }
 
+    /// Returns when the task has ended, in whatever way.
+    pub async fn ended(&self) {
+        self.writer.closed().await;
+    }
+
     /// A private key is about to be handed to a host: returns when that is committed.
     ///
     /// # Errors

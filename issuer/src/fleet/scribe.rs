@@ -51,6 +51,11 @@ impl Scribe {
         Self(sender)
     }
 
+    /// Returns when the task has ended, in whatever way.
+    pub async fn ended(&self) {
+        self.0.closed().await;
+    }
+
     /// Hands over one observation.
     pub async fn write(&self, observation: Observation) {
         let note = Note::Observation(Box::new(observation));

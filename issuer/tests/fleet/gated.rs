@@ -1,7 +1,7 @@
 //! The real store behind gates: what a test holds back goes on when the test says so.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -66,6 +66,10 @@ pub(crate) struct GatedStore {
     pub(crate) events: Gate,
     /// The most events that were asked for at once.
     pub(crate) most_events: AtomicU32,
+    /// Calls of this name panic.
+    panics: Mutex<Option<&'static str>>,
+    /// How many did.
+    panicked: AtomicU32,
 }
 
 impl GatedStore {
@@ -76,7 +80,26 @@ impl GatedStore {
             observations: Gate::new(),
             events: Gate::new(),
             most_events: AtomicU32::new(0),
+            panics: Mutex::default(),
+            panicked: AtomicU32::new(0),
         })
+    }
+
+    /// From now on calls of this name panic.
+    pub(crate) fn panic_at(&self, call: Option<&'static str>) {
+        *self.panics.lock().unwrap() = call;
+    }
+
+    pub(crate) fn panicked(&self) -> u32 {
+        self.panicked.load(Ordering::Relaxed)
+    }
+
+    fn check(&self, call: &str) {
+        let panics = *self.panics.lock().unwrap();
+        if panics == Some(call) {
+            self.panicked.fetch_add(1, Ordering::Relaxed);
+            panic!("as the test wants it");
+        }
     }
 }
 
@@ -95,11 +118,13 @@ macro_rules! gated {
             }
 
             async fn put_observations(&self, observations: &[Observation]) -> Result<()> {
+                self.check("put_observations");
                 self.observations.pass().await;
                 self.store.put_observations(observations).await
             }
 
             async fn add_events(&self, events: &[EventRecord]) -> Result<Vec<u64>> {
+                self.check("add_events");
                 self.events.pass().await;
                 self.store.add_events(events).await
             }
@@ -119,6 +144,7 @@ macro_rules! gated {
             }
 
             $(async fn $call(&self, $($argument: $type),*) -> Result<$answer> {
+                self.check(stringify!($call));
                 self.store.$call($($argument),*).await
             })*
         }

@@ -5,6 +5,8 @@ mod admitted;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod fallen;
+#[cfg(test)]
 mod gated;
 #[cfg(test)]
 mod handed;

@@ -187,6 +187,11 @@ impl Registry {
         self.0.closed().await;
     }
 
+    /// Returns when the task has ended, in whatever way.
+    pub async fn ended(&self) {
+        self.0.closed().await;
+    }
+
     /// What a host reports; returns when it is known. `None` when the issuer is stopping: then it isn't.
     pub async fn report(&self, host: &HostName, report: v1::Report) -> Option<()> {
         self.ask(|reply| Request::Report(host.clone(), Box::new(report), reply))
