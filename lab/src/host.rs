@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
+    log_gate::LogGate,
     nginx::{Nginx, Site},
     paths,
     ports::Net,
@@ -133,6 +134,18 @@ impl Host {
         let program = self.agent_program(&["run"])?;
         self.agent = Some(Process::start(&program, &self.world, &self.agent_log())?);
         Ok(())
+    }
+
+    /// Starts the agent with a gate in its log.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_gated_agent(&mut self) -> Result<LogGate> {
+        let program = self.agent_program(&["run"])?;
+        let log = self.agent_log();
+        let (gate, end) = LogGate::before(&log)?;
+        self.agent = Some(Process::start_gated(&program, &self.world, &log, end)?);
+        Ok(gate)
     }
 
     /// Asks the agent to end, and waits.

@@ -11,6 +11,7 @@
 //! program   what is started, or run to its end             ports   free loopback networks; who holds a port
 //! process   children that don't outlive their world        leftovers  of a killed run, and their end
 //! rpc       calls to the issuer with a host's identity     wait    for a condition, with a deadline
+//! log_gate  holds a daemon at a line of its own log
 //! ```
 //!
 //! A light host is a pair of processes on an address of 127.0.0.0/8; no root is needed.
@@ -23,6 +24,7 @@ pub mod gate;
 pub mod host;
 pub mod issuer;
 pub mod leftovers;
+pub mod log_gate;
 pub mod nginx;
 pub mod paths;
 pub mod ports;

@@ -8,7 +8,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
-    os::unix::process::CommandExt as _,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -39,6 +39,35 @@ impl Process {
     /// When it can't be started.
     pub fn start(program: &Program, home: &Path, log: &Path) -> Result<Self> {
         let output = append(log)?;
+        Self::spawn(
+            program,
+            home,
+            log,
+            output.try_clone()?.into(),
+            output.into(),
+        )
+    }
+
+    /// The same, but for its standard error: that goes to the gate before its log.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub(crate) fn start_gated(
+        program: &Program,
+        home: &Path,
+        log: &Path,
+        gate: OwnedFd,
+    ) -> Result<Self> {
+        Self::spawn(program, home, log, append(log)?.into(), gate.into())
+    }
+
+    fn spawn(
+        program: &Program,
+        home: &Path,
+        log: &Path,
+        stdout: Stdio,
+        stderr: Stdio,
+    ) -> Result<Self> {
         let mut command = match setpriv() {
             Some(setpriv) => {
                 let mut command = Command::new(setpriv);
@@ -53,8 +82,8 @@ impl Process {
             .current_dir(home)
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .with_context(|| {
                 format!(

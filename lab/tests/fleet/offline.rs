@@ -1,9 +1,9 @@
 //! Hosts that are off or die in the middle.
 
-use std::{fs, thread, time::Duration};
+use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use certwell_lab::{MEDIA, MEDIA_DECLARED, Settings, World, story, wait_for};
+use certwell_lab::{Host, MEDIA, MEDIA_DECLARED, Settings, World, story, wait_for};
 use nix::sys::signal::Signal;
 
 use crate::{SOON, media_on, named};
@@ -120,59 +120,69 @@ fn a_stopped_nginx_holds_up_nobody_else() -> Result<()> {
     })
 }
 
-/// From the renewal being asked for to all done takes about a second; the kills fall all over it.
+/// As the agent's log tells of them when all goes well, to the character that ends each name.
+const STEPS: [&str; 10] = [
+    "Fetch(",
+    "Verify(",
+    "Stage(",
+    "TestCandidate(",
+    "Baseline\n",
+    "Activate(",
+    "Test\n",
+    "Reload\n",
+    "Confirm(",
+    "Report(",
+];
+
 #[test]
-fn a_killed_agent_goes_on_where_it_was() -> Result<()> {
+fn an_agent_that_is_killed_in_any_step_goes_on_where_it_was() -> Result<()> {
     story(
         "agent-killed",
         &Settings::default().only(&["sally"]),
         |world| {
             world.join_all()?;
             world.issuer.declare("20-media", &media_on(&["sally"]))?;
-            let mut before = None;
-            for (round, delay) in [0, 60, 120, 200, 300, 450, 700, 1000]
-                .into_iter()
-                .enumerate()
-            {
-                let generation = u64::try_from(round)? + 1;
-                if generation > 1 {
-                    world
-                        .issuer
-                        .certwell(&["certificates", "renew", MEDIA])?
-                        .success("renew")?;
-                }
-                let store = world
-                    .host("sally")?
-                    .agent_state()
-                    .join(format!("store/{MEDIA}/{generation}"));
-                wait_for("the agent to have begun", SOON, || {
-                    let events = world.issuer.events()?;
-                    let fetched = events
-                        .iter()
-                        .any(|e| e.kind == "fetched" && e.generation == Some(generation));
-                    ensure!(fetched || store.exists(), "not fetched yet");
-                    Ok(())
-                })?;
-                thread::sleep(Duration::from_millis(delay));
+            let mut before = world.all_serve_new(MEDIA, None, SOON, |_| true)?;
+            world.converged(MEDIA, 1, SOON)?;
+            world.host_mut("sally")?.stop_agent();
+            let mut gate = world.host_mut("sally")?.start_gated_agent()?;
+            for (step, generation) in STEPS.into_iter().zip(2..) {
+                let context = || format!("killed in {step:?}");
+                world.issuer.connected("sally")?;
+                gate.arm(&format!("step step={step}"));
+                world
+                    .issuer
+                    .certwell(&["certificates", "renew", MEDIA])?
+                    .success("renew")?;
+                gate.wait_held(SOON).with_context(context)?;
                 let sally = world.host_mut("sally")?;
                 sally.kill9_agent()?;
+                gate.end()?;
+                let last = last_step(sally)?;
+                ensure!(last.starts_with(step), "it came to {last}, not to {step:?}");
                 // Whatever the instant, nginx can still be reloaded: key and chain at the link fit each other.
                 ensure!(
                     sally.nginx.test()?.code == 0,
-                    "killed after {delay} ms: nginx -t fails"
+                    "killed in {step:?}: nginx -t fails"
                 );
-                sally.start_agent()?;
-                let served = world
-                    .all_serve_new(MEDIA, before, SOON, |_| true)
-                    .with_context(|| format!("killed after {delay} ms"))?;
+                gate = sally.start_gated_agent()?;
+                before = world
+                    .all_serve_new(MEDIA, Some(before.fingerprint()), SOON, |_| true)
+                    .with_context(context)?;
                 world
                     .converged(MEDIA, generation, SOON)
-                    .with_context(|| format!("killed after {delay} ms"))?;
-                before = Some(served.fingerprint());
+                    .with_context(context)?;
             }
             Ok(())
         },
     )
+}
+
+/// The step that the agent's log tells of last, and what comes after it.
+fn last_step(host: &Host) -> Result<String> {
+    let log = fs::read_to_string(host.agent_log())?;
+    let (_, last) = log.rsplit_once("step step=").context("no step is told")?;
+    Ok(last.to_owned())
 }
 
 #[test]
