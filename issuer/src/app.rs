@@ -34,6 +34,7 @@ use tonic::transport::Server;
 use crate::{
     acme::{
         accounts::Accounts,
+        names::Names,
         order::{AT_ONCE, Driver},
         orders::{self, Stored},
     },
@@ -173,6 +174,7 @@ impl App {
             registry: registry.clone(),
             events: events.clone(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            names: Names::default(),
         };
         let accounts = Accounts::start(store.clone());
         let ordering = orders::run(stored, accounts.clone(), driver, control);

@@ -17,6 +17,7 @@ use certwell_issuer::{
     acme::{
         client::{Acme, AcmeError},
         csr,
+        names::Names,
         order::{Driver, Then},
     },
     config::{Config, Issuer, KeyType, Renewal},
@@ -267,6 +268,7 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
         registry,
         events,
         at_once: Arc::new(tokio::sync::Semaphore::new(1)),
+        names: Names::default(),
     }
 }
 
@@ -362,6 +364,19 @@ async fn a_refused_validation_keeps_the_intent_for_another_order() {
             .values()
             .all(|order| order.finalized.is_empty())
     );
+    let media: Identifier = "media.hachyderm.io".parse().unwrap();
+    let known = driver.names.last_failed(std::slice::from_ref(&media));
+    assert_eq!(known, Some((media.clone(), ended.failure.at)));
+
+    // Validated at last, which counts for every certificate that has the name.
+    pending.url = None;
+    let roots = [ca.certificate.der().to_vec()];
+    store
+        .order_failed(&name(), 1.into(), &ended.failure)
+        .await
+        .unwrap();
+    driver.drive(&client, &mut pending, &roots).await.unwrap();
+    assert_eq!(driver.names.last_failed(&[media]), None);
 }
 
 #[tokio::test(start_paused = true)]

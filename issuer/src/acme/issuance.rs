@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use certwell_proto::{CertificateName, Generation, v1::EventKind};
+use certwell_proto::{CertificateName, Generation, Identifier, v1::EventKind};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ use crate::{
     fleet::Control,
     plan::{
         facts::{OrderFacts, OrderStage},
-        renew::{RenewFacts, authority_index, order_at, stable_jitter},
+        renew::{RenewFacts, after_shared_failure, authority_index, order_at, stable_jitter},
     },
     store::{self, Intent, Issued, OrderFailure, PendingOrder, StoreError, record::FAILURES},
 };
@@ -60,14 +60,17 @@ impl Issuance {
                 self.tell(OrderFacts::default()).await;
             } else {
                 let now = clock::now();
-                let at = self.order_at(&control, &declared, now);
+                let own = self.order_at(&control, &declared, now);
+                let held = self.held(&control, &declared, now);
+                let at = held.as_ref().map_or(own, |(_, until)| own.max(*until));
                 if at <= now {
                     if let Err(error) = self.attempt(&control, &declared).await {
                         return self.lost(&error, control.config.renewal.retry_first).await;
                     }
                     continue;
                 }
-                self.tell_waiting(at).await;
+                let held = held.filter(|(_, until)| *until > own);
+                self.tell_waiting(at, held.map(|(name, _)| name)).await;
                 let pause = Duration::try_from(at.duration_since(now)).unwrap_or(LONGEST_SLEEP);
                 let sleep = tokio::time::sleep(pause.min(LONGEST_SLEEP));
                 // Both arms may be dropped half-way: a sleep holds nothing, `changed` marks nothing until it returns.
@@ -112,6 +115,27 @@ impl Issuance {
             &control.config.renewal,
             now,
         )
+    }
+
+    /// Until when it is held up, because the CA couldn't validate this identifier of it for some certificate.
+    fn held(
+        &self,
+        control: &Control,
+        declared: &Certificate,
+        now: Timestamp,
+    ) -> Option<(Identifier, Timestamp)> {
+        // What is ordered already is finished.
+        if self.pending.as_ref().is_some_and(|p| p.url.is_some()) {
+            return None;
+        }
+        let (name, failed) = self.driver.names.last_failed(&declared.identifiers)?;
+        let forced = control.forced.get(&self.name);
+        if forced.is_some_and(|forced| failed < forced.at) {
+            return None;
+        }
+        let settings = &control.config.renewal;
+        let until = after_shared_failure(failed, self.issued.as_ref(), settings, now);
+        (until > now).then_some((name, until))
     }
 
     async fn lost(&self, error: &StoreError, pause: Duration) {
@@ -171,6 +195,11 @@ impl Issuance {
                 Preflight::Changed => return Ok(()),
             }
         }
+        let turn = self.driver.names.turn(&declared.identifiers).await;
+        // Another certificate may have failed with one of these names meanwhile.
+        if self.held(control, declared, clock::now()).is_some() {
+            return Ok(());
+        }
         let roots = match root_certificates(&authority.roots) {
             Ok(roots) => roots,
             Err(e) => return self.failed(internal(&e.to_string())).await,
@@ -178,11 +207,12 @@ impl Issuance {
         let Some(pending) = self.pending.as_mut() else {
             return Ok(());
         };
-        match self
+        let ended = self
             .driver
             .drive(ready.acme.as_ref(), pending, &roots)
-            .await
-        {
+            .await;
+        drop(turn);
+        match ended {
             Ok(issued) => {
                 self.succeeded(issued).await;
                 Ok(())
@@ -323,8 +353,14 @@ impl Issuance {
             .await;
     }
 
-    async fn tell_waiting(&self, at: Timestamp) {
-        let problem = self.failures.last().map(|failure| failure.problem.clone());
+    async fn tell_waiting(&self, at: Timestamp, held: Option<Identifier>) {
+        let shared = held.map(|name| {
+            format!(
+                "the CA could not validate {name} for another certificate; CAs count that by name, so this one waits too"
+            )
+        });
+        let own = self.failures.last().map(|failure| failure.problem.clone());
+        let problem = shared.or(own);
         self.tell(OrderFacts {
             stage: if problem.is_some() {
                 OrderStage::Waiting

@@ -8,6 +8,7 @@
 //! order      the driver: performs the steps of plan::order, committing each before the next
 //! issuance   one task for each certificate: waits until it is due, preflight, order
 //! preflight  its question to the challenge hosts, and waiting for their verdicts
+//! names      what certificates that share an identifier know of each other: whose turn it is, what failed
 //! orders     the task above them: starts and stops an issuance task as the configuration says
 //! ```
 
@@ -16,6 +17,7 @@ pub mod client;
 pub mod csr;
 pub mod http;
 pub mod issuance;
+pub mod names;
 pub mod order;
 pub mod orders;
 mod preflight;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use certwell_proto::{
-    KeyPair,
+    Identifier, KeyPair,
     bundle::{BundleError, Expected},
     v1::EventKind,
 };
@@ -14,13 +14,14 @@ use tokio::sync::Semaphore;
 use super::{
     accounts::describe,
     client::{Acme, AcmeError, PASSING},
+    names::Names,
 };
 use crate::{
     clock,
     fleet::{Events, Registry},
     plan::{
         facts::{OrderFacts, OrderStage},
-        order::{Step, next},
+        order::{ChallengeState, OrderView, Step, next},
     },
     store::{Intent, Issued, OrderFailure, PendingOrder, Store},
 };
@@ -47,6 +48,8 @@ pub struct Driver {
     pub events: Events,
     /// Orders under way at once: a hundred certificates that fall due together queue here, not at the CA.
     pub at_once: Arc<Semaphore>,
+    /// What certificates that share an identifier know of each other.
+    pub names: Names,
 }
 
 /// How an order ended without a certificate.
@@ -128,6 +131,7 @@ impl Driver {
                 Step::Finalize => {
                     self.stage(&intent, OrderStage::Finalizing(intent.generation))
                         .await;
+                    self.names.validated(&intent.identifiers);
                     acme.finalize(&url, &intent.csr)
                         .await
                         .map_err(|e| failed(e, true))?;
@@ -146,6 +150,9 @@ impl Driver {
                         problem,
                         retry_at: None,
                     };
+                    for name in refused(&view) {
+                        self.names.failed(&name, failure.at);
+                    }
                     let then = if validation {
                         Then::OrderAgain
                     } else {
@@ -251,6 +258,14 @@ impl Driver {
             .certificate(kind, &intent.certificate, intent.generation, text)
             .await;
     }
+}
+
+/// The identifiers that the CA couldn't validate.
+fn refused(view: &OrderView) -> impl Iterator<Item = Identifier> {
+    view.authorizations
+        .iter()
+        .filter(|authorization| matches!(authorization.challenge, ChallengeState::Failed(_)))
+        .filter_map(|authorization| authorization.identifier.parse().ok())
 }
 
 fn plain(problem: String) -> OrderFailure {

@@ -99,6 +99,19 @@ fn retry_at(
     last.at + SignedDuration::try_from(pause.max(asked)).unwrap_or(SignedDuration::MAX)
 }
 
+/// When a certificate may be ordered after the CA failed to validate one of its identifiers, for whichever certificate
+/// that was: CAs count by name.
+pub fn after_shared_failure(
+    failed: Timestamp,
+    issued: Option<&Issued>,
+    settings: &Renewal,
+    now: Timestamp,
+) -> Timestamp {
+    let pace = issued.map(|issued| longest_pause(issued, settings, true, now));
+    let pause = pace.map_or(AFTER_VALIDATION, |pace| pace.min(AFTER_VALIDATION));
+    failed + SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)
+}
+
 /// A tenth of the remaining life; when that is gone, still enough not to hammer the CA: a twentieth of the
 /// lifetime, or the shortest pause that the settings know (half an hour where the CA has reason to mind).
 fn longest_pause(issued: &Issued, settings: &Renewal, minds: bool, now: Timestamp) -> Duration {
@@ -316,6 +329,19 @@ mod tests {
             ..facts(None, &asked)
         };
         assert!(order_at(&facts, &settings(), at(0)) <= at(60));
+    }
+
+    #[test]
+    fn what_failed_for_another_certificate_waits_like_an_own_failure() {
+        let long = issued(0, 90 * DAY);
+        let short = issued(0, 180);
+        for (issued, failed) in [(None, 0), (Some(&long), 80 * DAY), (Some(&short), 120)] {
+            let own = [failure(failed, true)];
+            let own = order_at(&facts(issued, &own), &settings(), at(failed));
+            let shared = after_shared_failure(at(failed), issued, &settings(), at(failed));
+            assert_eq!(shared, own);
+            assert!(shared > at(failed));
+        }
     }
 
     #[test]
