@@ -37,9 +37,13 @@ pub enum Stage {
     Authorization,
     /// A challenge is said to be ready.
     Challenge,
+    /// The order is read, after the CA was told that a challenge is ready.
+    Validating,
     /// The CSR is handed in.
     Finalize,
-    /// The order is read.
+    /// The order is read, after the CSR was handed in.
+    Finalized,
+    /// The order is read, whenever that is.
     Poll,
     /// The certificate is fetched.
     Certificate,
@@ -53,8 +57,17 @@ impl Stage {
             Self::Authorization => "/authZ/",
             Self::Challenge => "/chalZ/",
             Self::Finalize => "/finalize-order/",
-            Self::Poll => "/my-order/",
+            Self::Poll | Self::Validating | Self::Finalized => "/my-order/",
             Self::Certificate => "/certZ/",
+        }
+    }
+
+    /// What must have passed since the gate was armed.
+    fn after(self) -> Option<&'static str> {
+        match self {
+            Self::Validating => Some(Self::Challenge.path()),
+            Self::Finalized => Some(Self::Finalize.path()),
+            _ => None,
         }
     }
 }
@@ -71,7 +84,8 @@ pub enum Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    Armed(Stage, Side),
+    /// The number is that of the requests seen before.
+    Armed(Stage, Side, usize),
     Held,
 }
 
@@ -133,7 +147,8 @@ impl Gate {
 
     /// The next request of this stage will be held.
     pub fn arm(&self, stage: Stage, side: Side) {
-        *lock(&self.shared.state) = State::Armed(stage, side);
+        let before = lock(&self.shared.seen).len();
+        *lock(&self.shared.state) = State::Armed(stage, side, before);
     }
 
     /// Waits until the request that it was armed for is held.
@@ -209,11 +224,19 @@ impl Shared {
         Ok(())
     }
 
+    fn passed(&self, path: &str, before: usize) -> bool {
+        let seen = lock(&self.seen);
+        seen[before..].iter().any(|other| other.starts_with(path))
+    }
+
     /// Holds the request if the gate is armed for it; answers, once let go, whether it was.
     fn holds(&self, path: &str, side: Side) -> bool {
         let mut state = lock(&self.state);
         match *state {
-            State::Armed(stage, armed) if armed == side && path.starts_with(stage.path()) => {}
+            State::Armed(stage, armed, before)
+                if armed == side
+                    && path.starts_with(stage.path())
+                    && stage.after().is_none_or(|after| self.passed(after, before)) => {}
             _ => return false,
         }
         *state = State::Held;
