@@ -70,7 +70,9 @@ pub fn init() -> Result<(), LogError> {
         Some("json") => log.json().flatten_event(true).try_init(),
         Some(other) => return Err(LogError::Format(other.to_owned())),
     }
-    .map_err(|_| LogError::Twice)
+    .map_err(|_| LogError::Twice)?;
+    tracing::trace!("every level is written");
+    Ok(())
 }
 
 /// The filter asked for, with what may hold secrets capped.

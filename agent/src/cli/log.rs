@@ -55,6 +55,7 @@ pub(crate) fn begin() -> Result<(), LogError> {
         Some("json") => lines.json().flatten_event(true).try_init(),
         Some(other) => return Err(LogError::Format(other.to_owned())),
     };
+    tracing::trace!("every level is written");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod crashes;
 mod issuance;
 mod offline;
 mod preflight;
+mod search;
 mod secrecy;
 mod validation;
 
