@@ -104,11 +104,19 @@ fn enrolled(world: &mut World) -> Result<Vec<Secret>> {
     Ok(secrets)
 }
 
-fn issued_and_renewed(world: &World) -> Result<()> {
+/// Between these two all is read again from where it is kept.
+fn issued_and_renewed(world: &mut World) -> Result<()> {
     world
         .issuer
         .declare("20-media", &media_on(&["sally", "esme"]))?;
     world.converged(MEDIA, 1, SOON)?;
+    world.issuer.kill9()?;
+    world.host_mut("sally")?.kill9_agent()?;
+    world.issuer.serve()?;
+    world.host_mut("sally")?.start_agent()?;
+    for name in ["sally", "esme"] {
+        world.issuer.connected(name)?;
+    }
     let renew = ["certificates", "renew", MEDIA, "--wait"];
     let output = world.issuer.certwell_within(&renew, SOON)?;
     said(world, "renew", &output.success("renew")?)?;
