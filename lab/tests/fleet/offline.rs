@@ -3,7 +3,9 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use certwell_lab::{Host, MEDIA, MEDIA_DECLARED, Settings, World, story, wait_for};
+use certwell_lab::{
+    Host, MEDIA, MEDIA_DECLARED, Settings, Site, World, log_gate::LogGate, story, wait_for,
+};
 use nix::sys::signal::Signal;
 
 use crate::{SOON, media_on, named};
@@ -120,62 +122,76 @@ fn a_stopped_nginx_holds_up_nobody_else() -> Result<()> {
     })
 }
 
-/// As the agent's log tells of them when all goes well, to the character that ends each name.
-const STEPS: [&str; 10] = [
-    "Fetch(",
-    "Verify(",
-    "Stage(",
-    "TestCandidate(",
-    "Baseline\n",
-    "Activate(",
-    "Test\n",
-    "Reload\n",
-    "Confirm(",
-    "Report(",
+/// As the agent's log tells of them when all goes well, to the character that ends each name. Each is tried with a
+/// certificate of its own.
+const STEPS: [(&str, &str); 10] = [
+    ("Fetch(", "fetch.example.org"),
+    ("Verify(", "verify.example.org"),
+    ("Stage(", "stage.example.org"),
+    ("TestCandidate(", "candidate.example.org"),
+    ("Baseline\n", "baseline.example.org"),
+    ("Activate(", "activate.example.org"),
+    ("Test\n", "test.example.org"),
+    ("Reload\n", "reload.example.org"),
+    ("Confirm(", "confirm.example.org"),
+    ("Report(", "report.example.org"),
 ];
 
 #[test]
 fn an_agent_that_is_killed_in_any_step_goes_on_where_it_was() -> Result<()> {
-    story(
-        "agent-killed",
-        &Settings::default().only(&["sally"]),
-        |world| {
-            world.join_all()?;
-            world.issuer.declare("20-media", &media_on(&["sally"]))?;
-            let mut before = world.all_serve_new(MEDIA, None, SOON, |_| true)?;
-            world.converged(MEDIA, 1, SOON)?;
-            world.host_mut("sally")?.stop_agent();
-            let mut gate = world.host_mut("sally")?.start_gated_agent()?;
-            for (step, generation) in STEPS.into_iter().zip(2..) {
-                let context = || format!("killed in {step:?}");
-                world.issuer.connected("sally")?;
-                gate.arm(&format!("step step={step}"));
-                world
-                    .issuer
-                    .certwell(&["certificates", "renew", MEDIA])?
-                    .success("renew")?;
-                gate.wait_held(SOON).with_context(context)?;
-                let sally = world.host_mut("sally")?;
-                sally.kill9_agent()?;
-                gate.end()?;
-                let last = last_step(sally)?;
-                ensure!(last.starts_with(step), "it came to {last}, not to {step:?}");
-                // Whatever the instant, nginx can still be reloaded: key and chain at the link fit each other.
-                ensure!(
-                    sally.nginx.test()?.code == 0,
-                    "killed in {step:?}: nginx -t fails"
-                );
-                gate = sally.start_gated_agent()?;
-                before = world
-                    .all_serve_new(MEDIA, Some(before.fingerprint()), SOON, |_| true)
-                    .with_context(context)?;
-                world
-                    .converged(MEDIA, generation, SOON)
-                    .with_context(context)?;
+    let settings = Settings {
+        sites: STEPS.map(|(_, name)| Site::new(name, &[name])).to_vec(),
+        ..Settings::default()
+    }
+    .only(&["sally"]);
+    story("agent-killed", &settings, |world| {
+        world.join_all()?;
+        world.host_mut("sally")?.stop_agent();
+        let mut gate = world.host_mut("sally")?.start_gated_agent()?;
+        for (step, name) in STEPS {
+            // First the exchange of a plain directory for the link, then that of one link for another.
+            for generation in [1, 2] {
+                gate = killed_in(world, gate, step, name, generation)
+                    .with_context(|| format!("generation {generation}, killed in {step:?}"))?;
             }
-            Ok(())
-        },
-    )
+        }
+        Ok(())
+    })
+}
+
+/// Has a generation issued, and kills the agent in this step of its install. The gate of the agent that is started
+/// in its place.
+fn killed_in(
+    world: &mut World,
+    gate: LogGate,
+    step: &str,
+    name: &str,
+    generation: u64,
+) -> Result<LogGate> {
+    let before = world.host("sally")?.served(name)?.fingerprint();
+    world.issuer.connected("sally")?;
+    gate.arm(&format!("step step={step}"));
+    if generation == 1 {
+        let declared = format!("[certificate.\"{name}\"]\nhosts = [\"sally\"]\n");
+        world.issuer.declare(name, &declared)?;
+    } else {
+        let renew = ["certificates", "renew", name];
+        world.issuer.certwell(&renew)?.success("renew")?;
+    }
+    let held = gate.wait_held(SOON)?;
+    ensure!(!held.contains('"') || held.contains(name), "{held}");
+    let sally = world.host_mut("sally")?;
+    sally.kill9_agent()?;
+    gate.end()?;
+    let last = last_step(sally)?;
+    ensure!(last.starts_with(step), "it came to {last}");
+    // Whatever the instant, nginx can still be reloaded: key and chain at the link fit each other.
+    let test = sally.nginx.test()?;
+    ensure!(test.code == 0, "nginx -t fails: {}", test.stderr);
+    let gate = sally.start_gated_agent()?;
+    world.all_serve_new(name, Some(before), SOON, |_| true)?;
+    world.converged(name, generation, SOON)?;
+    Ok(gate)
 }
 
 /// The step that the agent's log tells of last, and what comes after it.
