@@ -19,6 +19,8 @@ mod life;
 #[cfg(test)]
 mod offers;
 #[cfg(test)]
+mod quoted;
+#[cfg(test)]
 mod renewed;
 #[cfg(test)]
 mod scribe;
