@@ -127,11 +127,7 @@ async fn a_stopped_nginx_is_not_started_and_serves_at_once_when_it_is() {
     let mut world = world().await;
     let first = world.bundle(1);
     world.offer(&first);
-    fs::write(
-        world.host.path("conf.d/certwell-acme.conf"),
-        "map \"$host $uri\" $certwell_acme_reply { default \"\"; }\n",
-    )
-    .unwrap();
+    world.host.begin_map();
     world.host.start_agent();
     let report = world.outcome(1, v1::Outcome::Held).await;
     assert!(

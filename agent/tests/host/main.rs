@@ -18,9 +18,15 @@ mod install;
 #[cfg(test)]
 mod issuer;
 #[cfg(test)]
+mod quiet;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod retries;
+#[cfg(test)]
+mod service;
 #[cfg(test)]
 mod transport;
 #[cfg(test)]

@@ -146,7 +146,8 @@ impl Installer {
         self.watch.set(directories);
     }
 
-    pub(super) fn files_changed(&mut self, paths: &HashSet<PathBuf>) {
+    /// Whether any of it matters.
+    pub(super) fn files_changed(&mut self, paths: &HashSet<PathBuf>) -> bool {
         let live = self.live.root().to_owned();
         let store = self.config.store_directory();
         let settings = self.host.settings();
@@ -155,12 +156,14 @@ impl Installer {
         let configuration = paths
             .iter()
             .any(|path| !ours(path) && is_configuration(path, &not));
-        if paths.iter().any(ours) {
+        let ours = paths.iter().any(ours);
+        if ours {
             for state in self.states.values_mut() {
                 state.disk = None;
             }
         }
-        if configuration && self.host.configuration_changed() {
+        let changed = configuration && self.host.configuration_changed();
+        if changed {
             self.host.forget_refusal();
             // What nginx served worse than before waits out its pause: the few attempts are not for every edit.
             self.bring_forward(AFTER_CHANGE, |state| {
@@ -172,6 +175,7 @@ impl Installer {
             // What is configured to be served may be other listeners now.
             self.look_again();
         }
+        ours || changed
     }
 
     /// Lets those that wait be tried in a moment.
