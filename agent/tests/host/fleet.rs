@@ -91,16 +91,16 @@ impl Authority {
         self.bundle_with(key, certificate, generation, names)
     }
 
-    /// The same, with so many seconds left of its life.
-    pub(crate) fn short_bundle(
+    /// The same with another life, in seconds from now.
+    pub(crate) fn bundle_living(
         &self,
         certificate: &str,
         generation: u64,
         names: &[&str],
-        left: i64,
+        life: (i64, i64),
     ) -> v1::Bundle {
         let key = KeyPair::generate().unwrap();
-        self.bundle_of(key, certificate, generation, names, (-1, left))
+        self.bundle_of(key, certificate, generation, names, life)
     }
 
     fn bundle_with(

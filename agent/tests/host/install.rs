@@ -190,6 +190,26 @@ async fn an_nginx_that_ends_after_all_was_served_is_told_at_once_with_and_withou
 }
 
 #[tokio::test]
+async fn an_agent_that_is_asked_to_stop_ends_the_install_that_it_began() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    let second = world.bundle(2);
+    world.offer(&second);
+    eventually("it is activated", || async {
+        (world.host.activations(NAME, 2) > 0).then_some(())
+    })
+    .await;
+    assert_eq!(world.host.end_agent().await, Some(0));
+    assert_eq!(world.host.served(), Some(leaf(&second)));
+    let log = world.host.agent_log();
+    let ended = |line: &str| line.contains("served on every") && line.contains("generation=2");
+    assert!(log.lines().any(ended));
+}
+
+#[tokio::test]
 async fn a_report_that_is_refused_as_malformed_does_not_hold_up_the_next() {
     let mut world = world().await;
     world.host.start_nginx().await;
@@ -314,6 +334,10 @@ async fn status_tells_whether_all_is_converged_and_the_state_directory_has_one_a
     );
 
     world.host.end_agent().await;
+    let state = fs::read(world.host.path("state/state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state["connected"], false);
+    assert!(state["last_contact"].is_string(), "{state}");
     assert_eq!(
         world.host.verb(&["status"]).status.code(),
         Some(3),

@@ -18,6 +18,10 @@ mod install;
 #[cfg(test)]
 mod issuer;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
+mod leftovers;
+#[cfg(test)]
 mod quiet;
 #[cfg(test)]
 mod recovery;
@@ -27,6 +31,8 @@ mod refusals;
 mod retries;
 #[cfg(test)]
 mod service;
+#[cfg(test)]
+mod told;
 #[cfg(test)]
 mod transport;
 #[cfg(test)]

@@ -193,7 +193,7 @@ async fn a_map_that_a_broken_host_refuses_is_not_tried_all_the_time() {
 async fn short_lives_are_looked_at_again_though_nothing_seems_to_change() {
     let mut world = world().await;
     world.host.start_nginx().await;
-    let bundle = world.authority.short_bundle(NAME, 1, NAMES, 90);
+    let bundle = world.authority.bundle_living(NAME, 1, NAMES, (-1, 90));
     world.offer(&bundle);
     world.host.start_agent();
     let report = world.outcome(1, v1::Outcome::Converged).await;
