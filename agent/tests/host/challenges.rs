@@ -315,3 +315,46 @@ async fn a_map_that_nginx_has_not_loaded_is_told_of_and_loaded_when_that_can_be(
     })
     .await;
 }
+
+/// As a crash between writing the map and the reload leaves it: newer than the workers.
+async fn map_is_newer_than_the_workers(world: &World) {
+    world.host.workers_are_older_than_edits().await;
+    let path = world.host.path("conf.d/certwell-acme.conf");
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, text).unwrap();
+}
+
+#[tokio::test]
+async fn a_map_that_a_crash_left_unloaded_is_loaded_at_the_next_start() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    world.host.end_agent().await;
+    map_is_newer_than_the_workers(&world).await;
+    let workers = world.host.workers();
+    world.host.start_agent();
+    eventually("new workers", || async {
+        let now = world.host.workers();
+        (!now.is_empty() && !now.iter().any(|worker| workers.contains(worker))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_agent_s_own_map_is_no_edit_to_wait_for() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    map_is_newer_than_the_workers(&world).await;
+    world.offer(&world.bundle(2));
+    world.outcome(2, v1::Outcome::Converged).await;
+    assert!(!world.host.agent_log().contains("step=Hold"));
+}

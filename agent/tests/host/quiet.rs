@@ -120,6 +120,13 @@ async fn an_edit_in_progress_is_waited_for_without_testing_anything_and_then_all
     // It is over without an event that tells so.
     world.host.reload_nginx();
     world.outcome(2, v1::Outcome::Converged).await;
+    // And once more, so short that the first look at it is past when it is over.
+    world.host.workers_are_older_than_edits().await;
+    world.host.write_nginx(true, "# another one");
+    world.offer(&world.bundle(3));
+    world.outcome(3, v1::Outcome::Held).await;
+    world.host.reload_nginx();
+    world.outcome(3, v1::Outcome::Converged).await;
     settled(&world.host).await;
     assert_eq!(passes_while_watched(&world.host).await, 0);
 }
@@ -213,6 +220,20 @@ async fn short_lives_are_looked_at_again_though_nothing_seems_to_change() {
     // Nor after it.
     let passes = passes_while_watched(&world.host).await;
     assert!(passes <= 2, "{passes} passes");
+}
+
+#[tokio::test]
+async fn what_fails_again_and_again_is_tried_less_and_less_often() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.offer(&world.bundle(1));
+    world.issuer.memory.lock().unwrap().bundles.clear();
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Held).await;
+    // After 1 to 2 seconds, then 2 to 4, then 4 to 8.
+    tokio::time::sleep(3 * WATCHED).await;
+    let tried = world.issuer.memory.lock().unwrap().fetches.len();
+    assert!((3..=4).contains(&tried), "{tried} times");
 }
 
 #[tokio::test]

@@ -215,3 +215,23 @@ async fn a_damaged_generation_is_replaced_by_a_newer_one_though_nginx_refuses_it
     world.outcome(2, v1::Outcome::Converged).await;
     served(&world.host, &second).await;
 }
+
+#[tokio::test]
+async fn facts_that_a_crash_kept_from_the_ledger_are_known_again_by_what_is_served() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    world.host.end_agent().await;
+    let path = world.host.path("state/ledger.json");
+    let mut ledger = Ledger::load(&path).unwrap();
+    ledger.entry_mut(&NAME.parse().unwrap()).facts = Default::default();
+    ledger.save(&path).unwrap();
+    world.issuer.memory.lock().unwrap().reports.clear();
+    world.host.start_agent();
+    let report = world.outcome(1, v1::Outcome::Converged).await;
+    for fact in [report.installed, report.tested, report.reloaded] {
+        assert_eq!(fact.map(|fact| fact.generation), Some(1));
+    }
+}
