@@ -146,6 +146,12 @@ async fn a_stopped_nginx_is_not_started_and_serves_at_once_when_it_is() {
     world.host.start_nginx().await;
     assert_eq!(world.host.served(), Some(leaf(&first)));
     world.outcome(1, v1::Outcome::Converged).await;
+    // From then on it is something that can be made worse.
+    world.host.write_nginx(true, "sssl on;");
+    world.offer(&world.bundle(2));
+    let report = world.outcome(2, v1::Outcome::Held).await;
+    assert!(report.problem.contains("not ours"), "{}", report.problem);
+    assert_eq!(world.host.activations(NAME, 2), 0, "nothing is touched");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ const WATCHED: Duration = Duration::from_secs(3);
 const FEW: usize = 12;
 
 /// Until nothing that was begun comes to an end any more.
-async fn settled(host: &Host) {
+pub(crate) async fn settled(host: &Host) {
     let mut before = usize::MAX;
     eventually("the agent has come to rest", || {
         let now = host.passes();

@@ -81,6 +81,7 @@ async fn a_broken_host_is_held_with_nginx_words_and_goes_on_when_it_is_mended() 
             .unwrap(),
         "1"
     );
+    assert_eq!(world.host.activations(NAME, 2), 0, "nothing is touched");
     assert_eq!(world.host.served(), Some(leaf(&first)));
 
     world.host.write_nginx(true, "");

@@ -8,6 +8,7 @@ use certwell_proto::{Generation, v1};
 use super::{
     host::{Host, NAME},
     issuer::eventually,
+    quiet::settled,
     recovery::activate_unknown,
     world::{leaf, world},
 };
@@ -36,6 +37,8 @@ async fn a_ledger_that_cannot_be_saved_holds_the_install_and_nothing_is_touched(
     world.offer(&first);
     world.host.start_agent();
     world.outcome(1, v1::Outcome::Converged).await;
+    // From here on only time wakes the agent.
+    settled(&world.host).await;
     let workers = world.host.workers();
     // In the way of the file that it is replaced by, for root as well.
     let in_the_way = world.host.path("state/.ledger.json.new");
