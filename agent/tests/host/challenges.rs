@@ -262,6 +262,13 @@ async fn a_broken_host_keeps_its_map_until_it_is_mended() {
     assert_eq!(fs::read_to_string(&path).unwrap(), before);
     world.host.write_nginx(true, "");
     answers(&world, "B").await;
+    // Wanted no more before it could be loaded: the present one is right again, and nothing is told.
+    world.host.write_nginx(true, "sssl on;");
+    want_answers(&world, "C");
+    host_problem(&world, "the host's own config (not ours)").await;
+    want_answers(&world, "B");
+    world.host.write_nginx(true, "");
+    answers(&world, "B").await;
 }
 
 #[tokio::test]

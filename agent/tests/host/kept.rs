@@ -1,6 +1,6 @@
 //! What stays: another hand's better certificate, and what is active where the way back leads to something worse.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use certwell_proto::{pem, v1};
 
@@ -8,6 +8,7 @@ use super::{
     fleet::now_second,
     host::{Host, NAME},
     issuer::eventually,
+    quiet::settled,
     recovery::activate_unknown,
     world::{NAMES, World, leaf, world},
 };
@@ -110,6 +111,7 @@ async fn what_a_crash_left_untested_is_not_rolled_back_to_the_placeholder() {
     world.host.write_nginx(true, "");
     world.host.reload_nginx();
     world.outcome(1, v1::Outcome::Converged).await;
+    assert!(!world.host.agent_log().contains("rolled back"));
 }
 
 #[tokio::test]
@@ -141,6 +143,7 @@ async fn what_a_crash_left_untested_is_not_rolled_back_to_what_expired_since() {
     world.host.reload_nginx();
     world.outcome(2, v1::Outcome::Converged).await;
     assert_eq!(world.host.served(), Some(leaf(&second)));
+    assert!(!world.host.agent_log().contains("rolled back"));
 }
 
 #[tokio::test]
@@ -191,4 +194,43 @@ async fn dates_that_this_host_s_clock_does_not_believe_reject_nothing() {
     // Tried again by itself, when the clock has come so far.
     world.outcome(2, v1::Outcome::Converged).await;
     assert_eq!(world.host.served(), Some(leaf(&early)));
+}
+
+#[tokio::test]
+async fn what_nginx_refuses_by_itself_is_rejected_before_anything_is_touched() {
+    let mut world = world().await;
+    // Stands for an nginx that doesn't take this certificate in a configuration of its own.
+    let refuses = world.host.path("refuses");
+    let text = r#"#!/bin/sh
+for argument in "$@"; do
+  case "$argument" in
+  *.candidate-*/nginx.conf)
+    echo "nginx: [emerg] $(grep -o '[^ "]*fullchain.pem' "$argument" | head -n 1): ee key too small" >&2
+    exit 1
+  esac
+done
+exec /usr/sbin/nginx "$@"
+"#;
+    fs::write(&refuses, text).unwrap();
+    fs::set_permissions(&refuses, fs::Permissions::from_mode(0o755)).unwrap();
+    world.host.set_agent("binary = \"refuses\"");
+    world.host.begin_map();
+    let before = fs::read(world.host.live().join("fullchain.pem")).unwrap();
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    let report = world.outcome(1, v1::Outcome::Rejected).await;
+    assert!(
+        report
+            .problem
+            .contains("nginx refuses generation 1 by itself: ")
+            && report.problem.contains("ee key too small"),
+        "{}",
+        report.problem
+    );
+    let after = fs::read(world.host.live().join("fullchain.pem")).unwrap();
+    assert_eq!(after, before);
+    assert!(!world.host.agent_log().contains("step=Activate"));
+    settled(&world.host).await;
+    let log = world.host.agent_log();
+    assert_eq!(log.matches("step=TestCandidate").count(), 1, "not again");
 }

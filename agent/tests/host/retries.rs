@@ -6,6 +6,7 @@ use certwell_agent::disk::{Ledger, Permissions, Store};
 use certwell_proto::{Generation, v1};
 
 use super::{
+    fleet::self_signed,
     host::{Host, NAME},
     issuer::eventually,
     quiet::settled,
@@ -69,6 +70,10 @@ async fn what_was_given_up_on_is_not_put_back_where_nothing_is() {
     world.offer(&first);
     world.host.start_agent();
     world.outcome(1, v1::Outcome::Converged).await;
+    eventually("the desired state is kept", || async {
+        world.host.path("state/desired.bin").exists().then_some(())
+    })
+    .await;
     world.host.end_agent().await;
     // As three regressions leave it: whole on disk, and in the ledger as rejected.
     let store = Store::open(world.host.path("state/store"), Permissions::default()).unwrap();
@@ -82,6 +87,7 @@ async fn what_was_given_up_on_is_not_put_back_where_nothing_is() {
     entry.rejected.insert(2, "given up".into());
     ledger.save(&path).unwrap();
     fs::remove_file(world.host.live()).unwrap();
+    fs::remove_file(world.host.path("state/desired.bin")).unwrap();
     world.offer(&second);
     world.host.start_agent();
     // nginx refuses its configuration without it, which is no reason to leave it away.
@@ -92,6 +98,8 @@ async fn what_was_given_up_on_is_not_put_back_where_nothing_is() {
     assert_eq!(active(&world.host), "1");
     let report = world.outcome(2, v1::Outcome::Rejected).await;
     assert_eq!(report.problem, "given up");
+    settled(&world.host).await;
+    assert_eq!(active(&world.host), "1");
     assert_eq!(world.host.activations(NAME, 2), 0);
     assert_eq!(world.host.served(), Some(leaf(&first)));
 }
@@ -105,8 +113,8 @@ async fn a_retry_that_becomes_due_during_a_pass_is_made_after_it() {
     world.host.start_agent();
     world.outcome(1, v1::Outcome::Converged).await;
     world.host.end_agent().await;
-    // The first pass after a start, before any file is watched: one certificate can't be fetched, and is to be tried
-    // again within two seconds; then another one has to be reloaded. nginx tries for about two seconds to bind a port
+    // One pass after a start, in which no file that is watched changes, so that only time wakes the agent: one
+    // certificate can't be fetched, and is to be tried again within two seconds; then another one is reloaded. nginx tries for about two seconds to bind a port
     // that is taken, so long the pass lasts.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap();
@@ -119,6 +127,11 @@ async fn a_retry_that_becomes_due_during_a_pass_is_made_after_it() {
     let other = "other.example.org";
     let bundle = world.authority.bundle(other, 1, &[other]);
     world.issuer.offer(&world.authority, &bundle, &[other]);
+    // Another hand's that has expired: nothing is put there until ours comes.
+    let theirs = world.host.path("live").join(other);
+    fs::create_dir(&theirs).unwrap();
+    let (expired, _) = self_signed(other, (-7_200, -3_600));
+    fs::write(theirs.join("fullchain.pem"), expired).unwrap();
     let bundles = || world.issuer.memory.lock().unwrap();
     let key = (other.to_owned(), 1);
     bundles().bundles.remove(&key);
@@ -217,6 +230,9 @@ async fn a_damaged_generation_is_replaced_by_a_newer_one_though_nginx_refuses_it
     world.host.start_agent();
     world.outcome(2, v1::Outcome::Converged).await;
     served(&world.host, &second).await;
+    let log = world.host.agent_log();
+    let (_, later) = log.split_once("stopping").unwrap();
+    assert_eq!(later.matches("step=Confirm").count(), 1, "at once");
 }
 
 #[tokio::test]
@@ -237,4 +253,26 @@ async fn facts_that_a_crash_kept_from_the_ledger_are_known_again_by_what_is_serv
     for fact in [report.installed, report.tested, report.reloaded] {
         assert_eq!(fact.map(|fact| fact.generation), Some(1));
     }
+}
+
+#[tokio::test]
+async fn a_new_host_has_the_placeholder_while_its_first_certificate_cannot_be_fetched() {
+    let mut world = world().await;
+    fs::remove_dir_all(world.host.live()).unwrap();
+    let first = world.bundle(1);
+    world.offer(&first);
+    let bundles = || world.issuer.memory.lock().unwrap();
+    let key = (NAME.to_owned(), 1);
+    bundles().bundles.remove(&key);
+    world.host.start_agent();
+    eventually("the placeholder is there", || async {
+        fs::read_link(world.host.live()).ok()
+    })
+    .await;
+    assert_eq!(active(&world.host), "0");
+    world.host.start_nginx().await;
+    let bundles = || world.issuer.memory.lock().unwrap();
+    bundles().bundles.insert(key, first.clone());
+    world.outcome(1, v1::Outcome::Converged).await;
+    served(&world.host, &first).await;
 }

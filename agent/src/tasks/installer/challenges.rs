@@ -64,7 +64,10 @@ impl Installer {
 
     /// Brings the map to what is desired, and nginx to the map.
     pub(super) async fn apply_challenges(&mut self, desired: &Desired) {
-        if self.map.applied.as_deref() == Some(desired.challenges.as_slice()) {
+        // With a problem, what lies there may be another one that was tried meanwhile.
+        if self.map.applied.as_deref() == Some(desired.challenges.as_slice())
+            && self.map.problem.is_empty()
+        {
             return;
         }
         if self.map.tried != desired.challenges {

@@ -63,14 +63,9 @@ impl Installer {
     /// What was to be tried when the pass `began` has been, or waits for something else than time. What became due
     /// meanwhile may not have been.
     pub(super) fn forget_past_retries(&mut self, began: Instant) {
-        for retry in self
-            .states
-            .values_mut()
-            .map(|state| &mut state.retry_at)
-            .chain([&mut self.map.retry_at])
-        {
-            if retry.is_some_and(|at| at <= began) {
-                *retry = None;
+        for state in self.states.values_mut() {
+            if state.retry_at.is_some_and(|at| at <= began) {
+                state.retry_at = None;
             }
         }
     }
