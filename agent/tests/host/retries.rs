@@ -121,6 +121,12 @@ async fn a_retry_that_becomes_due_during_a_pass_is_made_after_it() {
     world
         .host
         .write_nginx(true, &format!("server {{ listen {port}; }}"));
+    // No edit in progress, which would be looked at again soon.
+    let config = fs::File::options()
+        .write(true)
+        .open(world.host.path("nginx.conf"))
+        .unwrap();
+    config.set_modified(std::time::UNIX_EPOCH).unwrap();
     let second = world.bundle(2);
     activate_unknown(&world.host, &second);
     world.offer(&second);
@@ -232,7 +238,7 @@ async fn a_damaged_generation_is_replaced_by_a_newer_one_though_nginx_refuses_it
     served(&world.host, &second).await;
     let log = world.host.agent_log();
     let (_, later) = log.split_once("stopping").unwrap();
-    assert_eq!(later.matches("step=Confirm").count(), 1, "at once");
+    assert!(!later.contains("not served yet"), "at once");
 }
 
 #[tokio::test]
