@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use certwell_agent::disk::{Ledger, Permissions, Store};
 use certwell_proto::{Generation, v1};
+use nix::fcntl::{Flock, FlockArg};
 
 use super::{
     fleet::self_signed,
@@ -281,4 +282,17 @@ async fn a_new_host_has_the_placeholder_while_its_first_certificate_cannot_be_fe
     bundles().bundles.insert(key, first.clone());
     world.outcome(1, v1::Outcome::Converged).await;
     served(&world.host, &first).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_a_child_of_a_killed_agent_still_holds_is_waited_for() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.offer(&world.bundle(1));
+    let file = fs::File::create(world.host.path("state/lock")).unwrap();
+    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+    world.host.start_agent();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(lock);
+    world.outcome(1, v1::Outcome::Converged).await;
 }
