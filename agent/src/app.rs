@@ -34,6 +34,9 @@ use crate::{
 
 /// For `nginx -v`, which people read in `certwell hosts show`.
 const VERSION_LIMIT: Duration = Duration::from_secs(5);
+/// A child that a killed agent was just starting holds the lock until it has begun: it is asked for again so often.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Tasks that haven't ended by then are cut off. An install that is being confirmed is not.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -78,21 +81,33 @@ pub struct StateLock(#[expect(dead_code, reason = "held for its drop")] Flock<st
 pub fn lock_state(config: &Config) -> Result<StateLock, AppError> {
     Permissions::new(config.file_group.as_deref())?.make_directory(&config.state_directory)?;
     let path = config.lock_file();
-    let file = std::fs::OpenOptions::new()
+    let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .open(&path)
         .map_err(DiskError::about("opening", &path))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(StateLock(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Err(AppError::Locked(config.state_directory.clone())),
-        Err((_, errno)) => Err(DiskError {
-            what: "locking",
-            path,
-            source: errno.into(),
+    let mut tries = LOCK_TRIES;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(StateLock(lock)),
+            Err((again, Errno::EWOULDBLOCK)) if tries > 0 => {
+                tries -= 1;
+                file = again;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err((_, Errno::EWOULDBLOCK)) => {
+                return Err(AppError::Locked(config.state_directory.clone()));
+            }
+            Err((_, errno)) => {
+                return Err(DiskError {
+                    what: "locking",
+                    path,
+                    source: errno.into(),
+                }
+                .into());
+            }
         }
-        .into()),
     }
 }
 

@@ -126,12 +126,13 @@ pub fn remove_if_there(path: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Removes a directory with all it holds, if there is one.
+/// Removes a directory with all it holds, or what else has its name, if there is one.
 ///
 /// # Errors
 /// When it is there and stays.
 pub fn remove_directory_if_there(path: &Path) -> Result<(), DiskError> {
     match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => remove_if_there(path),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DiskError {
             what: "removing",
             path: path.to_owned(),

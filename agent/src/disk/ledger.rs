@@ -321,6 +321,52 @@ mod tests {
         );
     }
 
+    fn record(leaf: &[u8]) -> StagedRecord {
+        StagedRecord {
+            files: BTreeMap::new(),
+            fingerprints: vec![Fingerprint::of(leaf).to_string()],
+        }
+    }
+
+    #[test]
+    fn the_highest_generation_gives_way_only_to_a_higher_one_or_another_lineage() {
+        let (old, new) = (Some("old".to_owned()), Some("new".to_owned()));
+        let mut entry = LedgerEntry::default();
+        let highest = |entry: &LedgerEntry| entry.highest.as_ref().map(|h| h.generation);
+        entry.record_staged(Generation::NONE, record(b"placeholder"), old.clone());
+        assert_eq!(highest(&entry), None, "the placeholder is no issued one");
+        entry.record_staged(Generation(5), record(b"5"), old.clone());
+        entry.record_staged(Generation(4), record(b"4"), old.clone());
+        assert_eq!(highest(&entry), Some(5));
+        entry.record_staged(Generation(6), record(b"6"), old);
+        assert_eq!(highest(&entry), Some(6));
+        entry.record_staged(Generation(3), record(b"3"), new.clone());
+        assert_eq!(highest(&entry), Some(3));
+        assert_eq!(entry.highest.unwrap().lineage, new);
+    }
+
+    #[test]
+    fn regressions_are_counted_for_one_generation() {
+        let mut entry = LedgerEntry::default();
+        assert_eq!(entry.count_regression(Generation(2)), 1);
+        assert_eq!(entry.count_regression(Generation(2)), 2);
+        assert_eq!(entry.regressions(Generation(3)), 0);
+        assert_eq!(entry.count_regression(Generation(3)), 1);
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_replaced_whole_is_left_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.json");
+        let mut ledger = Ledger::default();
+        ledger.save(&path).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        std::fs::create_dir(directory.path().join(".ledger.json.new")).unwrap();
+        ledger.entry_mut(&"media.example.org".parse().unwrap());
+        assert!(ledger.save(&path).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
     #[test]
     fn a_damaged_ledger_is_refused_with_a_remedy_and_kept() {
         let directory = tempfile::tempdir().unwrap();

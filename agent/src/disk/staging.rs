@@ -330,6 +330,11 @@ mod tests {
             superfluous(&numbers(&[1, 2]), None, Generation(2)),
             numbers(&[])
         );
+        // A host may be ahead of what the issuer wants.
+        assert_eq!(
+            superfluous(&numbers(&[5, 6, 7]), Some(Generation(5)), Generation(5)),
+            numbers(&[])
+        );
     }
 
     proptest! {

@@ -220,6 +220,18 @@ mod tests {
     }
 
     #[test]
+    fn handshakes_are_never_made_without_a_pause() {
+        let old = [seen(&[(Seen::Old, 1)], true, true)];
+        let new = [seen(&[(Seen::New, 1)], true, true)];
+        assert_eq!(pause(&old, 0), ms(10));
+        assert_eq!(pause(&old, 1_000), ms(250));
+        assert_eq!(pause(&new, 0), SPACING);
+        assert_eq!(pause(&[new[0], old[0]], 2), ms(30));
+        // All is seen, and new workers are not.
+        assert_eq!(pause(&[], 0), ms(10));
+    }
+
+    #[test]
     fn the_deadline_is_scaled_from_the_test() {
         assert_eq!(deadline(ms(10)), ms(10_200));
         assert_eq!(deadline(ms(1_400)), ms(38_000));

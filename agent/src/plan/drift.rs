@@ -204,7 +204,17 @@ mod tests {
                 Action::KeepForeign,
             ),
         ];
-        for (facts, wanted) in table {
+        let expired = Facts {
+            desired_until: Some(at(80)),
+            ..facts(
+                Found::Foreign {
+                    valid_until: Some(at(90)),
+                },
+                3,
+                Some(3),
+            )
+        };
+        for (facts, wanted) in table.into_iter().chain([(expired, relink(3))]) {
             assert_eq!(action(&facts, at(100)), wanted, "{facts:?}");
         }
     }

@@ -44,6 +44,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_written_just_before_the_workers_began_is_no_edit() {
+        let ms = |ms| Some(Timestamp::from_millisecond(ms).unwrap());
+        assert!(!in_progress(ms(1_500), ms(1_000)));
+        assert!(in_progress(ms(1_501), ms(1_000)));
+        assert!(!in_progress(None, ms(1_000)) && !in_progress(ms(1_501), None));
+    }
+
+    #[test]
     fn a_file_newer_than_the_workers_holds_for_a_while() {
         let hour = Duration::from_secs(3_600);
         let month = Duration::from_secs(30 * 86_400);

@@ -40,7 +40,7 @@ pub enum Progress {
 pub struct Candidate {
     /// How far it has come.
     pub progress: Progress,
-    /// Whether an issued generation was ever active.
+    /// Whether an issued generation was ever active, and something is there that can be made worse.
     pub ever_real: bool,
     /// What it replaces is absent, the placeholder, or expired: no reason to go back to it.
     pub older_worthless: bool,
@@ -286,7 +286,7 @@ pub fn after(round: &mut Round, step: &Step, passed: bool) {
         Step::RollBack(_) => round.phase = Phase::RegressedRolledBack,
         Step::TestAgain => {
             round.phase = Phase::TestedAgain;
-            if !passed && round.host == Host::Sound {
+            if !passed {
                 // It fails without any of ours: whatever else waits is held for the host.
                 round.host = Host::Broken;
             }

@@ -169,6 +169,13 @@ mod tests {
             ),
             (
                 Found {
+                    stopped_early: true,
+                    ..good()
+                },
+                Outcome::Held,
+            ),
+            (
+                Found {
                     host: Host::Stopped,
                     reloaded: None,
                     verdict: None,

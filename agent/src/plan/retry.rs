@@ -11,7 +11,6 @@ const CAP: Duration = Duration::from_secs(300);
 /// Where nginx has loaded what is on disk and serves another all the same, only its configuration can help; and each
 /// reload leaves workers behind that drain for long.
 const CAP_LOADED: Duration = Duration::from_secs(3_600);
-const FLOOR: Duration = Duration::from_millis(500);
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +33,12 @@ pub fn wait(ended: Ended, remaining: Duration, jitter: f64) -> Option<Duration> 
     // With nothing valid served, ten seconds apart is as hurried as a host stands.
     let cap = pace(cap, Some(remaining)).max(Duration::from_secs(10));
     // The lower half of the jitter is cut off: a host that stands in the way isn't gone in an instant.
-    let wait = backoff(
+    Some(backoff(
         FIRST,
         cap,
         ended.attempts.saturating_sub(1),
         jitter.mul_add(0.5, 0.5),
-    );
-    Some(wait.max(FLOOR))
+    ))
 }
 
 #[cfg(test)]
@@ -77,12 +75,23 @@ mod tests {
         assert_eq!(wait(loaded, press, 1.0), Some(press / 10));
     }
 
+    #[test]
+    fn a_host_with_nothing_valid_to_serve_is_not_tried_without_a_pause() {
+        for (attempts, jitter, seconds) in [(1, 0.0, 1), (1, 1.0, 2), (40, 0.0, 5), (40, 1.0, 10)] {
+            assert_eq!(
+                wait(ended(Outcome::Held, attempts), Duration::ZERO, jitter),
+                Some(Duration::from_secs(seconds)),
+                "{attempts} {jitter}"
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn others_are_tried_again_within_five_minutes(attempts in 1_u32..1000, remaining in 0_u64..10_000_000, jitter in 0.0..=1.0_f64) {
             for outcome in [Outcome::Held, Outcome::NotApplied, Outcome::Regressed] {
                 let wait = wait(ended(outcome, attempts), Duration::from_secs(remaining), jitter).unwrap();
-                prop_assert!(wait >= FLOOR && wait <= CAP);
+                prop_assert!(wait >= FIRST / 2 && wait <= CAP);
             }
         }
     }

@@ -206,6 +206,19 @@ mod tests {
     }
 
     #[test]
+    fn only_a_leaf_is_healthy_whosoever_s_it_is() {
+        assert!(leaf(1, Some(3)).healthy() && leaf(9, None).healthy());
+        for shown in [
+            Shown::Down("refused".into()),
+            Shown::Rejects,
+            Shown::Elsewhere,
+            Shown::Unprobed("a regex name".into()),
+        ] {
+            assert!(!other(shown).healthy());
+        }
+    }
+
+    #[test]
     fn the_placeholder_never_counts_as_served() {
         assert_eq!(leaf(0, Some(0)).seen(Generation(0)), Seen::Stranger);
     }

@@ -1,6 +1,6 @@
 //! HTTP-01: the map that nginx answers from, and the preflight that proves it.
 
-use std::fs;
+use std::{fs, os::unix::fs::MetadataExt as _};
 
 use certwell_proto::v1;
 
@@ -262,6 +262,108 @@ async fn a_broken_host_keeps_its_map_until_it_is_mended() {
     assert_eq!(fs::read_to_string(&path).unwrap(), before);
     world.host.write_nginx(true, "");
     answers(&world, "B").await;
+    // Wanted no more before it could be loaded: the present one is right again, and nothing is told.
+    world.host.write_nginx(true, "sssl on;");
+    want_answers(&world, "C");
+    host_problem(&world, "the host's own config (not ours)").await;
+    want_answers(&world, "B");
+    world.host.write_nginx(true, "");
+    answers(&world, "B").await;
+}
+
+#[tokio::test]
+async fn a_map_that_is_right_is_left_alone_at_a_start() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    world.host.end_agent().await;
+    let path = world.host.path("conf.d/certwell-acme.conf");
+    let (inode, workers) = (fs::metadata(&path).unwrap().ino(), world.host.workers());
+    world.issuer.memory.lock().unwrap().reports.clear();
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+    assert_eq!(world.host.workers(), workers, "no reload");
+}
+
+#[tokio::test]
+async fn a_map_that_nginx_has_not_loaded_is_told_of_and_loaded_when_that_can_be() {
+    let mut world = world().await;
+    world.host.set_agent("edit-hold = \"0s\"");
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    // The test passes, and nginx can't bind: its old workers stay.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap();
+    world
+        .host
+        .write_nginx(true, &format!("server {{ listen {port}; }}"));
+    want_answers(&world, "B");
+    host_problem(&world, "keeps its old workers").await;
+    let token = "a-token-of-the-test-0123456789";
+    let path = format!("/.well-known/acme-challenge/{token}");
+    let answered = || get(world.host.http, &path);
+    assert!(answered().ends_with(&format!("{token}.{}", "A".repeat(43))));
+    drop(taken);
+    answers(&world, "B").await;
+    eventually("the old workers are gone", || async {
+        answered()
+            .ends_with(&format!("{token}.{}", "B".repeat(43)))
+            .then_some(())
+    })
+    .await;
+}
+
+/// As a crash between writing the map and the reload leaves it: newer than the workers.
+async fn map_is_newer_than_the_workers(world: &World) {
+    world.host.workers_are_older_than_edits().await;
+    let path = world.host.path("conf.d/certwell-acme.conf");
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, text).unwrap();
+}
+
+#[tokio::test]
+async fn a_map_that_a_crash_left_unloaded_is_loaded_at_the_next_start() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    world.host.end_agent().await;
+    map_is_newer_than_the_workers(&world).await;
+    let workers = world.host.workers();
+    world.host.start_agent();
+    eventually("new workers", || async {
+        let now = world.host.workers();
+        (!now.is_empty() && !now.iter().any(|worker| workers.contains(worker))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_agent_s_own_map_is_no_edit_to_wait_for() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    want_answers(&world, "A");
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    answers(&world, "A").await;
+    map_is_newer_than_the_workers(&world).await;
+    world.offer(&world.bundle(2));
+    world.outcome(2, v1::Outcome::Converged).await;
+    assert!(!world.host.agent_log().contains("step=Hold"));
 }
 
 #[tokio::test]

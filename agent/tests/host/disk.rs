@@ -14,15 +14,15 @@ use certwell_proto::{Bundle, CertificateName, Generation};
 
 use super::fleet::Authority;
 
-struct Disk {
+pub(crate) struct Disk {
     directory: tempfile::TempDir,
-    store: Store,
-    live: LiveDirectory,
-    name: CertificateName,
+    pub(crate) store: Store,
+    pub(crate) live: LiveDirectory,
+    pub(crate) name: CertificateName,
     authority: Authority,
 }
 
-fn disk() -> Disk {
+pub(crate) fn disk() -> Disk {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path().join("store"), Permissions::default()).unwrap();
     let live = LiveDirectory::open(directory.path().join("live")).unwrap();
@@ -36,23 +36,23 @@ fn disk() -> Disk {
 }
 
 impl Disk {
-    fn bundle(&self, generation: u64) -> Bundle {
+    pub(crate) fn bundle(&self, generation: u64) -> Bundle {
         self.authority
             .bundle(self.name.as_str(), generation, &["media.example.org"])
             .try_into()
             .unwrap()
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.directory.path().join(below)
     }
 
-    fn served(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn served(&self) -> Vec<Vec<u8>> {
         certwell_agent::disk::staging::read_fullchain(&self.live.path(&self.name))
     }
 }
 
-fn entries(path: &Path) -> Vec<String> {
+pub(crate) fn entries(path: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -280,57 +280,6 @@ fn a_file_in_the_way_is_left_alone() {
     assert_eq!(
         fs::read_to_string(disk.live.path(&disk.name)).unwrap(),
         "a file"
-    );
-}
-
-#[test]
-fn a_crash_in_the_middle_of_an_exchange_is_ended() {
-    let disk = disk();
-    disk.store.stage(&disk.bundle(1)).unwrap();
-    // As it is right after the exchange: the directory under the link's first name.
-    fs::create_dir(disk.path("live/.media.example.org.new")).unwrap();
-    fs::write(
-        disk.path("live/.media.example.org.new/privkey.pem"),
-        "theirs",
-    )
-    .unwrap();
-    std::os::unix::fs::symlink(
-        disk.store.path(&disk.name, Generation(1)),
-        disk.live.path(&disk.name),
-    )
-    .unwrap();
-    disk.live.finish(&disk.name).unwrap();
-    assert_eq!(
-        fs::read_to_string(disk.path("live/.media.example.org.before-certwell/privkey.pem"))
-            .unwrap(),
-        "theirs"
-    );
-    assert_eq!(
-        disk.live.look(&disk.name, &disk.store).unwrap(),
-        Live::Ours(Generation(1))
-    );
-}
-
-#[test]
-fn half_written_generations_and_old_ones_are_removed() {
-    let disk = disk();
-    for generation in 0..=5 {
-        disk.store
-            .stage(&Bundle {
-                generation: Generation(generation),
-                ..disk.bundle(9)
-            })
-            .unwrap();
-    }
-    fs::create_dir(disk.path("store/media.example.org/6.tmp")).unwrap();
-    let removed = disk
-        .store
-        .prune(&disk.name, Some(Generation(5)), Generation(5))
-        .unwrap();
-    assert_eq!(removed.len(), 3);
-    assert_eq!(
-        entries(&disk.path("store/media.example.org")),
-        ["3", "4", "5"]
     );
 }
 

@@ -202,6 +202,29 @@ async fn an_identity_is_renewed_at_half_its_life_and_used() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_is_refused_is_asked_for_again_without_a_rush() {
+    let issuer = TestIssuer::start().await;
+    {
+        let mut memory = issuer.memory.lock().unwrap();
+        memory.identity_life = 8;
+        memory.refuse_renewals = 2;
+    }
+    let mut host = Host::new();
+    host.enroll(&issuer).await;
+    host.start_agent();
+    eventually("it is renewed", || async {
+        (issuer.memory.lock().unwrap().renewals == 1).then_some(())
+    })
+    .await;
+    let calls = issuer.memory.lock().unwrap().renewal_calls.clone();
+    assert_eq!(calls.len(), 3);
+    for two in calls.windows(2) {
+        let apart = two[1] - two[0];
+        assert!(apart.as_millis() >= 950, "{apart:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_identity_that_a_crash_interrupted_is_ended_by_the_next_start() {
     let issuer = TestIssuer::start().await;
     let host = Host::new();

@@ -91,6 +91,18 @@ impl Authority {
         self.bundle_with(key, certificate, generation, names)
     }
 
+    /// The same with another life, in seconds from now.
+    pub(crate) fn bundle_living(
+        &self,
+        certificate: &str,
+        generation: u64,
+        names: &[&str],
+        life: (i64, i64),
+    ) -> v1::Bundle {
+        let key = KeyPair::generate().unwrap();
+        self.bundle_of(key, certificate, generation, names, life)
+    }
+
     fn bundle_with(
         &self,
         key: KeyPair,
@@ -98,7 +110,18 @@ impl Authority {
         generation: u64,
         names: &[&str],
     ) -> v1::Bundle {
-        let (fullchain, private_key) = self.server_with(key, names, (-60, 3_600));
+        self.bundle_of(key, certificate, generation, names, (-60, 3_600))
+    }
+
+    fn bundle_of(
+        &self,
+        key: KeyPair,
+        certificate: &str,
+        generation: u64,
+        names: &[&str],
+        life: (i64, i64),
+    ) -> v1::Bundle {
+        let (fullchain, private_key) = self.server_with(key, names, life);
         v1::Bundle {
             certificate: certificate.into(),
             generation,

@@ -1,5 +1,6 @@
 //! One host: a directory of its own with nginx's configuration, the agent's configuration and state, and the two
-//! processes. Everything ends with it.
+//! processes. Everything ends with it. What is written all the time lies apart from the configuration, as on hosts:
+//! it wakes nobody.
 
 use std::{
     fs,
@@ -11,16 +12,14 @@ use std::{
 
 use certwell_agent::nginx::{Nginx, Reload, Settings};
 use certwell_proto::Fingerprint;
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection};
+use rustls_pki_types::ServerName;
 use tempfile::TempDir;
 
 use super::{
     fleet::self_signed,
     issuer::{TestIssuer, eventually},
+    transport::Anything,
 };
 
 pub(crate) const NAME: &str = "media.example.org";
@@ -44,7 +43,7 @@ impl Host {
             nginx: None,
             agent: None,
         };
-        for sub in ["conf.d", "snippets", "live", "temp", "state"] {
+        for sub in ["conf.d", "snippets", "live", "temp", "state", "run"] {
             fs::create_dir_all(host.path(sub)).unwrap();
         }
         fs::write(
@@ -56,7 +55,7 @@ impl Host {
         fs::write(
             host.path("agent.toml"),
             format!(
-                "state-directory = \"state\"\nlive-directory = \"live\"\n[nginx]\npid-file = \"nginx.pid\"\n\
+                "state-directory = \"state\"\nlive-directory = \"live\"\n[nginx]\npid-file = \"run/nginx.pid\"\n\
                  config = \"nginx.conf\"\nprefix = \"{root}\"\nchallenge-map = \"conf.d/certwell-acme.conf\"\n"
             ),
         )
@@ -94,7 +93,7 @@ impl Host {
             String::new()
         };
         let text = format!(
-            "user root;\nworker_processes 1;\npid {root}/nginx.pid;\nerror_log {root}/error.log notice;\n\
+            "user root;\nworker_processes 1;\npid {root}/run/nginx.pid;\nerror_log {root}/run/error.log notice;\n\
              events {{}}\nhttp {{\n access_log off;\n client_body_temp_path {root}/temp/body;\n \
              proxy_temp_path {root}/temp/proxy;\n fastcgi_temp_path {root}/temp/fastcgi;\n \
              uwsgi_temp_path {root}/temp/uwsgi;\n scgi_temp_path {root}/temp/scgi;\n \
@@ -133,15 +132,20 @@ impl Host {
         command
     }
 
+    /// An empty challenge map, as the package ships it.
+    pub(crate) fn begin_map(&self) {
+        fs::write(
+            self.path("conf.d/certwell-acme.conf"),
+            "map \"$host $uri\" $certwell_acme_reply { default \"\"; }\n",
+        )
+        .unwrap();
+    }
+
     pub(crate) async fn start_nginx(&mut self) {
         if !self.path("conf.d/certwell-acme.conf").exists() {
-            fs::write(
-                self.path("conf.d/certwell-acme.conf"),
-                "map \"$host $uri\" $certwell_acme_reply { default \"\"; }\n",
-            )
-            .unwrap();
+            self.begin_map();
         }
-        let log = fs::File::create(self.path("nginx.out")).unwrap();
+        let log = fs::File::create(self.path("run/nginx.out")).unwrap();
         let child = self
             .nginx_command()
             .stdout(Stdio::null())
@@ -155,7 +159,7 @@ impl Host {
         })
         .await;
         eventually("nginx has a pid file", || async {
-            fs::read_to_string(self.path("nginx.pid"))
+            fs::read_to_string(self.path("run/nginx.pid"))
                 .ok()
                 .filter(|t| !t.is_empty())
         })
@@ -227,7 +231,7 @@ impl Host {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.path("agent.log"))
+            .open(self.path("run/agent.log"))
             .unwrap();
         let child = self
             .agent_command(&["run"])
@@ -259,7 +263,7 @@ impl Host {
     }
 
     pub(crate) fn agent_log(&self) -> String {
-        fs::read_to_string(self.path("agent.log")).unwrap_or_default()
+        fs::read_to_string(self.path("run/agent.log")).unwrap_or_default()
     }
 
     /// How often a generation was activated, by the agent's own account.
@@ -273,6 +277,11 @@ impl Host {
             .filter(|line| line.contains("activated"))
             .filter(|line| wanted.iter().all(|word| line.contains(word.trim_end())))
             .count()
+    }
+
+    /// How often the agent has looked whether there is something to do.
+    pub(crate) fn passes(&self) -> usize {
+        self.agent_log().matches("a pass").count()
     }
 
     /// How often the agent had nginx test something.
@@ -317,7 +326,7 @@ impl Host {
     /// Waits until an edit from now on is clearly later than the start of nginx's workers.
     pub(crate) async fn workers_are_older_than_edits(&self) {
         let settings = Settings {
-            pid_file: self.path("nginx.pid"),
+            pid_file: self.path("run/nginx.pid"),
             binary: "/usr/sbin/nginx".into(),
             config: self.path("nginx.conf"),
             prefix: None,
@@ -353,7 +362,7 @@ impl Drop for Host {
             eprintln!("--- agent.log\n{}", self.agent_log());
             eprintln!(
                 "--- error.log\n{}",
-                fs::read_to_string(self.path("error.log")).unwrap_or_default()
+                fs::read_to_string(self.path("run/error.log")).unwrap_or_default()
             );
         }
     }
@@ -364,44 +373,4 @@ pub(crate) fn free_port() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
-}
-
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

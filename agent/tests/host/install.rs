@@ -125,11 +125,7 @@ async fn a_stopped_nginx_is_not_started_and_serves_at_once_when_it_is() {
     let mut world = world().await;
     let first = world.bundle(1);
     world.offer(&first);
-    fs::write(
-        world.host.path("conf.d/certwell-acme.conf"),
-        "map \"$host $uri\" $certwell_acme_reply { default \"\"; }\n",
-    )
-    .unwrap();
+    world.host.begin_map();
     world.host.start_agent();
     let report = world.outcome(1, v1::Outcome::Held).await;
     assert!(
@@ -148,6 +144,12 @@ async fn a_stopped_nginx_is_not_started_and_serves_at_once_when_it_is() {
     world.host.start_nginx().await;
     assert_eq!(world.host.served(), Some(leaf(&first)));
     world.outcome(1, v1::Outcome::Converged).await;
+    // From then on it is something that can be made worse.
+    world.host.write_nginx(true, "sssl on;");
+    world.offer(&world.bundle(2));
+    let report = world.outcome(2, v1::Outcome::Held).await;
+    assert!(report.problem.contains("not ours"), "{}", report.problem);
+    assert_eq!(world.host.activations(NAME, 2), 0, "nothing is touched");
 }
 
 #[tokio::test]
@@ -202,6 +204,26 @@ async fn an_nginx_that_ends_after_all_was_served_is_told_at_once_with_and_withou
         }
         assert_eq!(world.host.tests_of_nginx(), tests, "nothing was in doubt");
     }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_asked_to_stop_ends_the_install_that_it_began() {
+    let mut world = world().await;
+    world.host.start_nginx().await;
+    world.offer(&world.bundle(1));
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    let second = world.bundle(2);
+    world.offer(&second);
+    eventually("it is activated", || async {
+        (world.host.activations(NAME, 2) > 0).then_some(())
+    })
+    .await;
+    assert_eq!(world.host.end_agent().await, Some(0));
+    assert_eq!(world.host.served(), Some(leaf(&second)));
+    let log = world.host.agent_log();
+    let ended = |line: &str| line.contains("served on every") && line.contains("generation=2");
+    assert!(log.lines().any(ended));
 }
 
 #[tokio::test]
@@ -329,6 +351,10 @@ async fn status_tells_whether_all_is_converged_and_the_state_directory_has_one_a
     );
 
     world.host.end_agent().await;
+    let state = fs::read(world.host.path("state/state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state["connected"], false);
+    assert!(state["last_contact"].is_string(), "{state}");
     assert_eq!(
         world.host.verb(&["status"]).status.code(),
         Some(3),

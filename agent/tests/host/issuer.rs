@@ -2,19 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
-    pin::Pin,
+    net::{Shutdown, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use certwell_proto::{
     JoinToken, Secret, identity,
-    v1::{
-        self,
-        enrollment_server::{Enrollment, EnrollmentServer},
-        fleet_server::{Fleet, FleetServer},
-    },
+    v1::{self, enrollment_server::EnrollmentServer, fleet_server::FleetServer},
 };
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -23,16 +18,9 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_stream::{
-    Stream, StreamExt as _,
-    wrappers::{ReceiverStream, WatchStream},
-};
-use tonic::{Request, Response, Status};
+use tokio_stream::wrappers::ReceiverStream;
 
-use super::{
-    fleet::Authority,
-    transport::{Io, Peer},
-};
+use super::{fleet::Authority, service::Service, transport::Io};
 
 /// A report with the result of this preflight is refused.
 pub(crate) const REFUSED: &str = "refused";
@@ -49,6 +37,12 @@ pub(crate) struct Memory {
     /// Reports that were refused.
     pub(crate) refused: u32,
     pub(crate) renewals: u32,
+    /// When a renewal was asked for.
+    pub(crate) renewal_calls: Vec<tokio::time::Instant>,
+    /// So many renewals are refused at first.
+    pub(crate) refuse_renewals: u32,
+    /// So many reports aren't taken at first.
+    pub(crate) busy: u32,
     pub(crate) enroll_calls: u32,
     /// Answers to Enroll that are lost on the way.
     pub(crate) lose: u32,
@@ -66,6 +60,8 @@ pub(crate) struct TestIssuer {
     pub(crate) memory: Arc<Mutex<Memory>>,
     pub(crate) desired: Arc<watch::Sender<v1::DesiredState>>,
     held: Mutex<Option<v1::DesiredState>>,
+    /// Each that was ever accepted.
+    connections: Arc<Mutex<Vec<std::net::TcpStream>>>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -94,6 +90,7 @@ impl TestIssuer {
             })),
             desired: Arc::new(watch::Sender::new(desired)),
             held: Mutex::new(None),
+            connections: Arc::default(),
             task: None,
         };
         issuer.serve(listener);
@@ -108,9 +105,13 @@ impl TestIssuer {
         };
         let acceptor = TlsAcceptor::from(server_config(&self.ca));
         let (sender, receiver) = mpsc::channel(8);
+        let connections = self.connections.clone();
         let accepting = async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
+                let tcp = tcp.into_std().unwrap();
+                connections.lock().unwrap().push(tcp.try_clone().unwrap());
+                let tcp = tokio::net::TcpStream::from_std(tcp).unwrap();
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(tcp).await {
@@ -135,6 +136,10 @@ impl TestIssuer {
     pub(crate) fn stop(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
+        }
+        for connection in self.connections.lock().unwrap().drain(..) {
+            // It may have ended by itself.
+            let _ = connection.shutdown(Shutdown::Both);
         }
     }
 
@@ -280,160 +285,4 @@ fn server_config(ca: &Authority) -> Arc<ServerConfig> {
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Arc::new(config)
-}
-
-#[derive(Clone)]
-struct Service {
-    ca: Arc<Authority>,
-    memory: Arc<Mutex<Memory>>,
-    desired: Arc<watch::Sender<v1::DesiredState>>,
-}
-
-impl Service {
-    /// The peer's certificate; refused without.
-    fn peer<T>(request: &Request<T>) -> Result<Vec<u8>, Status> {
-        request
-            .extensions()
-            .get::<Peer>()
-            .and_then(|peer| peer.0.clone())
-            .ok_or_else(|| Status::unauthenticated("a client certificate is needed"))
-    }
-}
-
-#[tonic::async_trait]
-impl Enrollment for Service {
-    async fn enroll(
-        &self,
-        request: Request<v1::EnrollRequest>,
-    ) -> Result<Response<v1::EnrollResponse>, Status> {
-        let request = request.into_inner();
-        let mut memory = self.memory.lock().unwrap();
-        memory.enroll_calls += 1;
-        let proof = identity::enroll_proof_message(&request.token_secret, &request.identity_csr);
-        identity::verify_proof(
-            "bound_proof",
-            &request.bound_key,
-            &proof,
-            &request.bound_proof,
-        )
-        .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let same = memory.enrolled.last()
-            == Some(&(request.identity_csr.clone(), request.bound_key.clone()));
-        if request.token_secret != SECRET || (memory.token_used && !same) {
-            return Err(Status::permission_denied(
-                "the token is unknown, expired or used",
-            ));
-        }
-        memory.token_used = true;
-        memory
-            .enrolled
-            .push((request.identity_csr.clone(), request.bound_key));
-        if memory.lose > 0 {
-            memory.lose -= 1;
-            return Err(Status::unavailable("lost on the way"));
-        }
-        Ok(Response::new(v1::EnrollResponse {
-            identity_certificate: self
-                .ca
-                .identity(&request.identity_csr, memory.identity_life),
-            fleet_ca: self.ca.der(),
-            fleet: "hachyderm".into(),
-            host: "sally".into(),
-            lineage: self.desired.borrow().lineage.clone(),
-            endpoints: self.desired.borrow().endpoints.clone(),
-        }))
-    }
-
-    async fn renew(
-        &self,
-        request: Request<v1::RenewRequest>,
-    ) -> Result<Response<v1::RenewResponse>, Status> {
-        Self::peer(&request)?;
-        let request = request.into_inner();
-        let mut memory = self.memory.lock().unwrap();
-        let bound = memory
-            .enrolled
-            .last()
-            .map(|(_, bound)| bound.clone())
-            .unwrap();
-        identity::verify_proof(
-            "bound_proof",
-            &bound,
-            &identity::renew_proof_message(&request.identity_csr),
-            &request.bound_proof,
-        )
-        .map_err(|error| Status::permission_denied(error.to_string()))?;
-        memory.renewals += 1;
-        memory.identity_life = 600;
-        Ok(Response::new(v1::RenewResponse {
-            identity_certificate: self.ca.identity(&request.identity_csr, 600),
-        }))
-    }
-}
-
-#[tonic::async_trait]
-impl Fleet for Service {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::DesiredState, Status>> + Send>>;
-
-    async fn watch(
-        &self,
-        request: Request<v1::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let peer = Self::peer(&request)?;
-        {
-            let mut memory = self.memory.lock().unwrap();
-            memory.watches += 1;
-            memory.seen_identities.push(peer);
-        }
-        if let Some(observed) = request.into_inner().observed {
-            self.take(observed);
-        }
-        let stream = WatchStream::new(self.desired.subscribe()).map(Ok);
-        Ok(Response::new(Box::pin(stream)))
-    }
-
-    async fn fetch(
-        &self,
-        request: Request<v1::FetchRequest>,
-    ) -> Result<Response<v1::Bundle>, Status> {
-        Self::peer(&request)?;
-        let request = request.into_inner();
-        let mut memory = self.memory.lock().unwrap();
-        memory
-            .fetches
-            .push((request.certificate.clone(), request.generation));
-        memory
-            .bundles
-            .get(&(request.certificate, request.generation))
-            .cloned()
-            .map(Response::new)
-            .ok_or_else(|| Status::not_found("no such certificate"))
-    }
-
-    async fn report(
-        &self,
-        request: Request<v1::Report>,
-    ) -> Result<Response<v1::ReportResponse>, Status> {
-        Self::peer(&request)?;
-        let report = request.into_inner();
-        if report.preflights.iter().any(|result| result.id == REFUSED) {
-            self.memory.lock().unwrap().refused += 1;
-            return Err(Status::invalid_argument("a report of the test's own"));
-        }
-        self.take(report);
-        Ok(Response::new(v1::ReportResponse {}))
-    }
-}
-
-impl Service {
-    fn take(&self, report: v1::Report) {
-        let mut memory = self.memory.lock().unwrap();
-        for certificate in report.certificates {
-            memory.reports.insert(certificate.name.clone(), certificate);
-        }
-        for result in report.preflights {
-            memory.preflights.insert(result.id.clone(), result);
-        }
-        memory.host_problem = report.host_problem;
-    }
 }

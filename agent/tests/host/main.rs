@@ -18,9 +18,21 @@ mod install;
 #[cfg(test)]
 mod issuer;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
+mod leftovers;
+#[cfg(test)]
+mod quiet;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod retries;
+#[cfg(test)]
+mod service;
+#[cfg(test)]
+mod told;
 #[cfg(test)]
 mod transport;
 #[cfg(test)]

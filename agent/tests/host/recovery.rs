@@ -107,7 +107,7 @@ async fn a_crash_between_activate_and_reload_is_made_good() {
 }
 
 /// As it is when a kill falls right after the rename: active on disk, and neither nginx nor the ledger knows.
-fn activate_unknown(host: &Host, bundle: &v1::Bundle) {
+pub(crate) fn activate_unknown(host: &Host, bundle: &v1::Bundle) {
     let name = NAME.parse().unwrap();
     let generation = Generation(bundle.generation);
     let store = Store::open(host.path("state/store"), Permissions::default()).unwrap();

@@ -81,6 +81,7 @@ async fn a_broken_host_is_held_with_nginx_words_and_goes_on_when_it_is_mended() 
             .unwrap(),
         "1"
     );
+    assert_eq!(world.host.activations(NAME, 2), 0, "nothing is touched");
     assert_eq!(world.host.served(), Some(leaf(&first)));
 
     world.host.write_nginx(true, "");
@@ -241,6 +242,7 @@ async fn old_workers_that_stay_are_seen_through_and_the_reload_is_tried_again() 
         "the tested pair stays"
     );
     assert_eq!(report.served.unwrap().generation, Some(1));
+    assert_eq!(report.reloaded.unwrap().generation, 1);
     drop(taken);
     world.outcome(2, v1::Outcome::Converged).await;
     assert_eq!(world.host.served(), Some(leaf(&second)));

@@ -157,6 +157,34 @@ fn a_joint_test_that_fails_is_rolled_back_and_tried_one_by_one() {
 }
 
 #[test]
+fn a_joint_test_that_fails_rolls_back_even_to_what_is_worthless_to_try_them_one_by_one() {
+    let world = World {
+        tests: vec![false, true, false],
+        ..GOOD
+    };
+    let log = walk(
+        round(&[candidate(true, false), candidate(true, true)]),
+        world,
+    );
+    assert_eq!(
+        log[3..],
+        [
+            "activate c0+c1",
+            "test false",
+            "roll back c0+c1",
+            "activate c0",
+            "test true",
+            "reload",
+            "confirm c0",
+            "report c0",
+            "activate c1",
+            "test false",
+            "report c1",
+        ]
+    );
+}
+
+#[test]
 fn a_broken_host_holds_what_was_ever_real_and_lets_the_first_one_in() {
     let world = World {
         host: Host::Broken,
@@ -347,19 +375,21 @@ fn once_the_host_is_to_blame_the_others_are_held() {
         verdict: None,
     };
     let name = |text: &str| text.parse::<CertificateName>().unwrap();
-    let mut round = Round::new(BTreeMap::from([
-        (name("a"), candidate(Progress::Active)),
-        (name("b"), candidate(Progress::Ready)),
-    ]));
-    round.host = Host::Sound;
-    round.one_by_one = true;
-    round.phase = Phase::RolledBack;
-    let step = next(&round);
-    assert_eq!(step, Step::TestAgain);
-    after(&mut round, &step, false);
-    assert_eq!(round.host, Host::Broken);
-    let step = next(&round);
-    assert_eq!(step, Step::Report(vec![name("a")]));
-    after(&mut round, &step, true);
-    assert_eq!(next(&round), Step::Hold(vec![name("b")]));
+    for host in [Host::Sound, Host::Stopped] {
+        let mut round = Round::new(BTreeMap::from([
+            (name("a"), candidate(Progress::Active)),
+            (name("b"), candidate(Progress::Ready)),
+        ]));
+        round.host = host;
+        round.one_by_one = true;
+        round.phase = Phase::RolledBack;
+        let step = next(&round);
+        assert_eq!(step, Step::TestAgain);
+        after(&mut round, &step, false);
+        assert_eq!(round.host, Host::Broken);
+        let step = next(&round);
+        assert_eq!(step, Step::Report(vec![name("a")]));
+        after(&mut round, &step, true);
+        assert_eq!(next(&round), Step::Hold(vec![name("b")]));
+    }
 }

@@ -65,7 +65,10 @@ impl Installer {
     /// Brings the map to what is desired, and nginx to the map.
     pub(super) async fn apply_challenges(&mut self, desired: &Desired) {
         let applied = self.map.applied.as_deref() == Some(desired.challenges.as_slice());
-        if applied && self.map.problem.is_empty() && self.map_is_whole(&desired.challenges) {
+        // With a problem, what lies there may be another one that was tried meanwhile.
+        let in_use = applied && self.map.problem.is_empty();
+        if in_use && self.map_is_whole(&desired.challenges) {
+            self.map.retry_at = self.map.retry_at.filter(|at| *at > Instant::now());
             return;
         }
         if self.map.tried != desired.challenges {
@@ -79,17 +82,14 @@ impl Installer {
         let (problem, wait) = match self.put_map(&desired.challenges).await {
             Put::Done => {
                 self.map.problem.clear();
-                if applied {
-                    tracing::warn!(
-                        "the challenge map was altered by another hand, and is put back"
-                    );
-                    self.map.attempts += 1;
-                } else {
+                if !in_use {
                     self.map.applied = Some(desired.challenges.clone());
                     self.map.attempts = 0;
                     self.map.retry_at = None;
                     return;
                 }
+                tracing::warn!("the challenge map was altered by another hand, and is put back");
+                self.map.attempts += 1;
                 // Should the other hand go on, nginx isn't reloaded as often as it likes.
                 (String::new(), self.map_wait())
             }

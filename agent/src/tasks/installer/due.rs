@@ -104,7 +104,7 @@ impl Installer {
         let entry = self.ledger.entry(name);
         let candidate = Candidate {
             progress,
-            ever_real: entry.is_some_and(|entry| entry.ever_real),
+            ever_real: entry.is_some_and(|entry| entry.ever_real) && disk.is_there(),
             older_worthless: disk.worthless(clock::now()),
             verdict: None,
         };

@@ -195,22 +195,28 @@ impl Installer {
             self.pass().await;
             self.set_watches();
             self.watch_master();
-            match self.woken().await {
-                Woken::Stop => return,
-                Woken::Desired | Woken::Timer => {}
-                Woken::Link => self.bring_forward(Duration::ZERO, |state| {
-                    state
-                        .outcome
-                        .is_some_and(|(_, outcome)| outcome == Outcome::Held)
-                }),
-                Woken::Files(paths) => self.files_changed(&paths),
-                Woken::MasterEnded => self.look_again(),
+            loop {
+                match self.woken().await {
+                    Woken::Stop => return,
+                    Woken::Desired | Woken::Timer => {}
+                    Woken::Link => self.bring_forward(Duration::ZERO, |state| {
+                        state
+                            .outcome
+                            .is_some_and(|(_, outcome)| outcome == Outcome::Held)
+                    }),
+                    // A log beside the configuration is written all the time.
+                    Woken::Files(paths) if !self.files_changed(&paths) => continue,
+                    Woken::Files(_) => {}
+                    Woken::MasterEnded => self.look_again(),
+                }
+                break;
             }
         }
     }
 
     /// Brings the host nearer to the desired state, as far as it goes now.
     async fn pass(&mut self) {
+        tracing::debug!("a pass");
         self.session = self.link.borrow_and_update().session();
         let began = Instant::now();
         let desired = self.adopt_desired();

@@ -96,6 +96,16 @@ impl OnDisk {
         }
     }
 
+    /// Whether there is anything at `live/NAME` that an activation could make worse. What is gone or damaged makes
+    /// nginx refuse its configuration, whoever else is to blame for that.
+    pub(super) fn is_there(&self) -> bool {
+        match self.found {
+            drift::Found::Nothing => false,
+            drift::Found::Ours { whole, .. } => whole,
+            drift::Found::Foreign { .. } => true,
+        }
+    }
+
     /// Whether going back to what is active would be worth nothing.
     pub(super) fn worthless(&self, now: Timestamp) -> bool {
         self.validity.is_none_or(|(_, not_after)| not_after <= now)

@@ -36,6 +36,10 @@ impl Installer {
         running.host_words = host_words;
         for trail in running.trails.values_mut() {
             trail.found.host = host;
+            if host == Host::Absent {
+                // Said even where it doesn't stop an install.
+                trail.why.clone_from(&running.host_words);
+            }
         }
         true
     }

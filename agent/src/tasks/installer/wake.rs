@@ -63,14 +63,9 @@ impl Installer {
     /// What was to be tried when the pass `began` has been, or waits for something else than time. What became due
     /// meanwhile may not have been.
     pub(super) fn forget_past_retries(&mut self, began: Instant) {
-        for retry in self
-            .states
-            .values_mut()
-            .map(|state| &mut state.retry_at)
-            .chain([&mut self.map.retry_at])
-        {
-            if retry.is_some_and(|at| at <= began) {
-                *retry = None;
+        for state in self.states.values_mut() {
+            if state.retry_at.is_some_and(|at| at <= began) {
+                state.retry_at = None;
             }
         }
     }
@@ -149,7 +144,8 @@ impl Installer {
         self.watch.set(directories);
     }
 
-    pub(super) fn files_changed(&mut self, paths: &HashSet<PathBuf>) {
+    /// Whether any of it matters.
+    pub(super) fn files_changed(&mut self, paths: &HashSet<PathBuf>) -> bool {
         let live = self.live.root().to_owned();
         let store = self.config.store_directory();
         let settings = self.host.settings();
@@ -158,12 +154,16 @@ impl Installer {
         let configuration = paths
             .iter()
             .any(|path| !ours(path) && is_configuration(path, &not));
-        if paths.iter().any(ours) {
+        // Ours as well, and perhaps altered by another hand.
+        let map = paths.contains(&settings.challenge_map);
+        let ours = paths.iter().any(ours);
+        if ours {
             for state in self.states.values_mut() {
                 state.disk = None;
             }
         }
-        if configuration && self.host.configuration_changed() {
+        let changed = configuration && self.host.configuration_changed();
+        if changed {
             self.host.forget_refusal();
             // What nginx served worse than before waits out its pause: the few attempts are not for every edit.
             self.bring_forward(AFTER_CHANGE, |state| {
@@ -175,6 +175,7 @@ impl Installer {
             // What is configured to be served may be other listeners now.
             self.look_again();
         }
+        ours || map || changed
     }
 
     /// Lets those that wait be tried in a moment.
