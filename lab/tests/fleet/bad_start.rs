@@ -145,6 +145,80 @@ fn an_agent_that_cannot_start_says_why() -> Result<()> {
             let good = fs::read(&key)?;
             fs::write(&key, "nothing like a key\n")?;
             let garbled = sally.agent_command(&["run"])?;
+            // Damage of what is ours, as of the store.
+            refused(
+                "a garbled identity key",
+                &garbled,
+                Exit::Internal,
+                &["identity.key", "enroll --again"],
+            )?;
+            fs::write(&key, &good)?;
+            fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+
+            let database = world.issuer.state().join("certwell.db");
+            let whole = whole_store(world)?;
+            let mut broken = fs::read(&database)?;
+            let middle = broken.len() / 8..broken.len();
+            broken[middle].fill(0xA5);
+            fs::write(&database, &broken)?;
+            refused(
+                "a corrupted store",
+                &serve(world)?,
+                Exit::Internal,
+                &["certwell.db"],
+            )?;
+            ensure!(
+                fs::read(&database)? == broken,
+                "a damaged store was written to"
+            );
+            for (path, bytes) in whole {
+                fs::write(path, bytes)?;
+            }
+
+            world.issuer.serve()?;
+            let served = world.host("sally")?.served(MEDIA)?;
+            world.converged(MEDIA, 1, SOON)?;
+            world
+                .issuer
+                .certwell(&["certificates", "renew", MEDIA])?
+                .success("renew")?;
+            world.all_serve_new(MEDIA, Some(served.fingerprint()), SOON, |_| true)?;
+            ensure!(world.ca.accounts() == 1, "the account was lost");
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn an_agent_that_cannot_start_says_why() -> Result<()> {
+    story(
+        "bad-agent",
+        &Settings::default().only(&["sally"]),
+        |world| {
+            let sally = world.host("sally")?;
+            refused(
+                "not enrolled",
+                &sally.agent_command(&["run"])?,
+                Exit::NotFound,
+                &["certwell-agent enroll"],
+            )?;
+            sally
+                .enroll(&world.issuer.token("sally")?)?
+                .success("enroll")?;
+
+            let lost = Program::new("clock", "faketime", ["2019-06-01 00:00:00"]);
+            let early = clocked(&lost, &sally.agent_program(&["run"])?, world)?;
+            refused(
+                "a clock before 2020",
+                &early,
+                Exit::Configuration,
+                &["clock"],
+            )?;
+
+            let key = sally.agent_state().join("identity/identity.key");
+            let good = fs::read(&key)?;
+            fs::write(&key, "nothing like a key\n")?;
+            let garbled = sally.agent_command(&["run"])?;
             // 4 as a file that an operator has to put right; 1 where it is taken for damage of our own.
             let exits = [Exit::Configuration, Exit::Internal].map(|exit| exit as i32);
             ensure!(

@@ -125,8 +125,11 @@ impl HostView {
         for warning in &parsed.warnings {
             tracing::warn!(warning, "a part of nginx's configuration isn't understood");
         }
+        let first = self.files.is_empty();
         self.files.clone_from(&parsed.files);
-        self.seen = stamp(&self.files);
+        if first {
+            self.seen = stamp(&self.files);
+        }
         // What changed while nginx read it may have been read before or after: it is asked again at the next use.
         let stamp = stamp(&parsed.files);
         if !changed_since(began, &parsed.files) {
@@ -140,8 +143,8 @@ impl HostView {
         Ok(parsed)
     }
 
-    /// Whether the configuration isn't what it was when this was last asked, or nginx last read; where it isn't known,
-    /// any change may be one.
+    /// Whether the configuration isn't what it was when this was last asked; where it isn't known, any change may be one.
+    /// That it has been read meanwhile, for one certificate, is no answer for the others.
     pub(super) fn configuration_changed(&mut self) -> bool {
         let now = stamp(&self.files);
         let changed = self.cached.is_none() || now != self.seen;
@@ -324,7 +327,9 @@ mod tests {
         std::fs::write(directory.path().join("access.log"), "x").unwrap();
         assert!(!view.configuration_changed());
         std::fs::write(&config, "events {}").unwrap();
-        assert!(view.configuration_changed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        view.parsed(&nginx).await.unwrap();
+        assert!(view.configuration_changed(), "though it has been read");
         assert!(!view.configuration_changed(), "told once");
     }
 
