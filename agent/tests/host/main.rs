@@ -22,6 +22,8 @@ mod kept;
 #[cfg(test)]
 mod leftovers;
 #[cfg(test)]
+mod preflight;
+#[cfg(test)]
 mod quiet;
 #[cfg(test)]
 mod recovery;
