@@ -88,6 +88,10 @@ fn the_issuer_takes_its_configuration() -> Result<()> {
         .map(|line| format!("{}\n", uncommented(line)))
         .collect();
     ensure!(used != text, "nothing is commented out");
+    // The package makes the group; this machine may not have it.
+    let group = "admin-group = \"certwell\"";
+    ensure!(used.contains(group), "no {group}");
+    let used = used.replace(group, "admin-group = \"root\"");
     let config = home.path().join("issuer.toml");
     fs::write(&config, used)?;
     let config = config.display().to_string();
