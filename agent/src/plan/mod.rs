@@ -4,6 +4,7 @@
 //! admit     whether an offered generation may be taken
 //! install   the next step of a round of installs
 //! outcome   how an install ended
+//! ending    which ending is told
 //! check     how often all is looked at when nothing changes
 //! confirm   whether what was activated is really served
 //! settled   whether old and new workers may be answering side by side
@@ -23,6 +24,7 @@ pub mod confirm;
 pub mod connect;
 pub mod drift;
 pub mod edit;
+pub mod ending;
 pub mod identity;
 pub mod install;
 pub mod outcome;

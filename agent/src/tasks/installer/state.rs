@@ -19,6 +19,7 @@ use crate::{
     issuer::Wanted,
     plan::{
         drift,
+        ending::{self, ending},
         outcome::Outcome,
         served::{self, Sighting},
     },
@@ -233,41 +234,6 @@ pub(super) fn generation_of(entry: Option<&LedgerEntry>, leaf: &Fingerprint) -> 
     entry.and_then(|entry| entry.generation_of(leaf))
 }
 
-/// How the newest attempt ended, with the sentence. A generation that was given up on stays said while it is the newest
-/// that was tried, whatever is on offer since: it is the only NACK, and the issuer may ask after any restart of either.
-fn ending(
-    wanted: &Wanted,
-    state: &State,
-    entry: Option<&LedgerEntry>,
-) -> (Option<(Generation, Outcome)>, String) {
-    let active = entry.and_then(LedgerEntry::active).unwrap_or_default();
-    let given_up = entry
-        .and_then(|entry| entry.rejected.last_key_value())
-        .map(|(number, reason)| (Generation(*number), reason))
-        .filter(|(generation, _)| *generation >= active);
-    let newer = state.outcome.map(|(generation, _)| generation);
-    let damaged = state
-        .disk
-        .as_ref()
-        .is_some_and(|disk| !disk.damage.is_empty());
-    match given_up {
-        Some((generation, reason))
-            if generation >= wanted.generation && newer.is_none_or(|newer| newer <= generation) =>
-        {
-            (Some((generation, Outcome::Rejected)), reason.clone())
-        }
-        _ if !state.refusal.is_empty() => (
-            Some((wanted.generation, Outcome::Held)),
-            if damaged {
-                format!("{}; {}", state.problem, state.refusal)
-            } else {
-                state.refusal.clone()
-            },
-        ),
-        _ => (state.outcome, state.problem.clone()),
-    }
-}
-
 /// What is told of it.
 pub(super) fn observed(
     name: &CertificateName,
@@ -282,7 +248,20 @@ pub(super) fn observed(
             agent_at_ms: fact.at_ms,
         })
     };
-    let (outcome, problem) = ending(wanted, state, entry);
+    let (outcome, problem) = ending(&ending::Facts {
+        wanted: wanted.generation,
+        active: entry.and_then(LedgerEntry::active).unwrap_or_default(),
+        given_up: entry
+            .and_then(|entry| entry.rejected.last_key_value())
+            .map(|(number, reason)| (Generation(*number), reason.as_str())),
+        last: state.outcome,
+        problem: &state.problem,
+        refusal: &state.refusal,
+        damaged: state
+            .disk
+            .as_ref()
+            .is_some_and(|disk| !disk.damage.is_empty()),
+    });
     observed::Certificate {
         report: v1::CertificateReport {
             name: name.to_string(),
