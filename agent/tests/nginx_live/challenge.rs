@@ -17,10 +17,10 @@ use tokio::time::Instant;
 
 use crate::host::{Host, PATIENCE, wait_until};
 
-const PRINT: &str = "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ";
-const TOKEN: &str = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA";
+pub(crate) const PRINT: &str = "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ";
+pub(crate) const TOKEN: &str = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA";
 
-fn challenges(names: &[&str]) -> String {
+pub(crate) fn challenges(names: &[&str]) -> String {
     let names = names.iter().map(|&name| name.to_owned()).collect();
     render(&[Challenge::from_wire(&v1::Challenge {
         thumbprint: PRINT.into(),
@@ -42,7 +42,7 @@ fn ask(names: &[&str], port: u16) -> Ask {
 }
 
 /// Status line and body of a bare GET.
-fn get(host: &Host, name: &str, path: &str) -> (String, String) {
+pub(crate) fn get(host: &Host, name: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(host.socket(8080)).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -60,7 +60,7 @@ fn get(host: &Host, name: &str, path: &str) -> (String, String) {
 }
 
 /// Writes the map, reloads, and waits until nobody serves by the old one.
-async fn load(host: &Host, text: &str) {
+pub(crate) async fn load(host: &Host, text: &str) {
     let (settings, before) = (host.settings(), host.master());
     write(&settings.challenge_map, text).unwrap();
     reload(&settings, &before, PATIENCE).await.unwrap();
@@ -77,7 +77,7 @@ async fn load(host: &Host, text: &str) {
     .await;
 }
 
-async fn judge(host: &Host, names: &[&str]) -> Verdict {
+pub(crate) async fn judge(host: &Host, names: &[&str]) -> Verdict {
     let local: [IpAddr; 1] = [host.address.into()];
     preflight(&ask(names, 8080), &host.parsed().servers, &local).await
 }

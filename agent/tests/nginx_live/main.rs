@@ -11,4 +11,6 @@ mod handshakes;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod port_80;
+#[cfg(test)]
 mod processes;
