@@ -4,6 +4,8 @@
 //! `cfg(test)` says to clippy that these modules are tests through and through.
 
 #[cfg(test)]
+mod bad_pairs;
+#[cfg(test)]
 mod challenges;
 #[cfg(test)]
 mod disk;
