@@ -249,6 +249,30 @@ async fn old_workers_that_stay_are_seen_through_and_the_reload_is_tried_again() 
 }
 
 #[tokio::test]
+async fn a_zone_that_nginx_cannot_change_keeps_its_old_workers_until_it_is_changed_back() {
+    let zone = |key: &str| format!("limit_req_zone {key} zone=visitors:1m rate=9r/s;");
+    let mut world = world().await;
+    world.host.set_agent("edit-hold = \"0s\"");
+    world.host.write_nginx(true, &zone("$binary_remote_addr"));
+    world.host.start_nginx().await;
+    let first = world.bundle(1);
+    world.offer(&first);
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    // `nginx -t` knows nothing of the memory that the running master keeps.
+    world.host.write_nginx(true, &zone("$uri"));
+    let second = world.bundle(2);
+    world.offer(&second);
+    let report = world.outcome(2, v1::Outcome::NotApplied).await;
+    assert!(report.problem.contains("old workers"), "{}", report.problem);
+    assert_eq!(world.host.served(), Some(leaf(&first)));
+    assert_eq!(world.host.active(), "2", "the tested pair stays");
+    world.host.write_nginx(true, &zone("$binary_remote_addr"));
+    world.outcome(2, v1::Outcome::Converged).await;
+    assert_eq!(world.host.served(), Some(leaf(&second)));
+}
+
+#[tokio::test]
 async fn one_bad_certificate_does_not_hold_up_another() {
     let mut world = world().await;
     world.host.start_nginx().await;

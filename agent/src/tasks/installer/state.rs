@@ -64,9 +64,13 @@ pub(super) enum Waiting {
 impl State {
     /// Whether handshakes are due: never made, possibly stale, or before another attempt.
     pub(super) fn needs_survey(&self) -> bool {
-        let again = matches!(self.outcome, Some((_, Outcome::Held | Outcome::NotApplied)))
-            && self.retry_at.is_some_and(|at| at <= Instant::now());
-        self.sightings.is_none() || self.resurvey || again
+        self.sightings.is_none() || self.resurvey || self.is_due_again()
+    }
+
+    /// Whether it is time for another attempt to have it served.
+    pub(super) fn is_due_again(&self) -> bool {
+        matches!(self.outcome, Some((_, Outcome::Held | Outcome::NotApplied)))
+            && self.retry_at.is_some_and(|at| at <= Instant::now())
     }
 }
 

@@ -76,10 +76,12 @@ impl Installer {
             // The files tell of listeners that nginx hasn't got yet: what was seen stays until it has.
             let wait = postponed.map_or(FIRST_LOOK, |(_, wait)| (wait * 2).min(LAST_LOOK));
             self.postponed = Some((Instant::now() + wait, wait));
+            // Not for ever: what is to be tried again is, when the edit was waited for long enough.
+            let waited = self.edit_in_progress(&master).is_none();
             names.retain(|name| {
-                self.states
-                    .get(name)
-                    .is_some_and(|state| state.sightings.is_none())
+                self.states.get(name).is_some_and(|state| {
+                    state.sightings.is_none() || (waited && state.is_due_again())
+                })
             });
         }
         if names.is_empty() {
