@@ -49,7 +49,8 @@ clock before 2020, 6 a file can't be read or written, 7 not enrolled, 8 another 
     /// Join a fleet: make this host's keys and have the issuer sign its identity.
     #[command(after_help = "\
 Exit codes: 0 enrolled, 2 no valid token, 4 configuration, 5 the issuer can't be reached,
-6 the issuer refuses (token used, expired or revoked) or another answers, 8 already enrolled, or the agent runs.")]
+6 the issuer refuses (token used, expired or revoked) or another answers, 8 already enrolled, or
+the agent runs.")]
     Enroll {
         /// Enroll a host that is enrolled already, say after it was revoked: it gets a new identity and keeps its bound
         /// key. The agent must be stopped.

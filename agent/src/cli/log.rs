@@ -28,7 +28,9 @@ pub(crate) enum LogError {
     )]
     Filter { text: String, problem: ParseError },
     /// `CERTWELL_LOG_FORMAT`.
-    #[error("CERTWELL_LOG_FORMAT={0:?} is neither \"text\" nor \"json\"")]
+    #[error(
+        "CERTWELL_LOG_FORMAT={0:?} is neither \"text\" nor \"json\"; set one of them, or leave it out"
+    )]
     Format(String),
 }
 

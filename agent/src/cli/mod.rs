@@ -159,7 +159,9 @@ fn keep_from_core_files() -> Result<(), Failure> {
     nix::sys::prctl::set_dumpable(false).map_err(|error| {
         Failure::new(
             Exit::Internal,
-            format!("core dumps can't be switched off: {error}"),
+            format!(
+                "core dumps can't be switched off: {error}; let the agent call prctl (SystemCallFilter in the unit)"
+            ),
         )
     })
 }
