@@ -120,7 +120,7 @@ fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<()> {
     world.issuer.declare("20-media", MEDIA_DECLARED)?;
     let first = arrival(&world, None, narrator)?;
     world.converged(MEDIA, 1, PATIENCE)?;
-    events.told(&world)?;
+    events.told(&world, 1)?;
     show_status(&world, narrator)?;
 
     narrator
@@ -131,7 +131,7 @@ fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<()> {
         .success("certwell certificates renew")?;
     arrival(&world, Some(first.fingerprint()), narrator)?;
     world.converged(MEDIA, 2, PATIENCE)?;
-    events.told(&world)?;
+    events.told(&world, 2)?;
     show_status(&world, narrator)?;
     narrator.act("After: what the demo's own handshakes find");
     show_served(&world, narrator)?;
@@ -278,10 +278,20 @@ impl Events {
         })
     }
 
-    /// Waits until all that has happened so far was told.
-    fn told(&self, world: &World) -> Result<()> {
-        let newest = world.issuer.events()?.last().map_or(0, |event| event.id);
+    /// Waits until it was told that each host serves this generation, and all that came before.
+    fn told(&self, world: &World, generation: u64) -> Result<()> {
         wait_for("the events to be told", PATIENCE, || {
+            let events = world.issuer.events()?;
+            for host in &world.hosts {
+                // What is known comes to be an event a moment later.
+                let served = events.iter().any(|event| {
+                    event.kind == "served"
+                        && event.generation == Some(generation)
+                        && event.host.as_ref() == Some(&host.name)
+                });
+                ensure!(served, "no event of {}", host.name);
+            }
+            let newest = events.last().map_or(0, |event| event.id);
             let last = self.last.load(Ordering::SeqCst);
             ensure!(last >= newest, "{last} of {newest}");
             Ok(())
