@@ -2,7 +2,7 @@
 # Installs what the lab needs from Debian, and nothing when all is there.
 #
 #   setup.sh demo   nginx, pebble
-#   setup.sh test   the same and faketime
+#   setup.sh test   the same, and what the faults are made with: faketime, strace; haproxy and certbot to live beside
 set -eu
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -46,8 +46,10 @@ install_missing() {
         { command -v sudo >/dev/null 2>&1 && sudo -v; } ||
             fail "missing:$missing, and neither root nor sudo at hand; have this run as root: apt-get install$missing"
     fi
-    had_nginx=yes
-    command -v nginx >/dev/null 2>&1 || had_nginx=no
+    new=''
+    for program in nginx haproxy certbot; do
+        command -v "$program" >/dev/null 2>&1 || new="$new $program"
+    done
     say "installing from Debian:$missing"
     # The package lists may be absent or old: they are refreshed only when the first try fails.
     # shellcheck disable=SC2086  # one word for each package
@@ -57,9 +59,9 @@ install_missing() {
         attempt install -y --no-install-recommends $missing ||
             fail "'apt-get install$missing' failed: $(cat "$words")"
     fi
-    if [ "$had_nginx" = no ]; then
-        stop_new_service
-    fi
+    for program in $new; do
+        stop_new_service "$program"
+    done
 }
 
 # Runs apt-get, and keeps the end of what it said.
@@ -69,14 +71,19 @@ attempt() {
     return 1
 }
 
-# Debian's package starts a server on port 80. The lab runs its own ones elsewhere, and nobody asked for this one.
+# Debian's packages start a server or a timer. The lab runs its own ones elsewhere, and nobody asked for these.
 # A service that was there before is never touched.
 stop_new_service() {
+    case $1 in
+    certbot) unit=certbot.timer ;;
+    *) unit=$1.service ;;
+    esac
     if [ -d /run/systemd/system ]; then
-        as_root systemctl disable --quiet --now nginx.service || true
-        say "the new nginx package started a server on port 80; it is stopped and disabled again"
-        say "(the lab starts its own; to have it back: systemctl enable --now nginx)"
-    elif [ -e /run/nginx.pid ]; then
+        [ "$(systemctl show --property LoadState --value "$unit")" = loaded ] || return 0
+        as_root systemctl disable --quiet --now "$unit" || true
+        say "the new $1 package started $unit; it is stopped and disabled again"
+        say "(the lab starts its own; to have it back: systemctl enable --now $unit)"
+    elif [ "$1" = nginx ] && [ -e /run/nginx.pid ]; then
         as_root nginx -s quit || true
         say "the new nginx package started a server on port 80; it is stopped again, the lab starts its own"
     fi
@@ -93,7 +100,12 @@ need pebble pebble
 need pebble-challtestsrv pebble
 case "${1:-demo}" in
 demo) ;;
-test) need faketime faketime ;;
+test)
+    need faketime faketime
+    need strace strace
+    need haproxy haproxy
+    need certbot certbot
+    ;;
 *) fail "unknown purpose '$1': demo or test" ;;
 esac
 
