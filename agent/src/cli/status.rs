@@ -12,8 +12,8 @@ use crate::{
     app, clock,
     config::Config,
     issuer::{IdentityError, IdentityStore},
-    plan::age,
-    tasks::state_file::{CertificateState, StateFile},
+    plan::status::{self, Judgement},
+    tasks::state_file::StateFile,
 };
 
 /// What `--json` prints: the state file, and what follows from it.
@@ -62,7 +62,16 @@ pub(super) fn perform(config: &Config, json: bool) -> Result<Exit, Failure> {
             ));
         }
     };
-    let status = judge(state, running, clock::now());
+    let Judgement {
+        converged,
+        problems,
+    } = status::judge(&state, running, clock::now());
+    let status = Status {
+        state,
+        running,
+        converged,
+        problems,
+    };
     if json {
         let text = serde_json::to_string_pretty(&status)
             .map_err(|error| Failure::new(Exit::Internal, error))?;
@@ -75,68 +84,6 @@ pub(super) fn perform(config: &Config, json: bool) -> Result<Exit, Failure> {
     } else {
         Exit::NotConverged
     })
-}
-
-/// What follows from the state.
-fn judge(state: StateFile, running: bool, now: Timestamp) -> Status {
-    let connected = running && state.connected;
-    let mut problems = Vec::new();
-    let mut converged = running;
-    for certificate in &state.certificates {
-        if !is_converged(certificate) {
-            converged = false;
-        }
-        if let Some(not_after) = certificate.not_after
-            && not_after <= now
-        {
-            converged = false;
-            problems.insert(0, format!("{} expired at {not_after}", certificate.name));
-        } else if let (false, Some(not_before), Some(not_after)) =
-            (connected, certificate.not_before, certificate.not_after)
-            && age::is_old(not_before, not_after, now)
-        {
-            converged = false;
-            problems.push(format!(
-                "{} has less than a quarter of its life left (until {not_after}) and the issuer is not reached: see to the issuer",
-                certificate.name
-            ));
-        }
-        if let Some(problem) = &certificate.problem {
-            problems.push(format!("{}: {problem}", certificate.name));
-        }
-    }
-    if state.certificates.is_empty() && state.last_contact.is_none() {
-        converged = false;
-        problems.push("the issuer has not told yet what is wanted here".to_owned());
-    }
-    if !running {
-        problems.insert(
-            0,
-            "the agent is not running: systemctl start certwell-agent".to_owned(),
-        );
-    }
-    problems.extend(state.problem.clone());
-    Status {
-        state,
-        running,
-        converged,
-        problems,
-    }
-}
-
-fn is_converged(certificate: &CertificateState) -> bool {
-    let CertificateState {
-        desired,
-        active,
-        served,
-        problem,
-        ..
-    } = certificate;
-    match desired {
-        // Nothing is on offer, as during a pause: what is active is to stay.
-        0 => problem.is_none() && active.is_some_and(|active| active > 0) && served == active,
-        desired => *served == Some(*desired),
-    }
 }
 
 fn print(status: &Status) {
@@ -207,17 +154,18 @@ fn seconds(at: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::state_file::CertificateState;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn state(served: Option<u64>, connected: bool) -> StateFile {
+    fn state() -> StateFile {
         StateFile {
             version: 1,
             host: "sally".into(),
             fleet: "hachyderm".into(),
-            connected,
+            connected: true,
             since: Some(at(1)),
             last_contact: Some(at(1)),
             problem: None,
@@ -226,7 +174,7 @@ mod tests {
                 name: "media".into(),
                 desired: 3,
                 active: Some(3),
-                served,
+                served: Some(2),
                 listeners: 1,
                 not_before: Some(at(0)),
                 not_after: Some(at(1_000)),
@@ -235,21 +183,6 @@ mod tests {
             }],
             written: at(1),
         }
-    }
-
-    #[test]
-    fn converged_means_served_and_alive() {
-        assert!(judge(state(Some(3), true), true, at(100)).converged);
-        assert!(!judge(state(Some(2), true), true, at(100)).converged);
-        assert!(!judge(state(None, true), true, at(100)).converged);
-        assert!(
-            !judge(state(Some(3), true), true, at(1_000)).converged,
-            "expired"
-        );
-        assert!(
-            !judge(state(Some(3), true), false, at(100)).converged,
-            "not running"
-        );
     }
 
     /// What scripts read, as docs/cli.md shows it.
@@ -280,52 +213,12 @@ mod tests {
             "converged": false,
             "problems": [],
         });
-        let status = judge(state(Some(2), true), true, at(100));
-        assert_eq!(serde_json::to_value(&status).unwrap(), wanted);
-    }
-
-    #[test]
-    fn while_nothing_is_on_offer_what_is_active_is_as_it_should_be() {
-        let mut paused = state(Some(3), true);
-        paused.certificates[0].desired = 0;
-        assert!(judge(paused.clone(), true, at(100)).converged);
-        let with = |change: fn(&mut CertificateState)| {
-            let mut changed = paused.clone();
-            change(&mut changed.certificates[0]);
-            judge(changed, true, at(100)).converged
+        let status = Status {
+            state: state(),
+            running: true,
+            converged: false,
+            problems: Vec::new(),
         };
-        assert!(!with(|c| c.served = None));
-        assert!(!with(|c| c.served = Some(2)));
-        assert!(!with(|c| c.problem = Some("generation 4 is refused".into())));
-        assert!(
-            !with(|c| (c.active, c.served) = (Some(0), None)),
-            "the placeholder"
-        );
-    }
-
-    #[test]
-    fn a_host_that_has_not_heard_from_the_issuer_is_not_converged() {
-        let mut state = state(None, false);
-        state.certificates.clear();
-        state.last_contact = None;
-        assert!(!judge(state.clone(), true, at(100)).converged);
-        state.last_contact = Some(at(1));
-        assert!(judge(state, true, at(100)).converged, "nothing is wanted");
-    }
-
-    #[test]
-    fn without_the_issuer_an_old_certificate_is_an_alarm() {
-        assert!(judge(state(Some(3), false), true, at(700)).converged);
-        let old = judge(state(Some(3), false), true, at(800));
-        assert!(!old.converged);
-        assert!(
-            old.problems[0].contains("see to the issuer"),
-            "{:?}",
-            old.problems
-        );
-        assert!(
-            judge(state(Some(3), true), true, at(800)).converged,
-            "connected"
-        );
+        assert_eq!(serde_json::to_value(&status).unwrap(), wanted);
     }
 }

@@ -15,6 +15,7 @@
 //! identity  when to renew the identity
 //! age       when the agent raises its own alarm
 //! retry     when a failed install is tried again
+//! status    whether all is well, and what isn't
 //! ```
 
 pub mod admit;
@@ -31,3 +32,4 @@ pub mod outcome;
 pub mod retry;
 pub mod served;
 pub mod settled;
+pub mod status;
