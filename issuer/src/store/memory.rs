@@ -1,17 +1,19 @@
 //! For tests and simulation: the behaviour of the real store, with nothing on disk and nothing sealed.
 
+mod held;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use certwell_proto::{Bundle, CertificateName, Generation, HostName, KeyPair, Lineage, Secret, v1};
+use certwell_proto::{Bundle, CertificateName, Generation, HostName, KeyPair, Lineage, v1};
 use jiff::Timestamp;
 
+use self::held::{Held, conflict, kept};
 use super::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, Result, Store, StoreError, TokenRecord,
-    record::{FAILURES, FAILURES_KEPT},
+    PendingOrder, Result, Store, TokenRecord,
 };
 
 /// A store that ends with this value.
@@ -20,22 +22,6 @@ pub struct MemoryStore {
     lineage: Lineage,
     fleet_ca: FleetCa,
     held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    accounts: BTreeMap<String, Account>,
-    orders: BTreeMap<CertificateName, PendingOrder>,
-    /// Oldest first.
-    failures: Vec<(CertificateName, OrderFailure)>,
-    bundles: BTreeMap<(CertificateName, Generation), (Issued, Secret)>,
-    highest: BTreeMap<CertificateName, Generation>,
-    tokens: BTreeMap<[u8; 32], TokenRecord>,
-    hosts: BTreeMap<HostName, HostRecord>,
-    observations: BTreeMap<(HostName, CertificateName), Observation>,
-    events: Vec<EventRecord>,
-    last_event: u64,
-    paused: BTreeSet<Option<CertificateName>>,
 }
 
 impl MemoryStore {
@@ -51,74 +37,6 @@ impl MemoryStore {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Held {
-    fn put_host(&mut self, host: &HostRecord) {
-        let mut fresh = kept_host(host);
-        if let Some(known) = self.hosts.get(&host.name) {
-            fresh.keep_sentence(known);
-        }
-        self.hosts.insert(host.name.clone(), fresh);
-    }
-
-    /// The unfinished order of exactly this generation.
-    fn order(
-        &mut self,
-        certificate: &CertificateName,
-        generation: Generation,
-    ) -> Result<&mut PendingOrder> {
-        self.orders
-            .get_mut(certificate)
-            .filter(|order| order.intent.generation == generation)
-            .ok_or_else(|| {
-                conflict(format!(
-                    "{certificate}: no order for generation {generation} is under way"
-                ))
-            })
-    }
-
-    fn add_failure(&mut self, certificate: &CertificateName, failure: &OrderFailure) {
-        let failure = OrderFailure {
-            at: kept(failure.at),
-            retry_at: failure.retry_at.map(kept),
-            ..failure.clone()
-        };
-        self.failures.push((certificate.clone(), failure));
-        self.failures.sort_by_key(|(_, failure)| failure.at);
-        let of_it = self.failures.iter().filter(|(of, _)| of == certificate);
-        let times: Vec<Timestamp> = of_it.map(|(_, failure)| failure.at).collect();
-        let newest = times.last().copied().unwrap_or_default();
-        let mut surplus = times.len().saturating_sub(FAILURES);
-        self.failures.retain(|(of, failure)| {
-            if of != certificate {
-                return true;
-            }
-            let too_many = surplus > 0;
-            surplus = surplus.saturating_sub(1);
-            !too_many && newest.duration_since(failure.at).unsigned_abs() <= FAILURES_KEPT
-        });
-    }
-
-    fn void_tokens(&mut self, host: &HostName) -> u64 {
-        let unused = |token: &&mut TokenRecord| {
-            token.host == *host && token.used_by.is_none() && !token.void
-        };
-        self.tokens
-            .values_mut()
-            .filter(unused)
-            .map(|token| token.void = true)
-            .count() as u64
-    }
-}
-
-fn conflict(sentence: String) -> StoreError {
-    StoreError::Conflict(sentence)
-}
-
-/// As the database keeps it: whole milliseconds.
-fn kept(at: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
 fn is_wanted(event: &EventRecord, after: u64, certificate: Option<&CertificateName>) -> bool {
@@ -462,12 +380,4 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) {}
-}
-
-fn kept_host(host: &HostRecord) -> HostRecord {
-    HostRecord {
-        revoked: host.revoked.map(kept),
-        last_seen: host.last_seen.map(kept),
-        ..host.clone()
-    }
 }
