@@ -137,8 +137,10 @@ pub fn is_running(config: &Config) -> Result<bool, AppError> {
 /// What we say of this machine.
 pub async fn gather_host_info(config: &Config) -> v1::HostInfo {
     let version = match Nginx::find(&config.nginx, clock::now()) {
-        Ok(nginx) => run::version(&nginx.invocation, VERSION_LIMIT).await.ok(),
-        Err(_) => None,
+        Ok(nginx) if config.exec.is_none() => {
+            run::version(&nginx.invocation, VERSION_LIMIT).await.ok()
+        }
+        _ => None,
     };
     host_info::gather(version)
 }
@@ -205,6 +207,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             desired: desired_rx,
             host: facts_rx,
             settings: config.nginx.clone(),
+            exec: config.exec.clone(),
             results: results_tx,
             shutdown: shutdown.clone(),
         }

@@ -9,6 +9,7 @@
 //! issuer   the issuer as this host sees it
 //! disk     identity of bytes: staged generations, the live links, the ledger
 //! nginx    the running master, its configuration, tests, reloads, handshakes
+//! exec     a server that isn't nginx: its commands, and the handshakes that prove it
 //! config   agent.toml
 //! clock, jitter    the only places that read the clock and make random numbers
 //! ```
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod disk;
+pub mod exec;
 pub mod issuer;
 pub mod jitter;
 pub mod nginx;

@@ -3,9 +3,11 @@
 //! ```text
 //! model    the configuration as the rest of the agent uses it, with every default
 //! read     TOML to model, gathering all mistakes at once
+//!   exec     its `[exec]` table
 //! mistake  a mistake with its line and a caret
 //! ```
 
+mod exec;
 mod mistake;
 mod model;
 mod read;

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use crate::nginx::{Reload, Settings};
+use crate::{
+    exec,
+    nginx::{Reload, Settings},
+};
 
 /// Where the agent's configuration is, unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/certwell/agent.toml";
@@ -21,6 +24,8 @@ pub struct Config {
     pub file_group: Option<String>,
     /// The `[nginx]` table: which one is ours.
     pub nginx: Settings,
+    /// The `[exec]` table: another server in the place of nginx.
+    pub exec: Option<exec::Settings>,
     /// Longest wait for an operator's edit in progress (`edit-hold` in `[nginx]`).
     pub edit_hold: Duration,
 }
@@ -39,6 +44,7 @@ impl Default for Config {
                 challenge_map: "/etc/nginx/conf.d/certwell-acme.conf".into(),
                 reload: Reload::Signal,
             },
+            exec: None,
             edit_hold: Duration::from_secs(3_600),
         }
     }

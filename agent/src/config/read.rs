@@ -14,7 +14,13 @@ use toml::{
 use super::{Config, ConfigError, Mistake};
 use crate::nginx::Reload;
 
-const KEYS: &[&str] = &["state-directory", "live-directory", "file-group", "nginx"];
+const KEYS: &[&str] = &[
+    "state-directory",
+    "live-directory",
+    "file-group",
+    "nginx",
+    "exec",
+];
 const NGINX_KEYS: &[&str] = &[
     "pid-file",
     "binary",
@@ -72,15 +78,15 @@ pub fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
     Err(reader.mistakes)
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     text: &'a str,
     mistakes: Vec<Mistake>,
 }
 
-type Value<'a> = Spanned<DeValue<'a>>;
+pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
 impl Reader<'_> {
-    fn mistake(&mut self, span: Range<usize>, problem: impl Into<String>) {
+    pub(super) fn mistake(&mut self, span: Range<usize>, problem: impl Into<String>) {
         self.mistakes.push(Mistake::at(self.text, span, problem));
     }
 
@@ -91,14 +97,19 @@ impl Reader<'_> {
         if let Some(value) = table.get("file-group") {
             config.file_group = self.text_of(value, "the name of a group, such as \"ssl-cert\"");
         }
+        if let Some((key, value)) = table.get_key_value("exec") {
+            if table.contains_key("nginx") {
+                self.mistake(
+                    key.span(),
+                    "an agent sees to one server: leave either [nginx] or [exec] out",
+                );
+            }
+            config.exec = self.exec(key.span(), value);
+        }
         let Some(value) = table.get("nginx") else {
             return;
         };
-        let Some(nginx) = value.get_ref().as_table() else {
-            self.mistake(
-                value.span(),
-                "nginx is a table: write [nginx] and its keys below it",
-            );
+        let Some(nginx) = self.table_of(value, "nginx") else {
             return;
         };
         self.refuse_unknown(nginx, NGINX_KEYS, "nginx.");
@@ -125,7 +136,22 @@ impl Reader<'_> {
         }
     }
 
-    fn refuse_unknown(&mut self, table: &DeTable<'_>, known: &[&str], prefix: &str) {
+    pub(super) fn table_of<'a>(
+        &mut self,
+        value: &'a Value<'_>,
+        name: &str,
+    ) -> Option<&'a DeTable<'a>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.mistake(
+                value.span(),
+                format!("{name} is a table: write [{name}] and its keys below it"),
+            );
+        }
+        table
+    }
+
+    pub(super) fn refuse_unknown(&mut self, table: &DeTable<'_>, known: &[&str], prefix: &str) {
         for key in table.keys() {
             let name = key.get_ref();
             if !known.contains(&name.as_ref()) {
@@ -138,7 +164,7 @@ impl Reader<'_> {
         }
     }
 
-    fn text_of(&mut self, value: &Value<'_>, wanted: &str) -> Option<String> {
+    pub(super) fn text_of(&mut self, value: &Value<'_>, wanted: &str) -> Option<String> {
         match value.get_ref().as_str() {
             Some(text) if !text.trim().is_empty() => Some(text.to_owned()),
             Some(_) => {
@@ -168,7 +194,7 @@ impl Reader<'_> {
         }
     }
 
-    fn duration(&mut self, value: &Value<'_>, into: &mut Duration) {
+    pub(super) fn duration(&mut self, value: &Value<'_>, into: &mut Duration) {
         const WANTED: &str = "a duration such as \"90s\", \"30m\" or \"1h\"";
         let Some(text) = self.text_of(value, WANTED) else {
             return;

@@ -11,15 +11,39 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    process::Command,
+};
 
 /// Runs a command to its end, with `input` on its standard input; `None` when it took longer than `limit`.
 ///
 /// # Errors
 /// When it can't be started, or not be talked to.
 pub(crate) async fn output(
+    command: Command,
+    input: &[u8],
+    limit: Duration,
+) -> io::Result<Option<Output>> {
+    run(command, input, usize::MAX, limit).await
+}
+
+/// The same without input, and with no more than the last `kept` bytes of each output.
+///
+/// # Errors
+/// As for [`output`].
+pub(crate) async fn last_output(
+    command: Command,
+    kept: usize,
+    limit: Duration,
+) -> io::Result<Option<Output>> {
+    run(command, b"", kept, limit).await
+}
+
+async fn run(
     mut command: Command,
     input: &[u8],
+    kept: usize,
     limit: Duration,
 ) -> io::Result<Option<Output>> {
     let mut child = command
@@ -30,15 +54,19 @@ pub(crate) async fn output(
         .kill_on_drop(true)
         .spawn()?;
     let mut group = Group(child.id());
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let answered = async {
-        if let Some(mut pipe) = child.stdin.take() {
-            // One that ended before it read says why by its output.
-            match pipe.write_all(input).await {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
-                _ => drop(pipe),
-            }
-        }
-        child.wait_with_output().await
+        let ((), stdout, stderr, status) = tokio::try_join!(
+            write(stdin, input),
+            read(stdout, kept),
+            read(stderr, kept),
+            child.wait()
+        )?;
+        Ok(Output {
+            status,
+            stdout,
+            stderr,
+        })
     };
     let Ok(answered) = tokio::time::timeout(limit, answered).await else {
         return Ok(None);
@@ -47,6 +75,30 @@ pub(crate) async fn output(
         group.0 = None;
     }
     answered.map(Some)
+}
+
+async fn write(pipe: Option<impl AsyncWrite + Unpin>, input: &[u8]) -> io::Result<()> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    match pipe.write_all(input).await {
+        // One that ended before it read says why by its output.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// To its end; the last `kept` bytes.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, kept: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let Some(mut pipe) = pipe else {
+        return Ok(bytes);
+    };
+    while pipe.read_buf(&mut bytes).await? > 0 {
+        if bytes.len() > kept.saturating_mul(2) {
+            bytes.drain(..bytes.len() - kept);
+        }
+    }
+    bytes.drain(..bytes.len().saturating_sub(kept));
+    Ok(bytes)
 }
 
 /// A process group that ends when this is dropped.
@@ -106,5 +158,17 @@ mod tests {
             .unwrap()
             .unwrap();
         assert!(ran.status.success());
+    }
+
+    #[tokio::test]
+    async fn no_more_is_kept_than_was_asked_for_and_it_is_the_end() {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "seq 100000; echo end"]);
+        let ran = last_output(command, 1_000, Duration::from_secs(30))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(ran.stdout.len(), 1_000);
+        assert!(ran.stdout.ends_with(b"99999\n100000\nend\n"));
     }
 }

@@ -31,7 +31,7 @@ pub mod addresses;
 mod blocks;
 pub mod candidate;
 pub mod challenge_map;
-mod child;
+pub(crate) mod child;
 pub mod dump;
 pub mod edits;
 mod ended;

@@ -85,47 +85,111 @@ pub async fn preflight(ask: &Ask, servers: &[Server], local: &[IpAddr]) -> Verdi
             ask.port, ask.port
         ));
     }
-    let names: Vec<&Identifier> = ask
+    let pairs = match pairs(ask, &addresses) {
+        Ok(pairs) => pairs,
+        Err(why) => return Verdict::Wrong(why),
+    };
+    let wrong = ask_all(ask, sites.proxied(), &pairs).await;
+    summed_up(wrong, |name, address, fault| {
+        if fault.answered {
+            advice(&sites, address, name)
+        } else {
+            "; nginx is configured to listen there: is it reloaded since, and does a firewall let this host in?".to_owned()
+        }
+    })
+}
+
+/// Asks for each name at these addresses, of a server whose configuration isn't known. One that doesn't listen there
+/// may be meant not to, as long as another answers.
+pub async fn at(ask: &Ask, addresses: Vec<IpAddr>) -> Verdict {
+    let addresses: Vec<SocketAddr> = addresses
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, ask.port))
+        .collect();
+    if addresses.is_empty() {
+        return Verdict::Erred("none of exec.addresses is on this host now".to_owned());
+    }
+    let pairs = match pairs(ask, &addresses) {
+        Ok(pairs) => pairs,
+        Err(why) => return Verdict::Wrong(why),
+    };
+    let remedy = format!(
+        "have the server answer /.well-known/acme-challenge/TOKEN with TOKEN.{} at port {}, or name other \
+         challenge-hosts at the issuer",
+        ask.thumbprint, ask.port
+    );
+    let mut wrong = ask_all(ask, HashSet::new(), &pairs).await;
+    let (silent, all) = (
+        wrong.iter().filter(|(.., fault)| !fault.answered).count(),
+        pairs.len(),
+    );
+    if silent == all {
+        return Verdict::Wrong(format!(
+            "this host answers no HTTP-01: nothing listens at {}; {remedy}",
+            few_of(addresses.iter().map(ToString::to_string).collect())
+        ));
+    }
+    wrong.retain(|(.., fault)| fault.answered);
+    summed_up(wrong, |_, _, _| format!("; {remedy}"))
+}
+
+/// Each name that HTTP-01 can validate, with each address.
+fn pairs(ask: &Ask, addresses: &[SocketAddr]) -> Result<Vec<(String, SocketAddr)>, String> {
+    let pairs: Vec<(String, SocketAddr)> = ask
         .names
         .iter()
         .filter(|name| !name.is_wildcard())
-        .collect();
-    if names.is_empty() {
-        return Verdict::Wrong(
-            "there is no name that HTTP-01 can validate: wildcards need DNS-01".to_owned(),
-        );
-    }
-    let pairs: Vec<(String, SocketAddr)> = names
-        .into_iter()
         .flat_map(|name| addresses.iter().map(move |address| (host(name), *address)))
         .collect();
-    let proxied = Arc::new(sites.proxied());
+    if pairs.is_empty() {
+        return Err("there is no name that HTTP-01 can validate: wildcards need DNS-01".to_owned());
+    }
+    Ok(pairs)
+}
+
+/// Those that weren't answered as they should be.
+async fn ask_all(
+    ask: &Ask,
+    proxied: HashSet<SocketAddr>,
+    pairs: &[(String, SocketAddr)],
+) -> Vec<(String, SocketAddr, Fault)> {
+    let proxied = Arc::new(proxied);
     let asked = pairs.iter().cloned().map(|(name, address)| {
         let (ask, proxied) = (ask.clone(), proxied.clone());
-        async move { follow(&ask, &proxied, &name, address).await }
+        async move {
+            let followed = follow(&ask, &proxied, &name, address).await;
+            followed.err().map(|fault| (name, address, fault))
+        }
     });
-    let wrong: Vec<String> = few::at_once(asked)
-        .await
-        .into_iter()
-        .zip(&pairs)
-        .filter_map(|(result, (name, address))| {
-            let fault = result.err()?;
-            let advice = if fault.answered {
-                advice(&sites, *address, name)
-            } else {
-                "; nginx is configured to listen there: is it reloaded since, and does a firewall let this host in?".to_owned()
-            };
-            Some(format!("{name} at {address}: {}{advice}", fault.words))
+    few::at_once(asked).await.into_iter().flatten().collect()
+}
+
+fn summed_up(
+    wrong: Vec<(String, SocketAddr, Fault)>,
+    advice: impl Fn(&str, SocketAddr, &Fault) -> String,
+) -> Verdict {
+    let told: Vec<String> = wrong
+        .iter()
+        .map(|(name, address, fault)| {
+            format!(
+                "{name} at {address}: {}{}",
+                fault.words,
+                advice(name, *address, fault)
+            )
         })
         .collect();
-    match wrong.len() {
-        0 => Verdict::Pass,
-        n if n <= TOLD => Verdict::Wrong(wrong.join("; ")),
-        n => Verdict::Wrong(format!(
-            "{}; and {} more",
-            wrong[..TOLD].join("; "),
-            n - TOLD
-        )),
+    if told.is_empty() {
+        Verdict::Pass
+    } else {
+        Verdict::Wrong(few_of(told))
+    }
+}
+
+/// The first of them; the rest are counted.
+fn few_of(told: Vec<String>) -> String {
+    match told.len() {
+        n if n <= TOLD => told.join("; "),
+        n => format!("{}; and {} more", told[..TOLD].join("; "), n - TOLD),
     }
 }
 

@@ -2,20 +2,19 @@
 //!
 //! A reload's exit code proves nothing, and a signal even less: new workers do, and then handshakes.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
-use tokio::{process::Command, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    child,
     master::{Master, MasterError, Nginx},
-    run::refusal,
     settings::{Reload, Settings},
 };
+use crate::exec::{CommandError, command};
 
 /// Between two looks at the workers.
 const POLL: Duration = Duration::from_millis(10);
@@ -33,36 +32,9 @@ pub enum ReloadError {
         /// The system's answer.
         source: nix::Error,
     },
-    /// The operator's command can't be run.
-    #[error("the reload command {command:?} can't be run: {source}; correct nginx.reload")]
-    Start {
-        /// As configured.
-        command: String,
-        /// The system's answer.
-        source: io::Error,
-    },
     /// The operator's command failed.
-    #[error(
-        "the reload command {command:?} failed with {status}: {words}; run it by hand to see why, or correct nginx.reload"
-    )]
-    Failed {
-        /// As configured.
-        command: String,
-        /// Its exit status.
-        status: String,
-        /// What it said.
-        words: String,
-    },
-    /// The operator's command didn't end.
-    #[error(
-        "the reload command {command:?} didn't end within {limit:?}; run it by hand to see why, or correct nginx.reload"
-    )]
-    TimedOut {
-        /// As configured.
-        command: String,
-        /// The time it was given.
-        limit: Duration,
-    },
+    #[error(transparent)]
+    Command(#[from] CommandError),
 }
 
 /// What came of waiting.
@@ -94,32 +66,11 @@ pub async fn reload(
                 }
             })
         }
-        Reload::Command(command) => by_command(command, limit).await,
+        Reload::Command(text) => {
+            command::run("nginx.reload", text, &[], limit).await?;
+            Ok(())
+        }
     }
-}
-
-async fn by_command(command: &str, limit: Duration) -> Result<(), ReloadError> {
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", command]);
-    let output = child::output(shell, b"", limit)
-        .await
-        .map_err(|source| ReloadError::Start {
-            command: command.to_owned(),
-            source,
-        })?
-        .ok_or_else(|| ReloadError::TimedOut {
-            command: command.to_owned(),
-            limit,
-        })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stderr, output.stdout].concat();
-    Err(ReloadError::Failed {
-        command: command.to_owned(),
-        status: output.status.to_string(),
-        words: refusal(&String::from_utf8_lossy(&said)),
-    })
 }
 
 /// Waits until the master has workers that weren't there before.

@@ -93,6 +93,12 @@ pub enum Way {
 /// A label that nobody has, to stand for any.
 const MADE_UP: &str = "certwell-probe";
 
+/// The name, or for a wildcard one that it covers and nobody has.
+pub(crate) fn made_up(name: &str) -> String {
+    name.strip_prefix("*.")
+        .map_or_else(|| name.to_owned(), |base| format!("{MADE_UP}.{base}"))
+}
+
 /// Every handshake that is needed to prove the managed certificates, in the order of the configuration.
 ///
 /// `local` are the addresses of this host's interfaces; all of 127.0.0.0/8 counts as local besides.
@@ -356,10 +362,7 @@ fn nameless(answers: &Answers<'_>, of: Subject<'_>) -> Option<String> {
         .identifiers
         .iter()
         .filter_map(|identifier| match identifier {
-            Identifier::Dns(name) => Some(
-                name.strip_prefix("*.")
-                    .map_or_else(|| name.clone(), |base| format!("{MADE_UP}.{base}")),
-            ),
+            Identifier::Dns(name) => Some(made_up(name)),
             Identifier::Ip(_) => None,
         })
         .find(|name| answers.to(name) == Some(of.index))

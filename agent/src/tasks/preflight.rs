@@ -2,7 +2,12 @@
 //! know: a mended configuration turns the verdict by itself. Each question is asked by a future of its own, so that a slow
 //! answer to one holds up neither another nor news from the issuer.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use certwell_proto::v1;
 use tokio::{
@@ -13,6 +18,7 @@ use tokio::{
 use super::{Shutdown, asked_to_stop, installer::HostFacts};
 use crate::{
     clock,
+    exec::{self, targets::is_local},
     issuer::Desired,
     nginx::{Ask, Challenge, Master, Nginx, Parsed, Settings, Verdict, addresses, preflight},
     plan::settled,
@@ -41,6 +47,8 @@ pub struct PreflightTask {
     pub host: watch::Receiver<HostFacts>,
     /// Which nginx is ours.
     pub settings: Settings,
+    /// The server in the place of nginx.
+    pub exec: Option<exec::Settings>,
     /// Results, by id; those of requests that no longer stand are dropped.
     pub results: watch::Sender<BTreeMap<String, v1::PreflightResult>>,
     /// The end.
@@ -59,6 +67,7 @@ struct Question {
 struct Asker {
     host: watch::Receiver<HostFacts>,
     settings: Settings,
+    exec: Option<exec::Settings>,
     turns: Arc<Semaphore>,
     answers: mpsc::Sender<(String, Verdict)>,
 }
@@ -70,6 +79,7 @@ impl PreflightTask {
         let asker = Asker {
             host: self.host.clone(),
             settings: self.settings.clone(),
+            exec: self.exec.clone(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             answers,
         };
@@ -217,6 +227,9 @@ impl Asker {
 
     /// Waits while old and new workers answer side by side: the CA may ask the other ones.
     async fn settled(&self) {
+        if self.exec.is_some() {
+            return;
+        }
         let waiting = async {
             loop {
                 let now = clock::now();
@@ -238,12 +251,21 @@ impl Asker {
     }
 
     async fn ask(&self, ask: &Ask) -> Verdict {
+        let local = addresses::local().unwrap_or_default();
+        if let Some(exec) = &self.exec {
+            let here: BTreeSet<IpAddr> = exec
+                .addresses
+                .iter()
+                .map(SocketAddr::ip)
+                .filter(|ip| is_local(*ip, &local))
+                .collect();
+            return preflight::at(ask, here.into_iter().collect()).await;
+        }
         // What stands in our own way tells nothing of what a CA would get.
         let parsed = match self.askable() {
             Ok(parsed) => parsed,
             Err(problem) => return Verdict::Erred(problem),
         };
-        let local = addresses::local().unwrap_or_default();
         preflight::preflight(ask, &parsed.servers, &local).await
     }
 

@@ -7,7 +7,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use certwell_agent::nginx::{Nginx, Reload, Settings};
@@ -291,20 +294,7 @@ impl Host {
 
     /// The leaf that nginx serves, by a handshake of the test's own.
     pub(crate) fn served(&self) -> Option<Fingerprint> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anything))
-            .with_no_client_auth();
-        let mut tcp = std::net::TcpStream::connect(self.https).ok()?;
-        let mut tls =
-            ClientConnection::new(Arc::new(config), ServerName::try_from(NAME).unwrap()).unwrap();
-        while tls.is_handshaking() {
-            tls.complete_io(&mut tcp).ok()?;
-        }
-        Some(Fingerprint::of(tls.peer_certificates()?.first()?))
+        served_at(self.https)
     }
 
     /// The generations on disk.
@@ -373,4 +363,52 @@ pub(crate) fn free_port() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
+}
+
+/// The leaf that is served there, by a handshake of the test's own.
+fn served_at(address: SocketAddr) -> Option<Fingerprint> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anything))
+        .with_no_client_auth();
+    let mut tcp = std::net::TcpStream::connect(address).ok()?;
+    let mut tls =
+        ClientConnection::new(Arc::new(config), ServerName::try_from(NAME).unwrap()).unwrap();
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp).ok()?;
+    }
+    Some(Fingerprint::of(tls.peer_certificates()?.first()?))
+}
+
+/// Handshakes without a pause, until it is asked.
+pub(crate) struct Observer {
+    over: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<(u32, u32)>,
+}
+
+impl Observer {
+    pub(crate) fn of(host: &Host) -> Self {
+        let (address, over) = (host.https, Arc::new(AtomicBool::new(false)));
+        let until = over.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut good, mut bad) = (0, 0);
+            while !until.load(Ordering::Relaxed) {
+                match served_at(address) {
+                    Some(_) => good += 1,
+                    None => bad += 1,
+                }
+            }
+            (good, bad)
+        });
+        Self { over, thread }
+    }
+
+    /// How many handshakes came about, and how many didn't.
+    pub(crate) fn end(self) -> (u32, u32) {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }

@@ -12,7 +12,11 @@ mod disk;
 #[cfg(test)]
 mod enrollment;
 #[cfg(test)]
+mod exec;
+#[cfg(test)]
 mod fleet;
+#[cfg(test)]
+mod haproxy;
 #[cfg(test)]
 mod host;
 #[cfg(test)]

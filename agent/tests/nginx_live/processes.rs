@@ -10,6 +10,7 @@ use std::{
 
 use certwell_agent::{
     clock,
+    exec::CommandError,
     nginx::{
         Nginx, Reload, Tested, edits,
         master::MasterError,
@@ -134,7 +135,7 @@ async fn a_failing_reload_command_is_quoted() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, ReloadError::Failed { words, .. } if words == "Unit nginx.service not found."),
+        matches!(&error, ReloadError::Command(CommandError::Failed { words, .. }) if words == "Unit nginx.service not found."),
         "{error}"
     );
 }

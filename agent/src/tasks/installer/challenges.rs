@@ -5,12 +5,12 @@ use std::{io, path::Path, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Installer, host::RUN_LIMIT, round::WATCHED_RETRY, state::State};
+use super::{Installer, host::RUN_LIMIT, round::WATCHED_RETRY, server::Server, state::State};
 use crate::{
     clock,
     issuer::Desired,
     jitter,
-    nginx::{Challenge, Master, Nginx, Tested, challenge_map, reload},
+    nginx::{Challenge, Master, Tested, challenge_map, reload},
     plan::{confirm, edit, outcome::Outcome, retry},
 };
 
@@ -55,7 +55,8 @@ impl Installer {
     /// An empty map where there is none, so that a configuration that names its variable passes.
     pub(super) fn begin_map(&self) {
         let path = &self.host.settings().challenge_map;
-        if !path.exists()
+        if self.host.exec().is_none()
+            && !path.exists()
             && let Err(error) = challenge_map::write(path, &challenge_map::render(&[]))
         {
             tracing::warn!(path = %path.display(), %error, "the challenge map can't be written");
@@ -64,6 +65,11 @@ impl Installer {
 
     /// Brings the map to what is desired, and nginx to the map.
     pub(super) async fn apply_challenges(&mut self, desired: &Desired) {
+        if self.host.exec().is_some() {
+            // How it answers is the operator's: there is nothing to keep.
+            self.map.applied = Some(desired.challenges.clone());
+            return;
+        }
         let applied = self.map.applied.as_deref() == Some(desired.challenges.as_slice());
         // With a problem, what lies there may be another one that was tried meanwhile.
         let in_use = applied && self.map.problem.is_empty();
@@ -167,7 +173,8 @@ impl Installer {
         if let Err(error) = challenge_map::write(&path, &text) {
             return cannot(&error);
         }
-        match self.host.test(&nginx).await {
+        let server = Server::Nginx(nginx);
+        match self.host.test(&server).await {
             Ok(Tested::Passed { .. }) => {}
             Ok(Tested::Refused { words }) => {
                 let before = match (self.map.applied.as_deref(), old) {
@@ -181,10 +188,10 @@ impl Installer {
                     ));
                 }
                 return self
-                    .put_back(&path, before.as_deref(), &nginx, &words)
+                    .put_back(&path, before.as_deref(), &server, &words)
                     .await;
             }
-            Err(error) => return Put::Failed(error.to_string()),
+            Err(problem) => return Put::Failed(problem),
         }
         self.reload_map(&master).await
     }
@@ -193,7 +200,7 @@ impl Installer {
         &mut self,
         path: &Path,
         before: Option<&str>,
-        nginx: &Nginx,
+        server: &Server,
         words: &str,
     ) -> Put {
         let restored = match before {
@@ -205,7 +212,7 @@ impl Installer {
                 "nginx refuses the challenge map ({words}), and the old one can't be put back: {error}"
             ));
         }
-        let whose = match self.host.test(nginx).await {
+        let whose = match self.host.test(server).await {
             Ok(Tested::Passed { .. }) => "nginx refuses the new challenge map",
             _ => "nginx -t failed on the host's own config (not ours)",
         };

@@ -1,35 +1,27 @@
 //! Handshakes with every listener, until the plan has its verdict.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use certwell_proto::{CertificateName, Fingerprint, Generation};
-use tokio::time::Instant;
 
-use super::{Installer, state::generation_of};
+use super::{
+    Installer,
+    look::{Confirmed, Look},
+    server::Server,
+    state::generation_of,
+};
 use crate::{
     disk::staging,
-    nginx::{
-        Endpoint, KeyAlgorithm, Managed, Master, Nginx, ProbeTarget, Probed, addresses, probe,
-        targets,
-    },
+    exec,
+    nginx::{Endpoint, KeyAlgorithm, Managed, ProbeTarget, Probed, addresses, probe, targets},
     plan::{
-        confirm::{self, Seen, Tally, Verdict},
+        confirm::{self, Seen, Verdict},
         served::{Shown, Sighting},
     },
 };
 
 /// What identifies a target from one look at the configuration to the next.
 pub(super) type TargetKey = (Endpoint, Option<String>, Option<KeyAlgorithm>);
-
-/// What confirming found about one certificate.
-pub(super) struct Confirmed {
-    pub(super) verdict: Verdict,
-    pub(super) sightings: Vec<Sighting>,
-    /// Words for what stands in the way; empty when nothing does.
-    pub(super) why: String,
-    /// Whether nginx began to serve what is on disk.
-    pub(super) new_workers: bool,
-}
 
 pub(super) fn key(target: &ProbeTarget) -> TargetKey {
     (
@@ -40,17 +32,12 @@ pub(super) fn key(target: &ProbeTarget) -> TargetKey {
 }
 
 impl Installer {
-    /// Every handshake that these certificates need, by what nginx is configured to serve.
+    /// Every handshake that these certificates need, by what the server is configured to serve.
     pub(super) async fn targets(
         &mut self,
-        nginx: &Nginx,
+        server: &Server,
         names: &[CertificateName],
     ) -> Result<Vec<ProbeTarget>, String> {
-        let parsed = self
-            .host
-            .parsed(nginx)
-            .await
-            .map_err(|error| error.to_string())?;
         let local = addresses::local()
             .map_err(|error| format!("this host's addresses can't be listed: {error}"))?;
         let managed: Vec<Managed> = names
@@ -65,12 +52,17 @@ impl Installer {
                 })
             })
             .collect();
-        Ok(targets::probes(
-            &parsed.servers,
-            &local,
-            self.live.root(),
-            &managed,
-        ))
+        match server {
+            Server::Nginx(nginx) => {
+                let parsed = self.host.parsed(nginx).await;
+                let parsed = parsed.map_err(|error| error.to_string())?;
+                let live = self.live.root();
+                Ok(targets::probes(&parsed.servers, &local, live, &managed))
+            }
+            Server::Exec(settings) => {
+                Ok(exec::targets::probes(&settings.addresses, &local, &managed))
+            }
+        }
     }
 
     /// Of each key pair of the newest generation on disk.
@@ -131,12 +123,12 @@ impl Installer {
         found
     }
 
-    /// Handshakes until each certificate has its verdict. `before` is the master as it was when the reload was asked
-    /// for: new workers under it are needed.
+    /// Handshakes until each certificate has its verdict. `before` is the server as it was when the reload was asked
+    /// for: new workers are needed, where processes tell of them.
     pub(super) async fn confirm(
         &mut self,
         generations: &BTreeMap<CertificateName, Generation>,
-        before: &Master,
+        before: &Server,
     ) -> BTreeMap<CertificateName, Confirmed> {
         let names: Vec<CertificateName> = generations.keys().cloned().collect();
         let failed = |why: String| {
@@ -153,18 +145,20 @@ impl Installer {
                 })
                 .collect()
         };
-        let nginx = match self.host.find() {
-            Ok(nginx) => nginx,
+        let server = match self.host.server() {
+            Ok(server) => server,
             Err(error) => return failed(error.to_string()),
         };
-        let targets = match self.targets(&nginx, &names).await {
+        let targets = match self.targets(&server, &names).await {
             Ok(targets) => targets,
             Err(why) => return failed(why),
         };
         let deadline = confirm::deadline(self.host.test_took);
         let mut look = Look::new(targets, &self.healthy, generations, deadline);
         loop {
-            look.new_workers = look.new_workers || self.has_new_workers(before);
+            if look.new_workers != Some(true) {
+                look.new_workers = self.has_new_workers(before);
+            }
             let pending = look.pending();
             let results =
                 probe::probe_all(pending.iter().map(|at| look.targets[*at].clone()).collect())
@@ -190,15 +184,39 @@ impl Installer {
                 matches!(tally.last, Some(Seen::New | Seen::Old | Seen::Stranger)),
             );
         }
-        look.into_confirmed()
+        let mut confirmed = look.into_confirmed();
+        for (name, confirmed) in &mut confirmed {
+            let generation = generations.get(name).copied().unwrap_or_default();
+            self.ask_the_operator(&server, name, generation, confirmed)
+                .await;
+        }
+        confirmed
     }
 
-    fn has_new_workers(&self, before: &Master) -> bool {
-        let master = self.host.find().ok().and_then(|nginx| nginx.master);
-        master.is_some_and(|master| {
-            (master.pid, master.ticks) == (before.pid, before.ticks)
-                && master.has_new_workers(before)
-        })
+    /// The operator's own look at what the handshakes have shown. It tells that something is wrong, and not that it was
+    /// better before: what is served stays.
+    async fn ask_the_operator(
+        &self,
+        server: &Server,
+        name: &CertificateName,
+        generation: Generation,
+        confirmed: &mut Confirmed,
+    ) {
+        if confirmed.verdict != Verdict::Converged {
+            return;
+        }
+        let directory = self.live.path(name);
+        if let Err(why) = server.confirm(name, generation, &directory).await {
+            confirmed.verdict = Verdict::NotApplied;
+            confirmed.why = format!("each handshake shows it, but {why}");
+        }
+    }
+
+    fn has_new_workers(&self, before: &Server) -> Option<bool> {
+        match self.host.server() {
+            Ok(server) => server.has_new_workers(before),
+            Err(_) => Some(false),
+        }
     }
 }
 
@@ -207,149 +225,6 @@ fn by_intent(target: &ProbeTarget, probed: Probed) -> Probed {
     match probed {
         Probed::Rejects if !target.rejects => Probed::Down("rejects the handshake".into()),
         probed => probed,
-    }
-}
-
-/// One confirming, over its time.
-struct Look<'a> {
-    targets: Vec<ProbeTarget>,
-    tallies: Vec<Tally>,
-    sightings: Vec<Option<Sighting>>,
-    generations: &'a BTreeMap<CertificateName, Generation>,
-    verdicts: BTreeMap<CertificateName, Verdict>,
-    new_workers: bool,
-    began: Instant,
-    deadline: Duration,
-    rounds: u32,
-}
-
-impl<'a> Look<'a> {
-    fn new(
-        targets: Vec<ProbeTarget>,
-        healthy: &std::collections::HashMap<TargetKey, bool>,
-        generations: &'a BTreeMap<CertificateName, Generation>,
-        deadline: Duration,
-    ) -> Self {
-        let tallies = targets
-            .iter()
-            .map(|target| {
-                Tally::new(
-                    target.first,
-                    healthy.get(&key(target)).copied().unwrap_or(false),
-                )
-            })
-            .collect();
-        Self {
-            sightings: vec![None; targets.len()],
-            targets,
-            tallies,
-            generations,
-            verdicts: generations
-                .keys()
-                .map(|name| (name.clone(), Verdict::Wait))
-                .collect(),
-            new_workers: false,
-            began: Instant::now(),
-            deadline,
-            rounds: 0,
-        }
-    }
-
-    fn pending(&self) -> Vec<usize> {
-        (0..self.targets.len())
-            .filter(|at| {
-                !self.tallies[*at].settled()
-                    && self.verdicts.get(&self.targets[*at].certificate) == Some(&Verdict::Wait)
-            })
-            .collect()
-    }
-
-    fn add(&mut self, at: usize, sighting: Sighting, elapsed: Duration) {
-        let desired = self
-            .generations
-            .get(&self.targets[at].certificate)
-            .copied()
-            .unwrap_or_default();
-        self.tallies[at].add(sighting.seen(desired), elapsed);
-        self.sightings[at] = Some(sighting);
-    }
-
-    fn judge(&mut self) {
-        self.rounds += 1;
-        let elapsed = self.began.elapsed();
-        for (name, verdict) in &mut self.verdicts {
-            if *verdict != Verdict::Wait {
-                continue;
-            }
-            let own: Vec<Tally> = self
-                .targets
-                .iter()
-                .zip(&self.tallies)
-                .filter(|(target, _)| target.certificate == *name)
-                .map(|(_, tally)| *tally)
-                .collect();
-            *verdict = confirm::verdict(&own, self.new_workers, elapsed, self.deadline);
-        }
-    }
-
-    fn into_confirmed(self) -> BTreeMap<CertificateName, Confirmed> {
-        let mut found: BTreeMap<CertificateName, Confirmed> = self
-            .verdicts
-            .iter()
-            .map(|(name, verdict)| {
-                (
-                    name.clone(),
-                    Confirmed {
-                        verdict: *verdict,
-                        sightings: Vec::new(),
-                        why: String::new(),
-                        new_workers: self.new_workers,
-                    },
-                )
-            })
-            .collect();
-        for ((target, tally), sighting) in
-            self.targets.iter().zip(&self.tallies).zip(self.sightings)
-        {
-            let (Some(confirmed), Some(sighting)) = (found.get_mut(&target.certificate), sighting)
-            else {
-                continue;
-            };
-            if !tally.settled() && confirmed.why.is_empty() {
-                confirmed.why = unsettled(&sighting, tally);
-            }
-            confirmed.sightings.push(sighting);
-        }
-        for confirmed in found.values_mut() {
-            if confirmed.verdict == Verdict::NotApplied && !self.new_workers {
-                confirmed.why =
-                    "nginx keeps its old workers after the reload; see its error log".into();
-            } else if confirmed.verdict == Verdict::Converged && confirmed.sightings.is_empty() {
-                confirmed.why = "no server block of nginx on this host uses it".into();
-            }
-        }
-        found
-    }
-}
-
-fn unsettled(sighting: &Sighting, tally: &Tally) -> String {
-    let place = if sighting.name.is_empty() {
-        sighting.address.clone()
-    } else {
-        format!("{} ({})", sighting.address, sighting.name)
-    };
-    match &sighting.shown {
-        Shown::Down(reason) => format!("{place} fails: {reason}"),
-        Shown::Leaf(leaf, None) => format!(
-            "{place} serves a certificate that isn't ours ({})",
-            leaf.short()
-        ),
-        Shown::Leaf(_, Some(Generation::NONE)) => format!("{place} serves the placeholder"),
-        Shown::Leaf(_, Some(_)) if tally.last == Some(Seen::New) => {
-            format!("{place} serves it only now and then")
-        }
-        Shown::Leaf(_, Some(generation)) => format!("{place} serves generation {generation}"),
-        Shown::Rejects | Shown::Elsewhere | Shown::Unprobed(_) => place,
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     Installer,
     round::{Trail, WATCHED_RETRY},
+    server::Server,
     state::Waiting,
 };
 use crate::{
@@ -29,7 +30,7 @@ impl Installer {
         let names: Vec<CertificateName> = self.wanted.keys().cloned().collect();
         for name in names {
             self.judge_offer(&name);
-            if let Some((candidate, trail)) = self.due(&name) {
+            if let Some((candidate, trail)) = self.due(&name).await {
                 candidates.insert(name.clone(), candidate);
                 trails.insert(name, trail);
             }
@@ -72,7 +73,7 @@ impl Installer {
     }
 
     /// What a round does about it, if anything is to be done now.
-    fn due(&mut self, name: &CertificateName) -> Option<(Candidate, Trail)> {
+    async fn due(&mut self, name: &CertificateName) -> Option<(Candidate, Trail)> {
         let action = self.action(name)?;
         let (generation, progress) = match action {
             Action::Draw => (self.wanted.get(name)?.generation, Progress::Wanted),
@@ -87,7 +88,7 @@ impl Installer {
             }
             Action::Placeholder => return None,
         };
-        if !self.is_time(name) {
+        if !self.is_time(name).await {
             return None;
         }
         if action == Action::Draw && self.link.borrow().connection.is_none() {
@@ -113,7 +114,7 @@ impl Installer {
     }
 
     /// Whether its back-off is over; where it waits for the host, whether that has come about.
-    pub(super) fn is_time(&mut self, name: &CertificateName) -> bool {
+    pub(super) async fn is_time(&mut self, name: &CertificateName) -> bool {
         let Some(state) = self.states.get(name) else {
             return false;
         };
@@ -123,11 +124,15 @@ impl Installer {
         if retry_at > Instant::now() {
             return false;
         }
-        let master = self.host.find().ok().and_then(|nginx| nginx.master);
-        let still = match state.waiting {
-            Waiting::Nothing => false,
-            Waiting::Start => master.is_none(),
-            Waiting::Edit => master.is_some_and(|master| self.edit_in_progress(&master).is_some()),
+        let server = self.host.server().ok();
+        let still = match (state.waiting, &server) {
+            (Waiting::Nothing, _) => false,
+            (Waiting::Start, None) => true,
+            (Waiting::Start, Some(server)) => !server.runs().await,
+            (Waiting::Edit, server) => server
+                .as_ref()
+                .and_then(Server::master)
+                .is_some_and(|master| self.edit_in_progress(master).is_some()),
         };
         if still && let Some(state) = self.states.get_mut(name) {
             state.retry_at = Some(Instant::now() + WATCHED_RETRY);

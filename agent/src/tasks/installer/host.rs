@@ -12,15 +12,15 @@ use std::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::server::Server;
 use crate::{
-    clock,
+    clock, exec,
     nginx::{
         Challenge, Invocation, Nginx, Parsed, Settings, Tested,
         dump::{self, DumpError},
         edits::{self, Edit},
         links,
         master::MasterError,
-        run::{self, RunError},
     },
     tasks::watch_files::is_configuration,
 };
@@ -46,6 +46,8 @@ pub struct HostFacts {
 /// See the module.
 pub(super) struct HostView {
     settings: Settings,
+    /// The server in the place of nginx.
+    exec: Option<Arc<exec::Settings>>,
     /// The binary that is run to parse `nginx -T`.
     agent: PathBuf,
     cached: Option<Cached>,
@@ -55,7 +57,7 @@ pub(super) struct HostView {
     files: Vec<PathBuf>,
     /// Of these files, when a change was last looked for.
     seen: u64,
-    /// How long the last `nginx -t` took.
+    /// How long the last test took.
     pub(super) test_took: Duration,
 }
 
@@ -67,9 +69,10 @@ struct Cached {
 }
 
 impl HostView {
-    pub(super) fn new(settings: Settings, agent: PathBuf) -> Self {
+    pub(super) fn new(settings: Settings, exec: Option<exec::Settings>, agent: PathBuf) -> Self {
         Self {
             settings,
+            exec: exec.map(Arc::new),
             agent,
             cached: None,
             refused: None,
@@ -81,6 +84,11 @@ impl HostView {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What the operator says of a server that isn't nginx, where it is one.
+    pub(super) fn exec(&self) -> Option<&Arc<exec::Settings>> {
+        self.exec.as_ref()
     }
 
     /// The running master, or how nginx would be started.
@@ -157,9 +165,9 @@ impl HostView {
         self.refused = None;
     }
 
-    /// `nginx -t` of what would be loaded.
-    pub(super) async fn test(&mut self, nginx: &Nginx) -> Result<Tested, RunError> {
-        let tested = run::test(&nginx.invocation, RUN_LIMIT).await?;
+    /// What it says of what would be loaded; the words of what kept it from saying anything.
+    pub(super) async fn test(&mut self, server: &Server) -> Result<Tested, String> {
+        let tested = server.test().await?;
         if let Tested::Passed { took } = &tested {
             self.test_took = *took;
         }
@@ -208,6 +216,7 @@ impl HostView {
             .collect();
         if let Some(main) = self.settings.config.parent()
             && found.is_empty()
+            && self.exec.is_none()
         {
             found.insert(main.to_owned());
             let below = std::fs::read_dir(main).into_iter().flatten().flatten();
@@ -274,6 +283,7 @@ fn changed_since(instant: Timestamp, files: &[PathBuf]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nginx::run;
 
     #[test]
     fn what_was_written_since_the_dump_began_is_noticed() {
@@ -316,7 +326,7 @@ mod tests {
             invocation: Invocation::plain("/usr/sbin/nginx"),
             master: None,
         };
-        let mut view = HostView::new(settings(directory.path()), agent);
+        let mut view = HostView::new(settings(directory.path()), None, agent);
         view.parsed(&nginx).await.unwrap();
         assert!(view.cached.is_none());
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -342,7 +352,7 @@ mod tests {
         }
         std::fs::write(root.join("available/media"), "").unwrap();
         std::os::unix::fs::symlink("../available/media", root.join("enabled/media")).unwrap();
-        let mut view = HostView::new(settings(&root), dump::SELF.into());
+        let mut view = HostView::new(settings(&root), None, dump::SELF.into());
         view.files = vec![root.join("enabled/media")];
         assert_eq!(
             view.directories(),

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! host        what is known of nginx, asked anew only when it may have changed
+//! server      nginx or another: two ways to answer the same questions
 //! state       one certificate between rounds; how it looks on disk
 //! due         which certificates a round is about
 //! round       performs the plan's steps
@@ -10,6 +11,7 @@
 //! switch      the steps of all together, and the way back
 //! survey      looking again at what is active
 //! confirm     handshakes until there is a verdict
+//!   look        what each handshake showed, over the time of confirming
 //! challenges  the map of HTTP-01 answers
 //! wake        what wakes it, and what that means
 //! words       the one sentence in the way of a certificate
@@ -19,8 +21,10 @@ mod challenges;
 mod confirm;
 mod due;
 mod host;
+mod look;
 mod prepare;
 mod round;
+mod server;
 mod state;
 mod survey;
 mod switch;
@@ -153,7 +157,7 @@ impl Installer {
         let ledger = Ledger::load(&config.ledger_file())?;
         candidate::sweep(&config.state_directory);
         let mut installer = Self {
-            host: HostView::new(config.nginx.clone(), agent),
+            host: HostView::new(config.nginx.clone(), config.exec.clone(), agent),
             config,
             store,
             live,
@@ -337,6 +341,14 @@ impl Installer {
 
     /// Asks nginx what it serves, if that may have changed, and tells the other tasks.
     async fn publish_facts(&mut self) {
+        if self.host.exec().is_some() {
+            // What it is configured to serve isn't known, and needn't be.
+            self.tell_facts(HostFacts {
+                answers: self.map.applied.clone(),
+                ..HostFacts::default()
+            });
+            return;
+        }
         let (parsed, problem) = match self.host.find() {
             Ok(nginx) => match self.host.parsed(&nginx).await {
                 Ok(parsed) => (Some(parsed), String::new()),
@@ -353,11 +365,14 @@ impl Installer {
         } else {
             String::new()
         };
-        let facts = HostFacts {
+        self.tell_facts(HostFacts {
             answers: self.map.applied.clone(),
             parsed,
             problem,
-        };
+        });
+    }
+
+    fn tell_facts(&self, facts: HostFacts) {
         self.facts.send_if_modified(|present| {
             let news = *present != facts;
             if news {

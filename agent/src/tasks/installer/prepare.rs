@@ -13,11 +13,12 @@ use super::{
     Installer, asked_to_stop,
     host::RUN_LIMIT,
     round::{Running, advance, fact, finish},
+    server::Server,
 };
 use crate::{
     clock,
     issuer::connection,
-    nginx::{Nginx, Tested, candidate},
+    nginx::{Tested, candidate},
     plan::install::Progress,
 };
 
@@ -148,8 +149,8 @@ impl Installer {
         let Some(generation) = running.trails.get(name).map(|trail| trail.generation) else {
             return finish(&mut running.round, name);
         };
-        let Ok(nginx) = self.host.find() else {
-            // No nginx to ask: the plan goes on without.
+        let Ok(Server::Nginx(nginx)) = self.host.server() else {
+            // No nginx to ask: the plan goes on without. Another server's test is about all that it would load.
             advance(&mut running.round, name, Progress::Ready);
             return true;
         };
@@ -165,7 +166,8 @@ impl Installer {
         let tested = if is_last {
             // nginx needs a processor of its own for some milliseconds: what comes next anyway is done meanwhile.
             let names: Vec<CertificateName> = running.trails.keys().cloned().collect();
-            let (tested, ()) = tokio::join!(testing, self.make_ready(&nginx, &names));
+            let server = Server::Nginx(nginx);
+            let (tested, ()) = tokio::join!(testing, self.make_ready(&server, &names));
             tested
         } else {
             testing.await
@@ -192,10 +194,10 @@ impl Installer {
     }
 
     /// The ledger and the look at the listeners that an activation needs.
-    async fn make_ready(&mut self, nginx: &Nginx, names: &[CertificateName]) {
+    async fn make_ready(&mut self, server: &Server, names: &[CertificateName]) {
         self.save();
-        if nginx.master.is_some() {
-            self.survey_before(nginx, names).await;
+        if server.runs().await {
+            self.survey_before(server, names).await;
         }
     }
 

@@ -5,13 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use certwell_proto::{Bundle, CertificateName, Generation};
 use tokio::time::Instant;
 
-use super::{Installer, state::Waiting, words};
+use super::{Installer, server::Server, state::Waiting, words};
 use crate::{
     clock,
     disk::{Before, ledger::Fact},
     issuer::Wanted,
     jitter,
-    nginx::Master,
     plan::{
         install::{self, Host, Phase, Progress, Round, Step},
         outcome::{self, Found, Outcome},
@@ -32,7 +31,7 @@ pub(super) struct Trail {
     pub(super) found: Found,
     pub(super) why: String,
     pub(super) sightings: Option<Vec<Sighting>>,
-    /// nginx has new workers: another reload brings nothing new.
+    /// What is on disk was loaded: another reload brings nothing new.
     pub(super) new_workers: bool,
 }
 
@@ -73,8 +72,8 @@ impl Trail {
 pub(super) struct Running {
     pub(super) round: Round,
     pub(super) trails: BTreeMap<CertificateName, Trail>,
-    /// The master as it was when the reload was asked for.
-    pub(super) before_reload: Option<Master>,
+    /// The server as it was when the reload was asked for.
+    pub(super) before_reload: Option<Server>,
     /// Words of the host's own failure.
     pub(super) host_words: String,
 }
@@ -105,6 +104,7 @@ impl Installer {
             }
             let step = install::next(&running.round);
             tracing::debug!(?step, "step");
+            let began = Instant::now();
             let passed = match &step {
                 Step::Fetch(name) => self.fetch(&mut running, name).await,
                 Step::Verify(name) => self.verify(&mut running, name),
@@ -137,6 +137,7 @@ impl Installer {
                 }
                 Step::Done => return,
             };
+            tracing::debug!(done = ?step, passed, us = began.elapsed().as_micros(), "step");
             install::after(&mut running.round, &step, passed);
         }
     }
@@ -151,7 +152,14 @@ impl Installer {
         let generation = trail.generation;
         let entry = self.ledger.entry_mut(name);
         let active = entry.active();
-        let problem = words::problem(outcome, &trail.found, generation, active, &trail.why);
+        let problem = words::problem(
+            outcome,
+            &trail.found,
+            generation,
+            active,
+            &trail.why,
+            &self.host.speech(),
+        );
         match outcome {
             Outcome::Converged => {
                 entry.ever_real = true;

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use super::{
     Installer,
     round::{Running, Trail, fact},
+    server::Server,
     state,
 };
 use crate::{
     clock,
     disk::Before,
-    nginx::{Master, Nginx},
+    nginx::Master,
     plan::{
         edit,
         install::{self, Host, Phase, Progress, Round},
@@ -62,7 +63,7 @@ impl Installer {
         if names.is_empty() {
             return;
         }
-        let Some((nginx, master)) = self.running() else {
+        let Some(server) = self.running().await else {
             for name in &names {
                 self.seen(name, Vec::new());
             }
@@ -72,12 +73,14 @@ impl Installer {
             .host
             .newest_change(self.live.root())
             .map(|edit| edit.at);
-        if edit::in_progress(changed, master.serving_since()) {
+        if edit::in_progress(changed, server.master().and_then(Master::serving_since)) {
             // The files tell of listeners that nginx hasn't got yet: what was seen stays until it has.
             let wait = postponed.map_or(FIRST_LOOK, |(_, wait)| (wait * 2).min(LAST_LOOK));
             self.postponed = Some((Instant::now() + wait, wait));
             // Not for ever: what is to be tried again is, when the edit was waited for long enough.
-            let waited = self.edit_in_progress(&master).is_none();
+            let waited = server
+                .master()
+                .is_none_or(|master| self.edit_in_progress(master).is_none());
             names.retain(|name| {
                 self.states.get(name).is_some_and(|state| {
                     state.sightings.is_none() || (waited && state.is_due_again())
@@ -87,7 +90,7 @@ impl Installer {
         if names.is_empty() {
             return;
         }
-        let mut found = match self.targets(&nginx, &names).await {
+        let mut found = match self.targets(&server, &names).await {
             Ok(targets) => self.survey(targets).await,
             // Which listeners there are can't be known now: what was seen of them stays.
             Err(_) => {
@@ -104,10 +107,9 @@ impl Installer {
         }
     }
 
-    fn running(&self) -> Option<(Nginx, Master)> {
-        let nginx = self.host.find().ok()?;
-        let master = nginx.master.clone()?;
-        Some((nginx, master))
+    async fn running(&self) -> Option<Server> {
+        let server = self.host.server().ok()?;
+        server.runs().await.then_some(server)
     }
 
     fn seen(&mut self, name: &CertificateName, sightings: Vec<Sighting>) {
@@ -121,7 +123,7 @@ impl Installer {
     async fn reload_unserved(&mut self) {
         let mut trails = BTreeMap::new();
         let mut candidates = BTreeMap::new();
-        let running = self.running().is_some();
+        let running = self.running().await.is_some();
         let names: Vec<CertificateName> = self.states.keys().cloned().collect();
         for name in names {
             let Some((generation, served)) = self.active_and_served(&name, running) else {
@@ -134,7 +136,7 @@ impl Installer {
                 self.settle(&name, generation);
                 continue;
             }
-            if !self.is_time(&name) {
+            if !self.is_time(&name).await {
                 continue;
             }
             let before = self.unproven(&name, generation);
@@ -222,7 +224,10 @@ impl Installer {
             .and_then(|entry| entry.facts.reloaded)
             .map(|fact| Generation(fact.generation));
         let seen = sightings.iter().map(|sighting| sighting.seen(generation));
-        let served = running && served::is_known(seen, reloaded == Some(generation));
+        let proven = reloaded == Some(generation);
+        // What the operator's own command has to say isn't seen by handshakes.
+        let asked = self.host.exec().is_some_and(|exec| exec.confirm.is_some());
+        let served = running && served::is_known(seen, proven) && (proven || !asked);
         Some((generation, served))
     }
 

@@ -6,14 +6,14 @@ use certwell_proto::{CertificateName, Generation};
 use tokio::time::Instant;
 
 use super::{
-    Installer,
-    confirm::{self, Confirmed},
-    host::RUN_LIMIT,
+    Installer, confirm,
+    look::Confirmed,
     round::{Running, active, advance, fact},
+    server::Server,
 };
 use crate::{
     disk::Before,
-    nginx::{Nginx, Tested, dump::DumpError, reload},
+    nginx::{Tested, dump::DumpError},
     plan::{
         confirm::Verdict,
         install::{Host, Phase, Progress},
@@ -28,9 +28,9 @@ const FRESH: std::time::Duration = std::time::Duration::from_secs(1);
 impl Installer {
     pub(super) async fn baseline(&mut self, running: &mut Running) -> bool {
         let names: Vec<CertificateName> = running.trails.keys().cloned().collect();
-        let (host, host_words) = match self.host.find() {
+        let (host, host_words) = match self.host.server() {
             Err(error) => (Host::Absent, error.to_string()),
-            Ok(nginx) => self.look_at_host(&nginx, &names).await,
+            Ok(server) => self.look_at_host(&server, &names).await,
         };
         running.round.host = host;
         running.host_words = host_words;
@@ -44,28 +44,45 @@ impl Installer {
         true
     }
 
-    async fn look_at_host(&mut self, nginx: &Nginx, names: &[CertificateName]) -> (Host, String) {
-        let Some(master) = &nginx.master else {
-            return (Host::Stopped, "nginx is not running".into());
-        };
-        match self.host.parsed(nginx).await {
-            Ok(_) => {}
-            Err(DumpError::Refused { words }) => return (Host::Broken, words),
-            Err(error) => return (Host::Broken, error.to_string()),
+    async fn look_at_host(&mut self, server: &Server, names: &[CertificateName]) -> (Host, String) {
+        if !server.runs().await {
+            let name = self.host.speech().name;
+            return (Host::Stopped, format!("{name} is not running"));
         }
-        if let Some(problem) = self.edit_in_progress(master) {
+        if let Err(words) = self.takes_its_configuration(server).await {
+            return (Host::Broken, words);
+        }
+        if let Some(problem) = server
+            .master()
+            .and_then(|master| self.edit_in_progress(master))
+        {
             return (Host::Editing, problem);
         }
-        self.survey_before(nginx, names).await;
+        self.survey_before(server, names).await;
         (Host::Sound, String::new())
     }
 
+    /// Whether it would load its configuration as it is; else why not.
+    async fn takes_its_configuration(&mut self, server: &Server) -> Result<(), String> {
+        match server {
+            Server::Nginx(nginx) => match self.host.parsed(nginx).await {
+                Ok(_) => Ok(()),
+                Err(DumpError::Refused { words }) => Err(words),
+                Err(error) => Err(error.to_string()),
+            },
+            Server::Exec(_) => match self.host.test(server).await? {
+                Tested::Passed { .. } => Ok(()),
+                Tested::Refused { words } => Err(words),
+            },
+        }
+    }
+
     /// What is healthy before anything is touched, to know later what got worse.
-    pub(super) async fn survey_before(&mut self, nginx: &Nginx, names: &[CertificateName]) {
+    pub(super) async fn survey_before(&mut self, server: &Server, names: &[CertificateName]) {
         if self.surveyed_at.is_some_and(|at| at.elapsed() < FRESH) {
             return;
         }
-        let Ok(mut targets) = self.targets(nginx, names).await else {
+        let Ok(mut targets) = self.targets(server, names).await else {
             return;
         };
         if targets.len() > CHEAP_SURVEY {
@@ -126,12 +143,8 @@ impl Installer {
 
     pub(super) async fn test(&mut self, running: &mut Running, again: bool) -> bool {
         let going_back = running.round.phase == Phase::RegressedRolledBack;
-        let tested = match self.host.find() {
-            Ok(nginx) => self
-                .host
-                .test(&nginx)
-                .await
-                .map_err(|error| error.to_string()),
+        let tested = match self.host.server() {
+            Ok(server) => self.host.test(&server).await,
             Err(error) => Err(error.to_string()),
         };
         // A test that couldn't be made says nothing of the certificates: they go back, and nothing is counted.
@@ -164,14 +177,12 @@ impl Installer {
 
     pub(super) async fn reload(&mut self, running: &mut Running) -> bool {
         let going_back = running.round.phase == Phase::RegressedTested;
-        let master = self.host.find().ok().and_then(|nginx| nginx.master);
-        let asked = match &master {
-            Some(master) => reload::reload(self.host.settings(), master, RUN_LIMIT)
-                .await
-                .map_err(|error| error.to_string()),
-            None => Err("nginx stopped before it could be told".into()),
+        let server = self.host.server().map_err(|error| error.to_string());
+        let asked = match &server {
+            Ok(server) => server.reload(self.host.settings()).await,
+            Err(problem) => Err(problem.clone()),
         };
-        running.before_reload = master;
+        running.before_reload = server.ok();
         if !going_back {
             for (_, trail) in active(&running.round, &mut running.trails) {
                 trail.found.reloaded = Some(asked.is_ok());
@@ -180,7 +191,7 @@ impl Installer {
                 }
             }
         } else if let Err(problem) = &asked {
-            tracing::error!(problem, "nginx can't be told to go back");
+            tracing::error!(problem, "the server can't be told to go back");
         }
         asked.is_ok()
     }

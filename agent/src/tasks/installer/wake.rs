@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Installer, asked_to_stop,
+    server::Server,
     state::{OnDisk, State},
 };
 use crate::{
@@ -121,14 +122,15 @@ impl Installer {
 
     /// Waits for the end of the master that runs now.
     pub(super) fn watch_master(&mut self) {
-        let Some(master) = self.host.find().ok().and_then(|nginx| nginx.master) else {
+        let server = self.host.server().ok();
+        let Some(master) = server.as_ref().and_then(Server::master) else {
             self.master = None;
             return;
         };
-        if self.master.as_ref().is_some_and(|of| of.is_of(&master)) {
+        if self.master.as_ref().is_some_and(|of| of.is_of(master)) {
             return;
         }
-        self.master = Ended::of(&master)
+        self.master = Ended::of(master)
             .inspect_err(|error| tracing::debug!(%error, pid = master.pid, "its end is noticed by the slow check alone"))
             .ok();
     }

@@ -1,7 +1,8 @@
-//! The one sentence in the way of a certificate: what is wrong, nginx's own words, and what comes next.
+//! The one sentence in the way of a certificate: what is wrong, the server's own words, and what comes next.
 
 use certwell_proto::Generation;
 
+use super::server::Speech;
 use crate::plan::{
     install::Host,
     outcome::{Found, Outcome, REGRESSIONS},
@@ -14,7 +15,9 @@ pub(super) fn problem(
     generation: Generation,
     active: Option<Generation>,
     why: &str,
+    server: &Speech,
 ) -> String {
+    let name = server.name;
     let why = why.strip_prefix("[emerg] ").unwrap_or(why);
     let left = match active {
         Some(active) if active.is_none() => "the placeholder stays".to_owned(),
@@ -31,7 +34,7 @@ pub(super) fn problem(
         }
         Outcome::Rejected if found.candidate == Some(false) => {
             format!(
-                "nginx refuses generation {generation} by itself: {why}; {left}; the issuer has to make another"
+                "{name} refuses generation {generation} by itself: {why}; {left}; the issuer has to make another"
             )
         }
         Outcome::Rejected => {
@@ -39,9 +42,9 @@ pub(super) fn problem(
                 "generation {generation} made things worse {REGRESSIONS} times, and is given up: {why}; {left}"
             )
         }
-        Outcome::Held => held(found, generation, &left, why),
+        Outcome::Held => held(found, generation, &left, why, server),
         Outcome::NotApplied => format!(
-            "nginx took the configuration, but generation {generation} is not served: {why}; it stays on disk, will retry the reload"
+            "{name} took the configuration, but generation {generation} is not proven to be served: {why}; it stays on disk, will retry the reload"
         ),
         Outcome::Regressed => format!(
             "generation {generation} made things worse ({} of {REGRESSIONS} times): {why}; {left}, will retry",
@@ -50,16 +53,17 @@ pub(super) fn problem(
     }
 }
 
-fn held(found: &Found, generation: Generation, left: &str, why: &str) -> String {
+fn held(found: &Found, generation: Generation, left: &str, why: &str, server: &Speech) -> String {
+    let Speech { name, test } = server;
     if found.stopped_early {
         return format!("generation {generation}: {why}; {left}, will retry");
     }
     if found.activated && found.tested.is_none() && found.host == Host::Sound {
-        return format!("nginx can't test generation {generation}: {why}; {left}, will retry");
+        return format!("{name} can't test generation {generation}: {why}; {left}, will retry");
     }
     match found.host {
         Host::Stopped if found.activated && found.tested == Some(true) => format!(
-            "nginx is not running; generation {generation} is installed and tested, and is served when nginx is started"
+            "{name} is not running; generation {generation} is installed and tested, and is served when {name} is started"
         ),
         Host::Absent if found.activated => {
             format!("{why}; generation {generation} is installed all the same")
@@ -67,7 +71,7 @@ fn held(found: &Found, generation: Generation, left: &str, why: &str) -> String 
         Host::Absent => format!("{why}; {left}, will retry"),
         Host::Editing => format!("{why}; {left}"),
         _ => format!(
-            "nginx -t failed on the host's own config (not ours): {why}; {left}, will retry when the config changes"
+            "{test} failed on the host's own config (not ours): {why}; {left}, will retry when the config changes"
         ),
     }
 }
@@ -98,7 +102,8 @@ mod tests {
                 &found,
                 Generation(7),
                 Some(Generation(6)),
-                why
+                why,
+                &Speech::nginx(),
             ),
             "nginx -t failed on the host's own config (not ours): unknown directive \"sssl\" in \
              /etc/nginx/sites-enabled/media:12; certificate left at generation 6, will retry when the config changes"
