@@ -105,7 +105,8 @@ async fn the_operator_s_own_look_is_asked_about_each_generation_and_its_no_is_sa
     fs::write(world.host.path("run/mended"), "").unwrap();
     let report = world.outcome(2, v1::Outcome::Converged).await;
     assert_eq!(report.problem, "");
-    assert!(fs::read_to_string(&seen).unwrap().ends_with(&line(2)));
+    let asked = fs::read_to_string(&seen).unwrap();
+    assert!(asked.matches(&line(2)).count() > 1, "asked again: {asked}");
 }
 
 #[tokio::test]
@@ -118,12 +119,8 @@ async fn a_broken_configuration_is_held_with_haproxy_s_words_and_goes_on_when_it
     world.offer(&second);
     let report = world.outcome(2, v1::Outcome::Held).await;
     let config = world.host.path("haproxy.cfg");
-    let command = format!(
-        "/usr/sbin/haproxy -c -f {} failed on the host's own config",
-        config.display()
-    );
     for words in [
-        command.as_str(),
+        "exec.test failed on the host's own config (not ours): ",
         "unknown keyword 'htpp-request'",
         &format!("[{}:", config.display()),
         "certificate left at generation 1, will retry",

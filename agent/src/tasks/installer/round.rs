@@ -158,7 +158,7 @@ impl Installer {
             generation,
             active,
             &trail.why,
-            &self.host.speech(),
+            self.host.speech(),
         );
         match outcome {
             Outcome::Converged => {

@@ -76,16 +76,19 @@ impl Server {
 
     /// Has the running one load what was tested.
     pub(super) async fn reload(&self, settings: &Settings) -> Result<(), String> {
-        let stopped = || format!("{} stopped before it could be told", Speech::of(self).name);
+        let stopped = |speech: Speech| format!("{} stopped before it could be told", speech.name);
         match self {
             Self::Nginx(nginx) => {
-                let master = nginx.master.as_ref().ok_or_else(stopped)?;
+                let master = nginx
+                    .master
+                    .as_ref()
+                    .ok_or_else(|| stopped(Speech::NGINX))?;
                 reload::reload(settings, master, RUN_LIMIT)
                     .await
                     .map_err(|error| error.to_string())
             }
             // The command might start one that was stopped.
-            Self::Exec(_) if !self.runs().await => Err(stopped()),
+            Self::Exec(_) if !self.runs().await => Err(stopped(Speech::EXEC)),
             Self::Exec(settings) => {
                 let ran = command::run("exec.reload", &settings.reload, &[], settings.limit).await;
                 ran.map(drop).map_err(|error| error.to_string())
@@ -148,41 +151,69 @@ impl HostView {
 
     /// How it is called in sentences.
     pub(super) fn speech(&self) -> Speech {
-        self.exec()
-            .map_or_else(Speech::nginx, |settings| Speech::exec(settings))
+        if self.exec().is_some() {
+            Speech::EXEC
+        } else {
+            Speech::NGINX
+        }
     }
 }
 
 /// How the server and its test are called in sentences.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Speech {
     /// Of the server.
     pub(super) name: &'static str,
     /// Of the test.
-    pub(super) test: String,
+    pub(super) test: &'static str,
 }
 
 impl Speech {
-    fn of(server: &Server) -> Self {
-        match server {
-            Server::Nginx(_) => Self::nginx(),
-            Server::Exec(settings) => Self::exec(settings),
-        }
-    }
-
     /// nginx.
-    pub(super) fn nginx() -> Self {
-        Self {
-            name: "nginx",
-            test: "nginx -t".into(),
-        }
-    }
-
+    pub(super) const NGINX: Self = Self {
+        name: "nginx",
+        test: "nginx -t",
+    };
     /// Another one.
-    pub(super) fn exec(settings: &exec::Settings) -> Self {
-        Self {
-            name: "the server",
-            test: settings.test.clone(),
-        }
+    pub(super) const EXEC: Self = Self {
+        name: "the server",
+        test: "exec.test",
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::settings::LIMIT;
+
+    #[tokio::test]
+    async fn a_server_that_takes_no_connections_is_told_nothing_and_one_elsewhere_is_taken_to_run()
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let told = directory.path().join("told");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let taken = listener.local_addr().unwrap();
+        let server = |address: &str| {
+            Server::Exec(Arc::new(exec::Settings {
+                test: "true".into(),
+                reload: format!("touch {}", told.display()),
+                confirm: None,
+                addresses: vec![address.parse().unwrap()],
+                limit: LIMIT,
+            }))
+        };
+        let nginx = crate::config::Config::default().nginx;
+        // A documentation address: on no host.
+        let elsewhere = server("192.0.2.1:443");
+        assert!(elsewhere.runs().await);
+        let running = server(&taken.to_string());
+        assert!(running.runs().await);
+        drop(listener);
+        assert!(!running.runs().await);
+        let problem = running.reload(&nginx).await.unwrap_err();
+        assert_eq!(problem, "the server stopped before it could be told");
+        assert!(!told.exists());
+        elsewhere.reload(&nginx).await.unwrap();
+        assert!(told.exists());
     }
 }

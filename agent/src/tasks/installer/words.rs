@@ -15,7 +15,7 @@ pub(super) fn problem(
     generation: Generation,
     active: Option<Generation>,
     why: &str,
-    server: &Speech,
+    server: Speech,
 ) -> String {
     let name = server.name;
     let why = why.strip_prefix("[emerg] ").unwrap_or(why);
@@ -53,7 +53,7 @@ pub(super) fn problem(
     }
 }
 
-fn held(found: &Found, generation: Generation, left: &str, why: &str, server: &Speech) -> String {
+fn held(found: &Found, generation: Generation, left: &str, why: &str, server: Speech) -> String {
     let Speech { name, test } = server;
     if found.stopped_early {
         return format!("generation {generation}: {why}; {left}, will retry");
@@ -103,7 +103,7 @@ mod tests {
                 Generation(7),
                 Some(Generation(6)),
                 why,
-                &Speech::nginx(),
+                Speech::NGINX,
             ),
             "nginx -t failed on the host's own config (not ours): unknown directive \"sssl\" in \
              /etc/nginx/sites-enabled/media:12; certificate left at generation 6, will retry when the config changes"
