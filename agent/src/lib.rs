@@ -10,16 +10,20 @@
 //! disk     identity of bytes: staged generations, the live links, the ledger
 //! nginx    the running master, its configuration, tests, reloads, handshakes
 //! exec     a server that isn't nginx: its commands, and the handshakes that prove it
+//! certbot  certbot's directory: its lineages, and adopting one
+//! inventory  gathers what there is of certificates on this host
 //! config   agent.toml
 //! clock, jitter    the only places that read the clock and make random numbers
 //! ```
 
 pub mod app;
+pub mod certbot;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod exec;
+pub mod inventory;
 pub mod issuer;
 pub mod jitter;
 pub mod nginx;

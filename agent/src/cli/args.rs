@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use certwell_proto::exit;
+use certwell_proto::{CertificateName, exit};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -69,6 +69,34 @@ Exit codes: 0 all converged, 3 not (or the agent isn't running, or the issuer is
         #[arg(long)]
         json: bool,
     },
+    /// List every certificate of this host: nginx's, certbot's and certwell's.
+    #[command(after_help = "\
+Exit codes: 0 listed, 4 configuration, 6 a directory can't be looked into (run
+it as root), 9 nginx refuses its configuration: what it uses isn't known, the
+rest is listed.")]
+    Inventory {
+        /// As JSON, stable for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a certbot lineage over without a change of nginx's configuration.
+    #[command(after_help = "\
+Exit codes: 0 adopted (or given back) and served, or adopted already, 2 no
+lineage's name, 3 on disk but not served yet, 4 configuration, 6 not root,
+7 no such lineage, or not adopted, 8 certwell's certificate doesn't fit, the
+file system can't exchange, certbot is at work, or somebody changed what lies
+there, 9 nginx refuses it: all is as it was.")]
+    Adopt {
+        /// certwell's certificate, where it isn't called as the lineage is.
+        #[arg(long = "as", value_name = "CERTIFICATE", conflicts_with = "undo")]
+        certificate: Option<CertificateName>,
+        /// Give it back: all of certbot's is put where it was.
+        #[arg(long)]
+        undo: bool,
+        /// The lineage's name, as `certbot certificates` tells it.
+        #[arg(value_name = "LINEAGE", value_parser = lineage)]
+        lineage: String,
+    },
     /// Validate the configuration file without starting anything.
     #[command(after_help = "Exit codes: 0 it is right, 4 it is not.")]
     Check,
@@ -82,6 +110,14 @@ Exit codes: 0 all converged, 3 not (or the agent isn't running, or the issuer is
     /// The child that parses `nginx -T`.
     #[command(hide = true, name = "nginx-listeners")]
     NginxListeners,
+}
+
+/// One component of a path, and none that certbot or we hide things under.
+fn lineage(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('.') || text.contains('/') || text == "README" {
+        return Err("a lineage's name is needed, such as media.example.org".into());
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

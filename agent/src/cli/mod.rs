@@ -5,10 +5,14 @@
 //! log     where log lines go, and what never gets into them
 //! enroll  a join token becomes an identity
 //! status  what the state file says, judged
+//! inventory  every certificate of this host
+//! adopt   a certbot lineage is taken over, or given back
 //! ```
 
+mod adopt;
 mod args;
 mod enroll;
+mod inventory;
 mod log;
 mod status;
 
@@ -96,6 +100,20 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
             runtime()?.block_on(enroll::perform(&config, token, *again))
         }
         Verb::Status { json } => status::perform(&load(cli)?, *json),
+        Verb::Inventory { json } => {
+            keep_from_core_files()?;
+            runtime()?.block_on(inventory::perform(&load(cli)?, *json))
+        }
+        Verb::Adopt {
+            lineage,
+            certificate,
+            undo,
+        } => runtime()?.block_on(adopt::perform(
+            &load(cli)?,
+            lineage,
+            certificate.as_ref(),
+            *undo,
+        )),
         Verb::Check => {
             let config = load(cli)?;
             Permissions::new(config.file_group.as_deref())

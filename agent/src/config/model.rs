@@ -20,6 +20,8 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// The links that nginx's configuration names.
     pub live_directory: PathBuf,
+    /// certbot's directory, whose lineages `inventory` shows and `adopt` takes over.
+    pub certbot_directory: PathBuf,
     /// Group that may read staged keys; root alone when absent.
     pub file_group: Option<String>,
     /// The `[nginx]` table: which one is ours.
@@ -35,6 +37,7 @@ impl Default for Config {
         Self {
             state_directory: "/var/lib/certwell-agent".into(),
             live_directory: "/etc/certwell/live".into(),
+            certbot_directory: "/etc/letsencrypt".into(),
             file_group: None,
             nginx: Settings {
                 pid_file: "/run/nginx.pid".into(),
@@ -76,6 +79,11 @@ impl Config {
         self.state_directory.join("desired.bin")
     }
 
+    /// Which lineages of certbot's were taken over.
+    pub fn adopted_file(&self) -> PathBuf {
+        self.state_directory.join("adopted.json")
+    }
+
     /// Held while a daemon or an enrollment works in the state directory.
     pub fn lock_file(&self) -> PathBuf {
         self.state_directory.join("lock")
@@ -87,6 +95,7 @@ impl Config {
         for path in [
             &mut self.state_directory,
             &mut self.live_directory,
+            &mut self.certbot_directory,
             &mut nginx.pid_file,
             &mut nginx.binary,
             &mut nginx.config,

@@ -17,6 +17,7 @@ use crate::nginx::Reload;
 const KEYS: &[&str] = &[
     "state-directory",
     "live-directory",
+    "certbot-directory",
     "file-group",
     "nginx",
     "exec",
@@ -94,6 +95,7 @@ impl Reader<'_> {
         self.refuse_unknown(table, KEYS, "");
         self.path(table, "state-directory", &mut config.state_directory);
         self.path(table, "live-directory", &mut config.live_directory);
+        self.path(table, "certbot-directory", &mut config.certbot_directory);
         if let Some(value) = table.get("file-group") {
             config.file_group = self.text_of(value, "the name of a group, such as \"ssl-cert\"");
         }
@@ -251,6 +253,7 @@ mod tests {
             r#"
             state-directory = "s"
             live-directory = "/l"
+            certbot-directory = "/c"
             file-group = "ssl-cert"
             [nginx]
             pid-file = "p"
@@ -264,6 +267,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.file_group.as_deref(), Some("ssl-cert"));
+        assert_eq!(config.certbot_directory, Path::new("/c"));
         assert_eq!(config.nginx.prefix, Some("x".into()));
         assert_eq!(
             config.nginx.reload,

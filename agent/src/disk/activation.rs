@@ -82,6 +82,11 @@ impl LiveDirectory {
         Ok(Self { root })
     }
 
+    /// The live directory at `root` as it is, to look at: nothing is made.
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root

@@ -48,6 +48,14 @@ impl Store {
         Ok(Self { root, permissions })
     }
 
+    /// The store below `root` as it is, to look at: nothing is made.
+    pub fn at(root: PathBuf) -> Self {
+        Self {
+            root,
+            permissions: Permissions::default(),
+        }
+    }
+
     /// Where a generation is, or would be.
     pub fn path(&self, name: &CertificateName, generation: Generation) -> PathBuf {
         self.root.join(name.as_str()).join(generation.to_string())

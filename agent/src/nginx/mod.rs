@@ -60,7 +60,9 @@ pub use master::{Master, Nginx, Worker};
 pub use preflight::{Ask, Verdict};
 pub use probe::Probed;
 pub use run::{Invocation, Tested};
-pub use servers::{Listen, ListenAddress, Parsed, Server, ServerName};
+pub use servers::{
+    CertificateFiles, CertificateSource, Listen, ListenAddress, Parsed, Place, Server, ServerName,
+};
 pub use settings::{Reload, Settings};
 pub use sites::Sites;
 pub use targets::{Endpoint, KeyAlgorithm, Managed, ProbeTarget, Way};

@@ -11,7 +11,10 @@ use std::{
 use certwell_proto::{CertificateName, Identifier};
 
 use super::{
-    servers::{CertificateSource, Listen, ListenAddress, Place, Protocol, Server, ServerName},
+    servers::{
+        CertificateFiles, CertificateSource, Listen, ListenAddress, Place, Protocol, Server,
+        ServerName,
+    },
     sites::{Answers, Sites},
 };
 
@@ -112,28 +115,10 @@ pub fn probes(
         .iter()
         .map(|managed| (managed.name.as_str(), managed))
         .collect();
-    let mut plan = Plan {
-        sites: Sites::new(servers, local),
-        answers: HashMap::new(),
-        targets: Vec::new(),
-        seen: HashSet::new(),
-    };
+    let mut plan = Plan::new(servers, local);
     for (index, server) in servers.iter().enumerate() {
         for managed in by_file(server, live, &by_name) {
-            let twins = server.certificates.len() > 1 && !managed.keys.is_empty();
-            let keys = if twins {
-                managed.keys.iter().copied().map(Some).collect()
-            } else {
-                vec![None]
-            };
-            for key in keys {
-                plan.add_server(Subject {
-                    index,
-                    server,
-                    managed,
-                    key,
-                });
-            }
+            plan.add_files(index, server, managed);
         }
         if by_variable(server, live) {
             for managed in managed {
@@ -143,6 +128,24 @@ pub fn probes(
                     managed,
                     key: None,
                 });
+            }
+        }
+    }
+    plan.targets
+}
+
+/// The same for certificates that needn't lie in the live directory: `uses` tells which files are of which one.
+pub fn probes_of(
+    servers: &[Server],
+    local: &[IpAddr],
+    subjects: &[Managed],
+    uses: impl Fn(&Managed, &CertificateFiles) -> bool,
+) -> Vec<ProbeTarget> {
+    let mut plan = Plan::new(servers, local);
+    for (index, server) in servers.iter().enumerate() {
+        for managed in subjects {
+            if server.certificates.iter().any(|files| uses(managed, files)) {
+                plan.add_files(index, server, managed);
             }
         }
     }
@@ -212,7 +215,34 @@ struct Plan<'a> {
     seen: HashSet<Proof>,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    fn new(servers: &'a [Server], local: &'a [IpAddr]) -> Self {
+        Self {
+            sites: Sites::new(servers, local),
+            answers: HashMap::new(),
+            targets: Vec::new(),
+            seen: HashSet::new(),
+        }
+    }
+
+    /// A certificate of which a server block names files; twins apart.
+    fn add_files(&mut self, index: usize, server: &Server, managed: &Managed) {
+        let twins = server.certificates.len() > 1 && !managed.keys.is_empty();
+        let keys = if twins {
+            managed.keys.iter().copied().map(Some).collect()
+        } else {
+            vec![None]
+        };
+        for key in keys {
+            self.add_server(Subject {
+                index,
+                server,
+                managed,
+                key,
+            });
+        }
+    }
+
     fn add_server(&mut self, of: Subject<'_>) {
         for listen in of.listens() {
             self.add_listen(of, listen);

@@ -1,6 +1,7 @@
 //! Every decision of the agent, pure: facts, `now` and jitter in, what to do out.
 //!
 //! ```text
+//! adopt     taking a certbot lineage over, and giving it back
 //! admit     whether an offered generation may be taken
 //! install   the next step of a round of installs
 //! outcome   how an install ended
@@ -16,9 +17,11 @@
 //! age       when the agent raises its own alarm
 //! retry     when a failed install is tried again
 //! status    whether all is well, and what isn't
+//! inventory every certificate of this host, in rows
 //! ```
 
 pub mod admit;
+pub mod adopt;
 pub mod age;
 pub mod check;
 pub mod confirm;
@@ -28,6 +31,7 @@ pub mod edit;
 pub mod ending;
 pub mod identity;
 pub mod install;
+pub mod inventory;
 pub mod outcome;
 pub mod retry;
 pub mod served;

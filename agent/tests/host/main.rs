@@ -4,6 +4,10 @@
 //! `cfg(test)` says to clippy that these modules are tests through and through.
 
 #[cfg(test)]
+mod adopt;
+#[cfg(test)]
+mod adopt_cut_off;
+#[cfg(test)]
 mod bad_pairs;
 #[cfg(test)]
 mod challenges;
@@ -27,6 +31,8 @@ mod issuer;
 mod kept;
 #[cfg(test)]
 mod leftovers;
+#[cfg(test)]
+mod lineage;
 #[cfg(test)]
 mod preflight;
 #[cfg(test)]

@@ -1,0 +1,23 @@
+//! certbot's directory on this host, `/etc/letsencrypt`: its lineages, and what adopting one changes there.
+//!
+//! ```text
+//! renewal   pure: renewal/LINEAGE.conf
+//! lineage   what lies there of each lineage, and what is wrong with it
+//! proof     handshakes with the listeners that use a lineage
+//! lock      the lock that certbot itself takes
+//! adoption  the steps of plan::adopt on disk
+//! note      STATE/adopted.json
+//! ```
+//!
+//! `archive/` is never touched.
+
+pub mod adoption;
+pub mod lineage;
+pub mod lock;
+pub mod note;
+pub mod proof;
+pub mod renewal;
+
+pub use adoption::Places;
+pub use lineage::{Lineage, Renewal};
+pub use note::Adopted;

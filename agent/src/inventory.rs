@@ -1,0 +1,283 @@
+//! Gathers what there is of certificates on this host: what nginx names and serves, certbot's lineages, certwell's own.
+//!
+//! It asks nobody but nginx, changes nothing, and needs neither an enrollment nor the daemon.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use certwell_proto::{CertificateName, Leaf};
+
+use crate::{
+    certbot::{
+        Renewal,
+        lineage::{self, is_timed, read_leaf},
+    },
+    clock,
+    config::Config,
+    disk::{Live, LiveDirectory, Store, durable::DiskError},
+    nginx::{
+        CertificateFiles, CertificateSource, KeyAlgorithm, Managed, Nginx, Parsed, ProbeTarget,
+        Probed, Server, ServerName, addresses,
+        dump::{self, DumpError},
+        probe, targets,
+    },
+    plan::inventory::{Facts, Lineage, Own, Seen, Shown, Use},
+};
+
+/// For one run of nginx, as in the daemon.
+const RUN_LIMIT: Duration = Duration::from_secs(120);
+
+/// How far nginx could be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// It runs, and its listeners were asked.
+    Running,
+    /// It doesn't run: its configuration was read.
+    Stopped,
+    /// It refuses its configuration, by these words.
+    Refused(String),
+    /// There is none, or it can't be asked: why.
+    Unknown(String),
+}
+
+/// Everything that [`crate::plan::inventory::rows`] takes.
+///
+/// # Errors
+/// When certbot's or certwell's directory can't be looked into.
+pub async fn gather(config: &Config) -> Result<(Host, Facts), DiskError> {
+    let (host, parsed) = ask(config).await;
+    let live = spellings(&config.live_directory);
+    let certbot_live = spellings(&config.certbot_directory.join("live"));
+    let mut uses: Vec<Use> = parsed.servers.iter().flat_map(uses_of).collect();
+    let mut files = BTreeMap::new();
+    for used in &uses {
+        if let CertificateSource::File(path) = &used.source
+            && !files.contains_key(path)
+        {
+            files.insert(path.clone(), read_leaf(path).map(|(leaf, _)| leaf));
+        }
+    }
+    if host == Host::Running {
+        see(&mut uses, &parsed.servers, &files).await;
+    }
+    let timed = is_timed(Path::new("/"));
+    let lineages = lineage::all(&config.certbot_directory)?
+        .into_iter()
+        .map(|found| {
+            let adopted_by = found.link.as_deref().and_then(|link| entry_of(&live, link));
+            Lineage {
+                renews: found.renewal == Renewal::Configured && timed,
+                adopted_by,
+                name: found.name,
+                leaf: found.leaf,
+                problems: found.problems,
+            }
+        })
+        .collect();
+    let facts = Facts {
+        uses,
+        files,
+        own: own(config)?,
+        live,
+        certbot_live,
+        lineages,
+    };
+    Ok((host, facts))
+}
+
+async fn ask(config: &Config) -> (Host, Parsed) {
+    let nginx = match Nginx::find(&config.nginx, clock::now()) {
+        Ok(nginx) => nginx,
+        Err(error) => return (Host::Unknown(error.to_string()), Parsed::default()),
+    };
+    let agent = Path::new(dump::SELF);
+    match dump::listeners(agent, &nginx.invocation, RUN_LIMIT).await {
+        Ok(parsed) if nginx.master.is_some() => (Host::Running, parsed),
+        Ok(parsed) => (Host::Stopped, parsed),
+        Err(DumpError::Refused { words }) => (Host::Refused(words), Parsed::default()),
+        Err(error) => (Host::Unknown(error.to_string()), Parsed::default()),
+    }
+}
+
+/// A directory as it is configured, and as it really is: nginx's configuration may name either.
+pub fn spellings(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    found.extend(
+        std::fs::canonicalize(directory)
+            .ok()
+            .filter(|real| real != directory),
+    );
+    found
+}
+
+/// The entry of one of these directories that a link leads to.
+pub fn entry_of(directories: &[PathBuf], link: &Path) -> Option<String> {
+    let rest = directories
+        .iter()
+        .find_map(|directory| link.strip_prefix(directory).ok())?;
+    rest.to_str()
+        .filter(|entry| !entry.contains('/'))
+        .map(str::to_owned)
+}
+
+/// Each certificate that a server block serves with TLS.
+fn uses_of(server: &Server) -> Vec<Use> {
+    let listeners: Vec<String> = server
+        .listens
+        .iter()
+        .filter(|listen| listen.tls || listen.quic)
+        .map(|listen| {
+            let quic = if listen.quic { " (QUIC)" } else { "" };
+            format!("{}{quic}", listen.address)
+        })
+        .collect();
+    if listeners.is_empty() {
+        return Vec::new();
+    }
+    let certificates = server.certificates.iter().map(|files| Use {
+        source: files.certificate.clone(),
+        through: files.through.clone(),
+        listeners: listeners.clone(),
+        names: server.names.iter().map(shown).collect(),
+        at: server.at.clone(),
+        seen: Vec::new(),
+    });
+    certificates.collect()
+}
+
+fn shown(name: &ServerName) -> String {
+    match name {
+        ServerName::Exact(name) => name.clone(),
+        ServerName::Leading(base) => format!("*.{base}"),
+        ServerName::Dotted(base) => format!(".{base}"),
+        ServerName::Trailing(base) => format!("{base}.*"),
+        ServerName::Regex(regex) => format!("~{regex}"),
+    }
+}
+
+/// One handshake for each server block on each of its listeners, at most four at once.
+async fn see(
+    uses: &mut [Use],
+    servers: &[Server],
+    files: &BTreeMap<PathBuf, Result<Leaf, String>>,
+) {
+    let Ok(local) = addresses::local() else {
+        return;
+    };
+    let paths: Vec<&PathBuf> = files.keys().collect();
+    // Names of no certificate: they only tell which file a handshake is about.
+    let subjects: Vec<Managed> = paths
+        .iter()
+        .enumerate()
+        .filter_map(|(at, path)| {
+            let identifiers = files[*path].as_ref().map(|leaf| leaf.identifiers.clone());
+            Some(Managed {
+                name: format!("{at}").parse().ok()?,
+                identifiers: identifiers.unwrap_or_default(),
+                keys: algorithm(path).into_iter().collect(),
+            })
+        })
+        .collect();
+    let is_of = |subject: &Managed, files: &CertificateFiles| {
+        let path = number(&subject.name).and_then(|at| paths.get(at));
+        matches!(&files.certificate, CertificateSource::File(named) if path.is_some_and(|path| *path == named))
+    };
+    let targets = targets::probes_of(servers, &local, &subjects, is_of)
+        .into_iter()
+        .filter(|target| target.first || target.way != targets::Way::Handshake)
+        .collect();
+    for (target, probed) in probe::probe_all(targets).await {
+        let path = number(&target.certificate).and_then(|at| paths.get(at));
+        let seen = sighting(&target, probed);
+        let named = uses.iter_mut().filter(|used| {
+            used.at == target.at
+                && matches!(&used.source, CertificateSource::File(named) if path.is_some_and(|path| *path == named))
+        });
+        for used in named {
+            used.seen.push(seen.clone());
+        }
+    }
+}
+
+fn number(name: &CertificateName) -> Option<usize> {
+    name.as_str().parse().ok()
+}
+
+/// Of the key of the leaf in this file; tells twins apart.
+pub fn algorithm(path: &Path) -> Option<KeyAlgorithm> {
+    let (_, leaf) = read_leaf(path).ok()?;
+    Some(if crate::disk::staging::has_rsa_key(&leaf) {
+        KeyAlgorithm::Rsa
+    } else {
+        KeyAlgorithm::Ecdsa
+    })
+}
+
+fn sighting(target: &ProbeTarget, probed: Probed) -> Seen {
+    let shown = match probed {
+        Probed::Leaf { fingerprint, .. } => Shown::Leaf(fingerprint),
+        Probed::Rejects if target.rejects => {
+            Shown::Unprobed("it rejects handshakes by intent".into())
+        }
+        Probed::Rejects => Shown::Down("it rejects the handshake".into()),
+        Probed::Down(why) => Shown::Down(why),
+        Probed::Elsewhere => Shown::Unprobed("its address isn't on this host now".into()),
+        Probed::Unprobed(why) => Shown::Unprobed(why),
+    };
+    Seen {
+        address: target.endpoint.to_string(),
+        name: target.server_name.clone().unwrap_or_default(),
+        shown,
+    }
+}
+
+/// What certwell has active here.
+fn own(config: &Config) -> Result<Vec<Own>, DiskError> {
+    let live = LiveDirectory::at(config.live_directory.clone());
+    let store = Store::at(config.store_directory());
+    let entries = match std::fs::read_dir(live.root()) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(DiskError::about("looking into", live.root())(error)),
+    };
+    let mut names: Vec<CertificateName> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    names.sort();
+    let mut found = Vec::new();
+    for name in names {
+        if let Live::Ours(generation) = live.look(&name, &store)? {
+            found.push(Own {
+                leaves: leaves(&store.path(&name, generation)),
+                name: name.to_string(),
+                generation,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The leaves of a staged generation: of `fullchain.pem`, then those of its twins.
+pub fn leaves(generation: &Path) -> Vec<Leaf> {
+    let entries = std::fs::read_dir(generation)
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("fullchain") && name.ends_with(".pem")
+        })
+        .collect();
+    // The plain name is the shortest.
+    files.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+    files
+        .iter()
+        .filter_map(|path| Some(read_leaf(path).ok()?.0))
+        .collect()
+}

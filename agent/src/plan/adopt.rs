@@ -1,0 +1,285 @@
+//! Taking a certbot lineage over, and giving it back: the next step on disk, from what lies there; and what must hold
+//! first.
+//!
+//! What lies on disk says how far it came, so that whatever ended a run, the next one goes on from there.
+
+use std::path::{Path, PathBuf};
+
+use certwell_proto::{Generation, Identifier, Leaf};
+use jiff::Timestamp;
+
+use crate::nginx::{Server, ServerName};
+
+/// What lies at a path, links not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing.
+    Absent,
+    /// A directory, as certbot makes it.
+    Directory,
+    /// A link, to here.
+    Link(PathBuf),
+    /// Neither.
+    Other,
+}
+
+/// What lies at `renewal/LINEAGE.conf`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conf {
+    /// Nothing.
+    Absent,
+    /// An empty file: what certbot leaves of an attempt to order the same name anew.
+    Empty,
+    /// A renewal configuration.
+    Present,
+}
+
+/// All that lies on disk of one lineage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// At `live/LINEAGE`.
+    pub live: Entry,
+    /// At `live/.LINEAGE.before-certwell`.
+    pub aside: Entry,
+    /// At `renewal/LINEAGE.conf`.
+    pub conf: Conf,
+    /// Whether `renewal/LINEAGE.conf.before-certwell` is there.
+    pub conf_aside: bool,
+    /// Whether the note of what is meant is in `adopted.json`, not settled.
+    pub noted: bool,
+}
+
+/// One step; each is on disk before the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Note what is meant.
+    Note,
+    /// Put the renewal configuration aside: from here on certbot leaves the lineage alone.
+    SetConfAside,
+    /// Remove the link that lies aside.
+    RemoveLink,
+    /// Make the link, aside.
+    MakeLink,
+    /// Exchange the two: link and directory change places at once.
+    Exchange,
+    /// Put the renewal configuration back.
+    PutConfBack,
+    /// All is as it is meant to be.
+    Done,
+}
+
+/// What somebody else put in the way.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// Both renewal configurations are there.
+    #[error(
+        "there is a new renewal configuration beside the one that was put aside; move the one away that isn't wanted"
+    )]
+    TwoConfs,
+    /// Something that we don't put there.
+    #[error(
+        "what lies at live/ or aside (.before-certwell) is not what certwell puts there; see what was changed, and move it away"
+    )]
+    Stranger,
+    /// The directory is gone.
+    #[error("certbot's directory, which was kept aside, is gone: there is nothing to go back to")]
+    Lost,
+}
+
+/// The next step of taking it over. `target` is what the link leads to.
+///
+/// # Errors
+/// When something is in the way.
+pub fn adopt(found: &Found, target: &Path) -> Result<Step, Conflict> {
+    let ours = |entry: &Entry| matches!(entry, Entry::Link(to) if to == target);
+    let next = match (&found.live, &found.aside) {
+        (live, Entry::Directory) if ours(live) => Step::Done,
+        (Entry::Directory, Entry::Absent) => Step::MakeLink,
+        (Entry::Directory, aside) if ours(aside) => Step::Exchange,
+        // Of an attempt with another certificate.
+        (Entry::Directory, Entry::Link(_)) => Step::RemoveLink,
+        (live, Entry::Absent) if ours(live) => return Err(Conflict::Lost),
+        _ => return Err(Conflict::Stranger),
+    };
+    match found.conf {
+        Conf::Present if found.conf_aside => Err(Conflict::TwoConfs),
+        _ if !found.noted => Ok(Step::Note),
+        Conf::Present => Ok(Step::SetConfAside),
+        Conf::Absent | Conf::Empty => Ok(next),
+    }
+}
+
+/// The next step of giving it back.
+///
+/// # Errors
+/// When something is in the way.
+pub fn undo(found: &Found, target: &Path) -> Result<Step, Conflict> {
+    let ours = |entry: &Entry| matches!(entry, Entry::Link(to) if to == target);
+    let next = match (&found.live, &found.aside) {
+        (live, Entry::Directory) if ours(live) => Step::Exchange,
+        (Entry::Directory, Entry::Absent) if found.conf_aside => Step::PutConfBack,
+        (Entry::Directory, Entry::Absent) => Step::Done,
+        (Entry::Directory, aside) if ours(aside) => Step::RemoveLink,
+        (live, Entry::Absent) if ours(live) => return Err(Conflict::Lost),
+        _ => return Err(Conflict::Stranger),
+    };
+    if found.conf == Conf::Present && found.conf_aside {
+        return Err(Conflict::TwoConfs);
+    }
+    Ok(if found.noted { next } else { Step::Note })
+}
+
+/// What the certificate that is to take its place is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Successor {
+    /// There is none of this name on this host.
+    Absent,
+    /// `live/CERTIFICATE` isn't a link to one of our generations.
+    Foreign,
+    /// The generation can't be read.
+    Damaged(Generation),
+    /// It is active.
+    Active(Generation, Box<Leaf>),
+}
+
+/// Why a certificate can't take the lineage's place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Not here.
+    #[error(
+        "certwell has no certificate {0} on this host: declare it at the issuer for this host, or name another one with --as"
+    )]
+    Absent(String),
+    /// Not ours.
+    #[error(
+        "{0} in certwell's live directory is not of this agent; see `certwell-agent status` for why"
+    )]
+    Foreign(String),
+    /// The placeholder, or broken.
+    #[error(
+        "certwell's generation {1} of {0} can't be read; the running agent puts it back: see `certwell-agent status`"
+    )]
+    Damaged(String, Generation),
+    /// Nothing was issued yet.
+    #[error(
+        "certwell's {0} is still the self-signed placeholder: wait until it is issued, as `certwell status` on the issuer says"
+    )]
+    Placeholder(String),
+    /// Not valid now.
+    #[error(
+        "certwell's generation {1} of {0} is not valid now (from {2} until {3}): renew it first, or set this host's clock"
+    )]
+    Invalid(String, Generation, Timestamp, Timestamp),
+    /// Some names aren't covered.
+    #[error(
+        "certwell's {certificate} doesn't cover {missing}, which nginx serves with the lineage: add it to the certificate's identifiers at the issuer"
+    )]
+    Names {
+        /// The certificate.
+        certificate: String,
+        /// The names, joined by commas.
+        missing: String,
+    },
+}
+
+/// Whether `certificate` may take the place of a lineage whose names in use are `needed`.
+///
+/// # Errors
+/// The first reason why not.
+pub fn fit(
+    certificate: &str,
+    successor: &Successor,
+    needed: &[Identifier],
+    now: Timestamp,
+) -> Result<Generation, Unfit> {
+    let name = || certificate.to_owned();
+    let (generation, leaf) = match successor {
+        Successor::Absent => return Err(Unfit::Absent(name())),
+        Successor::Foreign => return Err(Unfit::Foreign(name())),
+        Successor::Damaged(generation) => return Err(Unfit::Damaged(name(), *generation)),
+        Successor::Active(Generation::NONE, _) => return Err(Unfit::Placeholder(name())),
+        Successor::Active(generation, leaf) => (*generation, leaf),
+    };
+    if !leaf.is_valid_at(now) {
+        return Err(Unfit::Invalid(
+            name(),
+            generation,
+            leaf.not_before,
+            leaf.not_after,
+        ));
+    }
+    let missing: Vec<String> = needed
+        .iter()
+        .filter(|wanted| !covers(&leaf.identifiers, wanted))
+        .map(ToString::to_string)
+        .collect();
+    if !missing.is_empty() {
+        return Err(Unfit::Names {
+            certificate: name(),
+            missing: missing.join(", "),
+        });
+    }
+    Ok(generation)
+}
+
+/// Those names of a lineage that are needed: the ones that server blocks using it answer for. All of them where a
+/// block takes any name, and where no block uses it: then something else may. What a block is called and the lineage
+/// doesn't cover isn't served well today either.
+pub fn needed<'a>(
+    lineage: &[Identifier],
+    blocks: impl IntoIterator<Item = &'a Server>,
+) -> Vec<Identifier> {
+    let mut found: Vec<Identifier> = Vec::new();
+    let mut any = false;
+    for block in blocks {
+        any = true;
+        let named: Option<Vec<Identifier>> = block
+            .names
+            .iter()
+            .map(asked)
+            .collect::<Option<Vec<_>>>()
+            .map(|names| names.concat());
+        // One that takes any name: `_`, none, an expression.
+        let Some(named) = named.filter(|named| !named.is_empty()) else {
+            return lineage.to_vec();
+        };
+        found.extend(
+            named
+                .into_iter()
+                .filter(|name| lineage.is_empty() || covers(lineage, name)),
+        );
+    }
+    if !any {
+        return lineage.to_vec();
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// What a client may ask for by this name; `None` where it can't be said. Nothing for what no public certificate
+/// covers (`_`, `localhost`).
+fn asked(name: &ServerName) -> Option<Vec<Identifier>> {
+    let texts = match name {
+        ServerName::Exact(name) => vec![name.clone()],
+        ServerName::Leading(base) => vec![format!("*.{base}")],
+        ServerName::Dotted(base) => vec![base.clone(), format!("*.{base}")],
+        ServerName::Trailing(_) | ServerName::Regex(_) => return None,
+    };
+    Some(texts.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+/// Whether a certificate with these names is good for `wanted` (RFC 6125 6.4.3: a wildcard stands for one label).
+fn covers(names: &[Identifier], wanted: &Identifier) -> bool {
+    names.iter().any(|name| match (name, wanted) {
+        (name, wanted) if name == wanted => true,
+        (Identifier::Dns(name), Identifier::Dns(wanted)) => name
+            .strip_prefix("*.")
+            .zip(wanted.split_once('.'))
+            .is_some_and(|(base, (label, rest))| label != "*" && base == rest),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests;
