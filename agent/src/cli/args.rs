@@ -87,7 +87,7 @@ lineage's name, 3 on disk but not served yet, 4 configuration, 6 not root,
 file system can't exchange, certbot is at work, or somebody changed what lies
 there, 9 nginx refuses it: all is as it was.")]
     Adopt {
-        /// certwell's certificate, where it isn't called as the lineage is.
+        /// certwell's certificate, if it has another name.
         #[arg(long = "as", value_name = "CERTIFICATE", conflicts_with = "undo")]
         certificate: Option<CertificateName>,
         /// Give it back: all of certbot's is put where it was.
