@@ -41,6 +41,15 @@ pub(super) async fn perform(
     certificate: Option<&CertificateName>,
     back: bool,
 ) -> Result<Exit, Failure> {
+    if config.exec.is_some() {
+        return Err(Failure::new(
+            Exit::Configuration,
+            format!(
+                "this host's server isn't nginx ([exec] in agent.toml), and only nginx's listeners can be followed to certbot's files: name {}/NAME in its configuration instead",
+                config.live_directory.display()
+            ),
+        ));
+    }
     let places = Places::new(&config.certbot_directory, lineage);
     if !places.exists().map_err(disk)? {
         return Err(Failure::new(

@@ -358,24 +358,6 @@ impl Drop for Host {
     }
 }
 
-/// The leaf that is served at an address for [`NAME`].
-pub(crate) fn served_at(address: SocketAddr) -> Option<Fingerprint> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anything))
-        .with_no_client_auth();
-    let mut tcp = std::net::TcpStream::connect(address).ok()?;
-    let mut tls =
-        ClientConnection::new(Arc::new(config), ServerName::try_from(NAME).unwrap()).unwrap();
-    while tls.is_handshaking() {
-        tls.complete_io(&mut tcp).ok()?;
-    }
-    Some(Fingerprint::of(tls.peer_certificates()?.first()?))
-}
-
 pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -384,7 +366,7 @@ pub(crate) fn free_port() -> SocketAddr {
 }
 
 /// The leaf that is served there, by a handshake of the test's own.
-fn served_at(address: SocketAddr) -> Option<Fingerprint> {
+pub(crate) fn served_at(address: SocketAddr) -> Option<Fingerprint> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
