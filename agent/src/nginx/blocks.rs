@@ -1,6 +1,6 @@
 //! Pure: from the tree of directives to server blocks.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use super::{
     listen::{listen, plain},
@@ -15,14 +15,19 @@ const CHALLENGE_TEST: &str = "($certwell_acme_reply)";
 
 /// The text of `nginx -T`, as server blocks. Never fails: what isn't understood is said in the warnings.
 pub fn parse(dump: &str) -> Parsed {
-    let mut tree = Tree::parse(dump);
+    parse_in(dump, Path::new("/"))
+}
+
+/// The same of a master that runs in this directory: its paths are relative to it where its prefix is.
+pub fn parse_in(dump: &str, directory: &Path) -> Parsed {
+    let mut tree = Tree::parse(dump, directory);
     let mut parsed = Parsed {
         servers: Vec::new(),
         files: tree.paths(),
         warnings: std::mem::take(&mut tree.warnings),
     };
     for outer in tree.top() {
-        let protocol = match outer.directive.name.as_str() {
+        let protocol = match &*outer.directive.name {
             "http" => Protocol::Http,
             "stream" => Protocol::Stream,
             _ => continue,
@@ -60,13 +65,13 @@ struct Tls {
 }
 
 impl Tls {
-    fn of(tree: &Tree, items: &[Effective<'_>]) -> Self {
+    fn of(tree: &Tree<'_>, items: &[Effective<'_>]) -> Self {
         let mut tls = Self::default();
         for item in items {
             let Some(value) = item.directive.args.first() else {
                 continue;
             };
-            match item.directive.name.as_str() {
+            match &*item.directive.name {
                 "ssl_certificate" => tls.certificates.push(source(tree, value)),
                 "ssl_certificate_key" => tls.keys.push(source(tree, value)),
                 "ssl_reject_handshake" => tls.rejects = Some(value == "on"),
@@ -78,7 +83,7 @@ impl Tls {
     }
 }
 
-fn source(tree: &Tree, value: &str) -> CertificateSource {
+fn source(tree: &Tree<'_>, value: &str) -> CertificateSource {
     if value.starts_with("data:") {
         CertificateSource::Data
     } else if value.starts_with("engine:") || value.starts_with("store:") {
@@ -91,7 +96,7 @@ fn source(tree: &Tree, value: &str) -> CertificateSource {
 }
 
 fn server(
-    tree: &Tree,
+    tree: &Tree<'_>,
     protocol: Protocol,
     outer: Effective<'_>,
     inherited: &Tls,
@@ -132,7 +137,7 @@ fn server(
     };
     for item in &items {
         let directive = item.directive;
-        match directive.name.as_str() {
+        match &*directive.name {
             "listen" => match listen(&directive.args) {
                 Some(listens) => read.listens.extend(listens),
                 None => warnings.push(format!(
@@ -170,13 +175,13 @@ fn server(
 }
 
 /// Whether a directive at server level ends the request, or moves it, before what follows.
-fn answers_early(tree: &Tree, item: Effective<'_>) -> bool {
-    match item.directive.name.as_str() {
+fn answers_early(tree: &Tree<'_>, item: Effective<'_>) -> bool {
+    match &*item.directive.name {
         "return" | "rewrite" => true,
         "if" => tree
             .inside(item)
             .iter()
-            .any(|inner| matches!(inner.directive.name.as_str(), "return" | "rewrite")),
+            .any(|inner| matches!(&*inner.directive.name, "return" | "rewrite")),
         _ => false,
     }
 }

@@ -118,7 +118,13 @@ fn outcome(invocation: &Invocation) -> Outcome {
     }
     match command.output() {
         Ok(ran) if ran.status.success() => {
-            let mut parsed = blocks::parse(&String::from_utf8_lossy(&ran.stdout));
+            // Not needed to be there when a master is asked whose own directory is gone.
+            let directory = invocation.directory.clone();
+            let directory = directory.or_else(|| std::env::current_dir().ok());
+            let mut parsed = blocks::parse_in(
+                &String::from_utf8_lossy(&ran.stdout),
+                directory.as_deref().unwrap_or(Path::new("/")),
+            );
             links::follow(&mut parsed);
             Outcome::Parsed(parsed)
         }

@@ -6,6 +6,12 @@ pub(crate) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
+/// The part of a pattern that every path that it names begins with.
+pub(crate) fn literal_prefix(pattern: &str) -> &str {
+    let end = pattern.find(['*', '?', '[', '\\']).unwrap_or(pattern.len());
+    pattern.get(..end).unwrap_or_default()
+}
+
 /// Whether `path` is among what `pattern` names.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let mut patterns = pattern.split('/');

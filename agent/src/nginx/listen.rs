@@ -19,10 +19,10 @@ pub(super) fn plain(address: ListenAddress) -> Listen {
 }
 
 /// One `listen`, several where it names a range of ports.
-pub(super) fn listen(args: &[String]) -> Option<Vec<Listen>> {
+pub(super) fn listen<S: AsRef<str>>(args: &[S]) -> Option<Vec<Listen>> {
     let (address, options) = args.split_first()?;
-    let has = |word: &str| options.iter().any(|option| option == word);
-    let addresses = addresses(address, has("ipv6only=off"))?;
+    let has = |word: &str| options.iter().any(|option| option.as_ref() == word);
+    let addresses = addresses(address.as_ref(), has("ipv6only=off"))?;
     Some(
         addresses
             .into_iter()
@@ -121,7 +121,7 @@ mod tests {
         for text in ["", "99999", "1-99", "[::", "[x]:80", ":80", "a:b", "9-1"] {
             assert!(listen(&[text.to_owned()]).is_none(), "{text}");
         }
-        let both = listen(&["[::]:443".into(), "ssl".into(), "ipv6only=off".into()]).unwrap();
+        let both = listen(&["[::]:443", "ssl", "ipv6only=off"]).unwrap();
         assert_eq!(both[0].address, ListenAddress::AnyBoth(443));
     }
 

@@ -1,38 +1,11 @@
-//! Pure: blanks out the Lua inside `*_by_lua_block { … }`.
+//! Pure: where the Lua of a `*_by_lua_block { … }` ends.
 //!
-//! The parser reads Lua as if it were nginx's own words, and one apostrophe in a comment makes it lose the closing
-//! brace. Nothing that we look for stands in Lua: it is replaced by blanks, lines and offsets kept.
+//! Lua has quotes, comments and braces of its own: read as nginx's words, an apostrophe in a comment would hide the
+//! closing brace.
 
-use std::borrow::Cow;
-
-const MARK: &str = "_by_lua_block";
-
-/// The same text with Lua blocks emptied.
-pub(crate) fn blanked(text: Cow<'_, str>) -> Cow<'_, str> {
-    if !text.contains(MARK) {
-        return text;
-    }
-    let mut bytes = text.as_bytes().to_vec();
-    let mut at = 0;
-    while let Some(found) = find(&bytes, at, MARK.as_bytes()) {
-        at = found + MARK.len();
-        let open = bytes[at..]
-            .iter()
-            .position(|byte| !byte.is_ascii_whitespace())
-            .map(|skip| at + skip);
-        let Some(open) = open.filter(|open| bytes[*open] == b'{') else {
-            continue;
-        };
-        let close = closing(&bytes, open + 1).unwrap_or(bytes.len());
-        for byte in &mut bytes[open + 1..close] {
-            if *byte != b'\n' {
-                *byte = b' ';
-            }
-        }
-        at = close;
-    }
-    // Whole characters are blanked, since braces are ASCII.
-    String::from_utf8(bytes).map_or(text, Cow::Owned)
+/// Whether a directive of this name has Lua in its block.
+pub(super) fn is_block(name: &str) -> bool {
+    name.ends_with("_by_lua_block")
 }
 
 fn find(bytes: &[u8], from: usize, what: &[u8]) -> Option<usize> {
@@ -44,7 +17,7 @@ fn find(bytes: &[u8], from: usize, what: &[u8]) -> Option<usize> {
 }
 
 /// Where the block that begins at `at` has its closing brace, by Lua's own comments and strings.
-fn closing(bytes: &[u8], mut at: usize) -> Option<usize> {
+pub(super) fn closing(bytes: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 1_u32;
     loop {
         match *bytes.get(at)? {
@@ -100,28 +73,25 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn apostrophes_and_braces_in_lua_do_not_hide_what_follows() {
+    fn apostrophes_and_braces_in_lua_do_not_hide_the_end() {
         for lua in [
             "-- don't }\n local t = { a = '}' }",
             "--[[ it's } ]] x = [==[ }} ]] ]==]",
             "s = \"\\\"}\"",
             "",
         ] {
-            let text = format!("content_by_lua_block {{{lua}}}\nlisten 80;");
-            let blanked = blanked(Cow::Borrowed(&text));
-            assert_eq!(blanked.len(), text.len());
-            assert_eq!(blanked.matches('\n').count(), text.matches('\n').count());
-            assert!(blanked.ends_with("}\nlisten 80;"), "{blanked:?}");
-            assert!(!blanked.contains('\''), "{blanked:?}");
+            let text = format!("{lua}}}\nlisten 80;");
+            assert_eq!(closing(text.as_bytes(), 0), Some(lua.len()), "{lua}");
         }
+        assert_eq!(closing(b"x = '}'", 0), None);
     }
 
     proptest! {
         #[test]
-        fn length_and_lines_stay(text in "(_by_lua_block|[{}\\[\\]='\" \n-]|é){0,60}") {
-            let blanked = blanked(Cow::Borrowed(&text));
-            prop_assert_eq!(blanked.len(), text.len());
-            prop_assert_eq!(blanked.matches('\n').count(), text.matches('\n').count());
+        fn what_is_found_is_a_brace(text in "([{}\\[\\]='\" \n-]|é){0,60}") {
+            if let Some(end) = closing(text.as_bytes(), 0) {
+                prop_assert_eq!(text.as_bytes()[end], b'}');
+            }
         }
     }
 }

@@ -9,6 +9,7 @@
 //! candidate      a tiny configuration of its own around staged files, tested and thrown away
 //! dump           `nginx -T`, parsed in a short-lived child of the agent's binary
 //!   syntax         pure: dump text to a tree of directives, includes resolved in context
+//!     lexer, lua     pure: a file's text to directives, as nginx itself reads it
 //!   blocks, listen pure: the tree to server blocks
 //!   links          where certificate paths lead
 //! servers        server blocks, as the rest sees them
@@ -38,6 +39,7 @@ mod ended;
 mod fetch;
 mod few;
 mod glob;
+mod lexer;
 pub(crate) mod links;
 mod listen;
 mod lua;
@@ -53,7 +55,7 @@ mod syntax;
 pub mod targets;
 mod title;
 
-pub use blocks::parse;
+pub use blocks::{parse, parse_in};
 pub use challenge_map::Challenge;
 pub use ended::Ended;
 pub use master::{Master, Nginx, Worker};

@@ -5,44 +5,48 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
 };
 
-use nginx_lint_parser::{
-    ast::{Argument, ArgumentValue, ConfigItem},
-    parse_string_with_errors,
+use super::{
+    glob,
+    lexer::{Item, Lexer, Words},
+    servers::Place,
 };
-
-use super::{glob, lua, servers::Place};
 
 /// nginx refuses a file that includes itself; this stops what a damaged dump could pretend.
 const INCLUDE_DEPTH: usize = 32;
-/// Real blocks nest about six deep; the parser recurses, so a hostile file must not choose the depth.
-const BLOCK_DEPTH: usize = 100;
+/// Real blocks nest about six deep; a hostile file must not choose the depth of what is gone through by recursion.
+const BLOCK_DEPTH: usize = 32;
+
+/// A file that isn't whole at a header is looked at up to this many headers further.
+const HEADERS_TRIED: usize = 64;
 
 /// A directive, its arguments unquoted, its variables unexpanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Directive {
-    pub(crate) name: String,
-    pub(crate) args: Vec<String>,
+pub(crate) struct Directive<'a> {
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) args: Vec<Cow<'a, str>>,
     pub(crate) line: u32,
-    pub(crate) block: Option<Vec<Directive>>,
+    /// Empty for blocks that nobody looks into.
+    pub(crate) block: Option<Vec<Directive<'a>>>,
 }
 
 /// All files of a dump, parsed.
 #[derive(Debug, Default)]
-pub(crate) struct Tree {
+pub(crate) struct Tree<'a> {
     /// The file that nginx was started with.
-    root: PathBuf,
-    files: BTreeMap<PathBuf, Vec<Directive>>,
+    root: String,
+    /// By path, in the order of bytes, in which glob(3) names them.
+    files: BTreeMap<String, Vec<Directive<'a>>>,
     pub(crate) warnings: Vec<String>,
 }
 
 /// A directive as it takes effect in a block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effective<'a> {
-    pub(crate) directive: &'a Directive,
+    pub(crate) directive: &'a Directive<'a>,
     /// The file that it stands in.
     pub(crate) file: &'a Path,
     /// Where it enters the block: itself, or the outermost include that brings it.
@@ -65,51 +69,58 @@ impl Effective<'_> {
     }
 }
 
-impl Tree {
-    /// Parses every file of a dump. Whatever can't be parsed is said in `warnings`, the rest is used.
-    pub(crate) fn parse(dump: &str) -> Self {
+impl<'a> Tree<'a> {
+    /// Parses every file of a dump. Whatever can't be parsed is said in `warnings`, the rest is used. `directory` is
+    /// nginx's own, to which its paths are relative where it was started with a relative prefix.
+    pub(crate) fn parse(dump: &'a str, directory: &Path) -> Self {
         let mut tree = Self::default();
-        for (path, text) in split(dump) {
-            if tree.root.as_os_str().is_empty() {
-                tree.root.clone_from(&path);
+        let headers = headers(dump, directory);
+        if let Some(root) = headers.first() {
+            tree.root.clone_from(&root.path);
+        }
+        let mut includes = Includes::of(parent(&tree.root));
+        let mut at = 0;
+        while let Some(header) = headers.get(at) {
+            let (next, file) = section(dump, &headers, at, &mut includes);
+            at = next;
+            if let Some((line, what)) = file.mistake {
+                tree.warnings.push(format!(
+                    "{}:{line}: not understood ({what}); what is before and after it is used",
+                    header.path
+                ));
             }
-            let directives = parse_file(&path, text, &mut tree.warnings);
-            tree.files.insert(path, directives);
+            tree.files.insert(header.path.clone(), file.directives);
         }
         tree
     }
 
     /// Paths of all files, the root first.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
-        let others = self
-            .files
-            .keys()
-            .filter(|path| **path != self.root)
-            .cloned();
-        Some(self.root.clone())
-            .filter(|root| !root.as_os_str().is_empty())
+        let others = self.files.keys().filter(|path| **path != self.root);
+        Some(&self.root)
+            .filter(|root| !root.is_empty())
             .into_iter()
             .chain(others)
+            .map(PathBuf::from)
             .collect()
     }
 
     /// The directory of the root file: relative includes and certificates are relative to it.
     pub(crate) fn absolute(&self, path: &str) -> PathBuf {
-        let directory = self.root.parent().unwrap_or(Path::new("/"));
-        normal(&directory.join(path))
+        normal(&parent(&self.root).join(path))
     }
 
     /// The root file's directives, includes resolved.
     pub(crate) fn top(&self) -> Vec<Effective<'_>> {
         let mut out = Vec::new();
         if let Some((root, items)) = self.files.get_key_value(&self.root) {
-            self.collect(root, items, None, 0, &mut out);
+            self.collect(Path::new(root), items, None, 0, &mut out);
         }
         out
     }
 
     /// The directives of a block, includes resolved.
-    pub(crate) fn inside<'a>(&'a self, outer: Effective<'a>) -> Vec<Effective<'a>> {
+    pub(crate) fn inside<'t>(&'t self, outer: Effective<'t>) -> Vec<Effective<'t>> {
         let mut out = Vec::new();
         if let Some(block) = &outer.directive.block {
             self.collect(outer.file, block, None, 0, &mut out);
@@ -117,13 +128,13 @@ impl Tree {
         out
     }
 
-    fn collect<'a>(
-        &'a self,
-        file: &'a Path,
-        items: &'a [Directive],
-        enters: Option<(&'a Path, u32)>,
+    fn collect<'t>(
+        &'t self,
+        file: &'t Path,
+        items: &'t [Directive<'a>],
+        enters: Option<(&'t Path, u32)>,
         depth: usize,
-        out: &mut Vec<Effective<'a>>,
+        out: &mut Vec<Effective<'t>>,
     ) {
         for directive in items {
             let entry = enters.unwrap_or((file, directive.line));
@@ -136,7 +147,7 @@ impl Tree {
             } else if depth < INCLUDE_DEPTH {
                 for pattern in &directive.args {
                     for (path, inner) in self.included(pattern) {
-                        self.collect(path, inner, Some(entry), depth + 1, out);
+                        self.collect(Path::new(path), inner, Some(entry), depth + 1, out);
                     }
                 }
             }
@@ -144,45 +155,118 @@ impl Tree {
     }
 
     /// The files that an include names, in the order in which nginx reads them.
-    fn included(&self, pattern: &str) -> impl Iterator<Item = (&PathBuf, &Vec<Directive>)> {
-        let pattern = self.absolute(pattern);
-        let pattern = pattern.to_string_lossy().into_owned();
-        let plain = !glob::is_pattern(&pattern);
-        self.files.iter().filter(move |(path, _)| {
-            let path = path.to_string_lossy();
-            if plain {
-                path == pattern
-            } else {
-                glob::matches(&pattern, &path)
-            }
-        })
+    fn included(&self, pattern: &str) -> Vec<(&String, &Vec<Directive<'a>>)> {
+        let pattern = self.absolute(pattern).to_string_lossy().into_owned();
+        if !glob::is_pattern(&pattern) {
+            return self.files.get_key_value(&pattern).into_iter().collect();
+        }
+        let literal = glob::literal_prefix(&pattern);
+        self.files
+            .range(literal.to_owned()..)
+            .take_while(|(path, _)| path.starts_with(literal))
+            .filter(|(path, _)| glob::matches(&pattern, path))
+            .collect()
     }
 }
 
-/// The files of a dump, cut at nginx's own header lines.
-fn split(dump: &str) -> Vec<(PathBuf, &str)> {
-    let mut files: Vec<(PathBuf, usize, usize)> = Vec::new();
-    let mut at = 0;
+fn parent(path: &str) -> &Path {
+    Path::new(path).parent().unwrap_or(Path::new("/"))
+}
+
+/// A line that nginx puts before each file that it shows.
+struct Header {
+    path: String,
+    /// Where the line begins, and where what it announces does.
+    from: usize,
+    body: usize,
+}
+
+/// Every line that looks like a header, each path once: nginx shows no file twice.
+fn headers(dump: &str, directory: &Path) -> Vec<Header> {
+    let mut seen = HashSet::new();
+    let mut found: Vec<Header> = Vec::new();
+    let mut from = 0;
     for line in dump.split_inclusive('\n') {
+        let body = from + line.len();
         let path = line
-            .trim_end_matches(['\n', '\r'])
-            .strip_prefix("# configuration file /")
-            .and_then(|rest| rest.strip_suffix(':'))
-            .map(|rest| normal(&Path::new("/").join(rest)))
-            // Each file is shown once: a second header of the same is a comment inside some file.
-            .filter(|path| !files.iter().any(|(seen, ..)| seen == path));
-        if let Some(path) = path {
-            if let Some(last) = files.last_mut() {
-                last.2 = at;
-            }
-            files.push((path, at + line.len(), dump.len()));
+            .strip_prefix("# configuration file ")
+            .and_then(|rest| rest.trim_end_matches(['\n', '\r']).strip_suffix(':'));
+        if let Some(path) = path.filter(|path| seen.insert(*path)) {
+            let path = normal(&directory.join(path)).to_string_lossy().into_owned();
+            found.push(Header { path, from, body });
         }
-        at += line.len();
+        from = body;
     }
-    files
-        .into_iter()
-        .map(|(path, from, to)| (path, dump.get(from..to).unwrap_or_default()))
-        .collect()
+    found
+}
+
+/// The file that the header at `at` announces, and the header after it.
+///
+/// A line like a header may stand in any file, where somebody made it out of another dump. So a header counts where
+/// an include before it names its path, and the file that it ends is whole. A file that never is ends at the first
+/// that is named.
+fn section<'a>(
+    dump: &'a str,
+    headers: &[Header],
+    at: usize,
+    includes: &mut Includes,
+) -> (usize, File<'a>) {
+    let from = headers.get(at).map_or(dump.len(), |header| header.body);
+    let mut damaged = None;
+    for next in at + 1..=headers.len() {
+        let header = headers.get(next);
+        let end = header.map_or(dump.len(), |header| header.from);
+        let file = File::parse(dump.get(from..end).unwrap_or_default());
+        includes.add(&file.includes);
+        if header.is_some_and(|header| !includes.name(&header.path)) {
+            continue;
+        }
+        if file.mistake.is_none() {
+            return (next, file);
+        }
+        damaged.get_or_insert((next, file));
+        if next - at >= HEADERS_TRIED {
+            break;
+        }
+    }
+    damaged.unwrap_or_else(|| (headers.len(), File::default()))
+}
+
+/// What the includes seen so far name.
+struct Includes<'a> {
+    directory: &'a Path,
+    paths: HashSet<String>,
+    patterns: HashSet<String>,
+}
+
+impl<'a> Includes<'a> {
+    fn of(directory: &'a Path) -> Self {
+        Self {
+            directory,
+            paths: HashSet::new(),
+            patterns: HashSet::new(),
+        }
+    }
+
+    fn add(&mut self, written: &[Cow<'_, str>]) {
+        for written in written {
+            let path = normal(&self.directory.join(&**written));
+            let path = path.to_string_lossy().into_owned();
+            if glob::is_pattern(&path) {
+                self.patterns.insert(path);
+            } else {
+                self.paths.insert(path);
+            }
+        }
+    }
+
+    fn name(&self, path: &str) -> bool {
+        self.paths.contains(path)
+            || self
+                .patterns
+                .iter()
+                .any(|pattern| glob::matches(pattern, path))
+    }
 }
 
 /// Without `.`, `..` and doubled slashes; links are left alone.
@@ -198,124 +282,87 @@ pub(crate) fn normal(path: &Path) -> PathBuf {
     })
 }
 
-fn parse_file(path: &Path, text: &str, warnings: &mut Vec<String>) -> Vec<Directive> {
-    if depth(text) > BLOCK_DEPTH {
-        warnings.push(format!(
-            "{}: blocks are nested over {BLOCK_DEPTH} deep; this file is passed over",
-            path.display()
-        ));
-        return Vec::new();
-    }
-    // nginx takes a carriage return for a blank, the parser doesn't; offsets stay the same.
-    let text = if text.contains('\r') {
-        Cow::Owned(text.replace('\r', " "))
-    } else {
-        Cow::Borrowed(text)
-    };
-    let text = lua::blanked(text);
-    let (config, errors) = parse_string_with_errors(&text);
-    if let Some(error) = errors.first() {
-        let before = text.get(..error.offset).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        warnings.push(format!(
-            "{}:{line}: not understood ({}); what is before and after it is used",
-            path.display(),
-            error.message
-        ));
-    }
-    convert(&config.items)
+/// One file, parsed.
+#[derive(Debug, Default)]
+struct File<'a> {
+    directives: Vec<Directive<'a>>,
+    /// What its includes name, as written, those in blocks that nobody looks into as well.
+    includes: Vec<Cow<'a, str>>,
+    /// The first thing that isn't understood: its line, and what it is.
+    mistake: Option<(u32, &'static str)>,
 }
 
-fn convert(items: &[ConfigItem]) -> Vec<Directive> {
-    items
-        .iter()
-        .filter_map(|item| match item {
-            ConfigItem::Directive(directive) => Some(directive),
-            ConfigItem::Comment(_) | ConfigItem::BlankLine(_) => None,
-        })
-        .map(|directive| Directive {
-            name: directive.name.clone(),
-            args: words(&directive.args),
-            line: u32::try_from(directive.span.start.line).unwrap_or(u32::MAX),
-            block: directive.block.as_ref().map(|block| convert(&block.items)),
-        })
-        .collect()
-}
-
-/// The parser cuts `/etc/$name.pem` in three: what touches is one word to nginx.
-fn words(args: &[Argument]) -> Vec<String> {
-    let mut out: Vec<String> = Vec::with_capacity(args.len());
-    let mut end = None;
-    for arg in args {
-        let text = match &arg.value {
-            ArgumentValue::Variable(_) => arg.raw.clone(),
-            _ => unescaped(arg.as_str()),
-        };
-        match out
-            .last_mut()
-            .filter(|_| end == Some(arg.span.start.offset))
-        {
-            Some(last) => last.push_str(&text),
-            None => out.push(text),
-        }
-        end = Some(arg.span.end.offset);
-    }
-    out
-}
-
-/// The escapes that nginx itself knows; any other backslash stays, as regular expressions need it.
-fn unescaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        if character != '\\' {
-            out.push(character);
-            continue;
-        }
-        match characters.next() {
-            Some(quoted @ ('"' | '\'' | '\\')) => out.push(quoted),
-            Some('t') => out.push('\t'),
-            Some('r') => out.push('\r'),
-            Some('n') => out.push('\n'),
-            Some(other) => out.extend(['\\', other]),
-            None => out.push('\\'),
-        }
-    }
-    out
-}
-
-/// How deep the braces nest, comments and quoted words left out.
-fn depth(text: &str) -> usize {
-    let (mut now, mut most) = (0_usize, 0);
-    let mut previous = b'\n';
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let begins = previous.is_ascii_whitespace() || matches!(previous, b';' | b'{' | b'}');
-        match byte {
-            b'#' if begins => {
-                bytes.by_ref().find(|byte| *byte == b'\n');
-                previous = b'\n';
-                continue;
+impl<'a> File<'a> {
+    fn parse(text: &'a str) -> Self {
+        let mut file = Self::default();
+        let mut lexer = Lexer::new(text);
+        // The blocks that are open, each with what it holds so far.
+        let mut open: Vec<(Words<'a>, Vec<Directive<'a>>)> = Vec::new();
+        // How deep it is in a block that is passed over.
+        let mut passed = 0_usize;
+        while let Some(item) = lexer.next() {
+            if let Item::Simple(words) = &item
+                && let [name, args @ ..] = words.words.as_slice()
+                && name == "include"
+            {
+                file.includes.extend_from_slice(args);
             }
-            b'"' | b'\'' if begins => {
-                while let Some(inner) = bytes.next() {
-                    if inner == b'\\' {
-                        bytes.next();
-                    } else if inner == byte {
-                        break;
-                    }
+            match item {
+                Item::Opens(_) if passed > 0 => passed += 1,
+                Item::Closes if passed > 0 => passed -= 1,
+                Item::Simple(_) if passed > 0 => {}
+                Item::Simple(words) => file.put(&mut open, directive(words, None)),
+                Item::Opens(words) if is_looked_into(&words) && open.len() < BLOCK_DEPTH => {
+                    open.push((words, Vec::new()));
                 }
+                Item::Opens(words) => {
+                    file.put(&mut open, directive(words, Some(Vec::new())));
+                    passed = 1;
+                }
+                Item::Closes if open.is_empty() => lexer.mistaken("a block ends that didn't begin"),
+                Item::Closes => file.close(&mut open),
             }
-            b'{' => {
-                now += 1;
-                most = most.max(now);
-            }
-            b'}' => now = now.saturating_sub(1),
-            _ => {}
         }
-        previous = byte;
+        if passed > 0 || !open.is_empty() {
+            lexer.mistaken("a block doesn't end before its file does");
+        }
+        while !open.is_empty() {
+            file.close(&mut open);
+        }
+        file.mistake = lexer.mistake;
+        file
     }
-    most
+
+    /// Ends the innermost open block.
+    fn close(&mut self, open: &mut Vec<(Words<'a>, Vec<Directive<'a>>)>) {
+        if let Some((words, inside)) = open.pop() {
+            self.put(open, directive(words, Some(inside)));
+        }
+    }
+
+    fn put(&mut self, open: &mut [(Words<'a>, Vec<Directive<'a>>)], directive: Directive<'a>) {
+        open.last_mut()
+            .map_or(&mut self.directives, |(_, inside)| inside)
+            .push(directive);
+    }
+}
+
+/// Nothing that we look for is in other blocks; to keep what is in them would take most of the memory.
+fn is_looked_into(words: &Words<'_>) -> bool {
+    words
+        .words
+        .first()
+        .is_some_and(|name| matches!(&**name, "http" | "stream" | "server" | "if"))
+}
+
+fn directive<'a>(words: Words<'a>, block: Option<Vec<Directive<'a>>>) -> Directive<'a> {
+    let mut all = words.words.into_iter();
+    Directive {
+        name: all.next().unwrap_or_default(),
+        args: all.collect(),
+        line: words.line,
+        block,
+    }
 }
 
 #[cfg(test)]
