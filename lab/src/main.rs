@@ -24,13 +24,16 @@ enum Verb {
         once: bool,
     },
     /// Print figures of speed and size.
-    Bench,
+    Bench {
+        /// Only these.
+        parts: Vec<bench::Part>,
+    },
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Demo { once } => demo::run(once),
-        Verb::Bench => bench::run(),
+        Verb::Bench { parts } => bench::run(&parts),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("certwell-lab: {error:#}");

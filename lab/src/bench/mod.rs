@@ -1,5 +1,6 @@
 //! Figures of speed and size, each beside what it is compared with, all from one run on this machine.
 
+mod install;
 mod size;
 mod speed;
 
@@ -11,20 +12,40 @@ use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Measures and prints.
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// How soon a stored bundle is served.
+    Speed,
+    /// An install, step by step.
+    Install,
+    /// Memory and processor time at rest.
+    Size,
+}
+
+/// Measures and prints these parts; all of them where none is named.
 ///
 /// # Errors
 /// When a part doesn't come up or doesn't do its work.
-pub(crate) fn run() -> Result<ExitCode> {
+pub(crate) fn run(parts: &[Part]) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
         println!("This is a debug build: use `make bench` for figures that mean something.");
     }
     println!("{}", machine());
-    println!("\n== From a bundle stored at the issuer to its first handshake");
-    speed::one_host()?;
-    speed::four_hosts()?;
-    println!("\n== At rest");
-    size::run()?;
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
+    if wanted(Part::Speed) {
+        println!("\n== From a bundle stored at the issuer to its first handshake");
+        speed::one_host()?;
+        speed::four_hosts()?;
+    }
+    if wanted(Part::Install) {
+        println!("\n== An install, step by step");
+        install::run()?;
+    }
+    if wanted(Part::Size) {
+        println!("\n== At rest");
+        size::run()?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -137,7 +137,7 @@ impl Installer {
                 }
                 Step::Done => return,
             };
-            tracing::debug!(done = ?step, passed, us = began.elapsed().as_micros(), "step");
+            tracing::debug!(done = ?step, passed, ms = began.elapsed().as_secs_f64() * 1000.0, "step");
             install::after(&mut running.round, &step, passed);
         }
     }
