@@ -5,6 +5,7 @@
 //! lineage   what lies there of each lineage, and what is wrong with it
 //! proof     handshakes with the listeners that use a lineage
 //! lock      the lock that certbot itself takes
+//! work      one lineage under way
 //! adoption  the steps of plan::adopt on disk
 //! note      STATE/adopted.json
 //! ```
@@ -17,6 +18,7 @@ pub mod lock;
 pub mod note;
 pub mod proof;
 pub mod renewal;
+pub mod work;
 
 pub use adoption::Places;
 pub use lineage::{Lineage, Renewal};

@@ -222,6 +222,13 @@ pub fn fit(
     Ok(generation)
 }
 
+/// Whether it is a lineage's own files that nginx refuses, by its words: then another certificate in their place may be
+/// just what mends it.
+pub fn is_to_blame(words: &str, live: &[PathBuf]) -> bool {
+    live.iter()
+        .any(|live| words.contains(&format!("{}/", live.display())))
+}
+
 /// Those names of a lineage that are needed: the ones that server blocks using it answer for. All of them where a
 /// block takes any name, and where no block uses it: then something else may. What a block is called and the lineage
 /// doesn't cover isn't served well today either.

@@ -298,6 +298,22 @@ async fn a_broken_lineage_stays_adopted_when_it_is_to_be_given_back() {
 }
 
 #[tokio::test]
+async fn a_broken_lineage_that_nginx_refuses_is_mended_by_adopting_it() {
+    let host = adopting(NAME).await;
+    let key = host.certbot().join(format!("archive/{NAME}/privkey1.pem"));
+    fs::rename(&key, host.world.host.path("key")).unwrap();
+    assert!(!host.nginx_takes_it());
+    let (code, told) = host.adopt(&[NAME]).await;
+    assert!(code == 0 && told.contains("1 listener and name"), "{told}");
+    assert_eq!(host.served(), Some(host.ours));
+    assert!(host.nginx_takes_it());
+    fs::rename(host.world.host.path("key"), &key).unwrap();
+    let (code, told) = host.adopt(&[NAME, "--undo"]).await;
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(host.served(), Some(host.theirs));
+}
+
+#[tokio::test]
 async fn another_certificate_takes_the_place_of_a_lineage_by_as() {
     let host = adopting(NAME).await;
     let (certificate, key) = self_signed(NAME, (-3_600, 86_400));

@@ -144,6 +144,23 @@ fn an_empty_configuration_of_certbot_s_is_in_nobody_s_way() {
     assert_eq!(undo(&left, Path::new(TARGET)), Ok(Step::Exchange));
 }
 
+#[test]
+fn only_words_about_its_own_files_blame_a_lineage() {
+    let live = ["/etc/letsencrypt/live/a.org".into()];
+    let words = |path: &str| {
+        format!("[emerg] cannot load certificate key \"{path}\": BIO_new_file() failed")
+    };
+    assert!(is_to_blame(
+        &words("/etc/letsencrypt/live/a.org/privkey.pem"),
+        &live
+    ));
+    assert!(!is_to_blame(
+        &words("/etc/letsencrypt/live/a.org.uk/privkey.pem"),
+        &live
+    ));
+    assert!(!is_to_blame("[emerg] unknown directive \"sssl\"", &live));
+}
+
 fn names(list: &[&str]) -> Vec<Identifier> {
     list.iter().map(|name| name.parse().unwrap()).collect()
 }
