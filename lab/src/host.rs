@@ -70,10 +70,11 @@ impl Host {
     fn agent_toml(&self) -> String {
         let nginx = &self.nginx;
         format!(
-            "state-directory = {:?}\nlive-directory = {:?}\n\n[nginx]\npid-file = {:?}\nbinary = {:?}\nconfig = {:?}\n\
+            "state-directory = {:?}\nlive-directory = {:?}\ncertbot-directory = {:?}\n\n[nginx]\npid-file = {:?}\nbinary = {:?}\nconfig = {:?}\n\
              prefix = {:?}\nchallenge-map = {:?}\n",
             self.agent_state(),
             nginx.live(),
+            self.certbot(),
             nginx.pid_file(),
             paths::nginx(),
             nginx.config(),
@@ -105,6 +106,11 @@ impl Host {
     /// The agent's state directory.
     pub fn agent_state(&self) -> PathBuf {
         self.directory.join("agent")
+    }
+
+    /// In the place of `/etc/letsencrypt`.
+    pub fn certbot(&self) -> PathBuf {
+        self.directory.join("letsencrypt")
     }
 
     /// Where the agent's log goes.

@@ -11,12 +11,13 @@
 //! program   what is started, or run to its end             ports   free loopback networks; who holds a port
 //! process   children that don't outlive their world        leftovers  of a killed run, and their end
 //! rpc       calls to the issuer with a host's identity     wait    for a condition, with a deadline
-//! log_gate  holds a daemon at a line of its own log
+//! log_gate  holds a daemon at a line of its own log        certbot  Debian's, with directories of its own
 //! ```
 //!
 //! A light host is a pair of processes on an address of 127.0.0.0/8; no root is needed.
 
 pub mod ca;
+pub mod certbot;
 pub mod certs;
 pub mod clock;
 pub mod dns;

@@ -26,6 +26,8 @@ pub struct Site {
     pub certificate: String,
     /// Names of the virtual hosts.
     pub names: Vec<String>,
+    /// Where its files lie, when not in the live directory: somebody else's, who puts them there.
+    pub files: Option<PathBuf>,
 }
 
 impl Site {
@@ -34,7 +36,15 @@ impl Site {
         Self {
             certificate: certificate.to_owned(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            files: None,
         }
+    }
+
+    /// The same with the files of somebody else, in `directory`.
+    #[must_use]
+    pub fn with_files_in(mut self, directory: &Path) -> Self {
+        self.files = Some(directory.to_owned());
+        self
     }
 }
 
@@ -91,7 +101,7 @@ impl Nginx {
             )
             .with_context(|| format!("shipped nginx file {}", shipped.display()))?;
         }
-        for site in &nginx.sites {
+        for site in nginx.sites.iter().filter(|site| site.files.is_none()) {
             Pair::expired(&site.names)?.write_into(&nginx.live.join(&site.certificate))?;
         }
         nginx.write_config()?;
@@ -123,13 +133,13 @@ impl Nginx {
         &self.live
     }
 
-    /// Adds a site with a plain directory that holds an expired certificate; the next reload takes it up.
+    /// Adds a site, with a plain directory that holds an expired certificate unless its files are somebody else's; the next reload takes it up.
     ///
     /// # Errors
     /// When a file can't be written.
     pub fn add_site(&mut self, site: Site) -> Result<()> {
         let directory = self.live.join(&site.certificate);
-        if fs::symlink_metadata(&directory).is_err() {
+        if site.files.is_none() && fs::symlink_metadata(&directory).is_err() {
             Pair::expired(&site.names)?.write_into(&directory)?;
         }
         self.sites.push(site);
@@ -241,7 +251,10 @@ impl Nginx {
         } else {
             ""
         };
-        let files = self.live.join(&site.certificate);
+        let files = match &site.files {
+            Some(files) => files.clone(),
+            None => self.live.join(&site.certificate),
+        };
         let files = files.display();
         format!(
             "\n    server {{\n        listen {http};\n        server_name {names};\n{include}        \

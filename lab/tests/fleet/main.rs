@@ -5,6 +5,7 @@ mod alone;
 mod assignment;
 mod bad_input;
 mod bad_start;
+mod certbot;
 mod crashes;
 mod issuance;
 mod offline;
