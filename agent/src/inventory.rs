@@ -50,7 +50,7 @@ pub enum Host {
 pub async fn gather(config: &Config) -> Result<(Host, Facts), DiskError> {
     let (host, parsed) = ask(config).await;
     let live = spellings(&config.live_directory);
-    let certbot_live = spellings(&config.certbot_directory.join("live"));
+    let certbot_live = spellings(&config.certbot_live_directory());
     let mut uses: Vec<Use> = parsed.servers.iter().flat_map(uses_of).collect();
     let mut files = BTreeMap::new();
     for used in &uses {

@@ -79,6 +79,11 @@ impl Config {
         self.state_directory.join("desired.bin")
     }
 
+    /// certbot's live directories, one for each lineage.
+    pub fn certbot_live_directory(&self) -> PathBuf {
+        self.certbot_directory.join("live")
+    }
+
     /// Which lineages of certbot's were taken over.
     pub fn adopted_file(&self) -> PathBuf {
         self.state_directory.join("adopted.json")

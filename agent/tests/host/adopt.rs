@@ -26,6 +26,21 @@ async fn a_lineage_is_taken_over_beside_the_running_agent_and_given_back() {
         told.contains("1 listener and name serve it") && told.contains("generation 1"),
         "{told}"
     );
+    // The agent knows of the listener at once, not at its next slow check.
+    let port = host.port.to_string();
+    let of_port = |report: &v1::CertificateReport| -> Option<v1::ListenerState> {
+        let listeners = &report.served.as_ref()?.listeners;
+        let mut found = listeners.iter().filter(|listener| listener.address == port);
+        found.next().map(v1::Listener::state)
+    };
+    let current = |report: &v1::CertificateReport| {
+        of_port(report) == Some(v1::ListenerState::Current)
+            && report.outcome() == v1::Outcome::Converged
+    };
+    host.world
+        .issuer
+        .told("the adopted listener is current", NAME, current)
+        .await;
     assert_eq!(
         fs::read_link(host.lineage()).unwrap(),
         host.world.host.live()
@@ -58,19 +73,18 @@ async fn a_lineage_is_taken_over_beside_the_running_agent_and_given_back() {
     host.world.offer(&second);
     let report = host.world.outcome(2, v1::Outcome::Converged).await;
     assert_eq!(host.served(), Some(leaf(&second)));
-    let addresses: Vec<String> = report
-        .served
-        .unwrap()
-        .listeners
-        .iter()
-        .map(|listener| listener.address.clone())
-        .collect();
-    assert!(addresses.contains(&host.port.to_string()), "{addresses:?}");
+    assert_eq!(of_port(&report), Some(v1::ListenerState::Current));
 
     let (code, told) = host.adopt(&[NAME, "--undo"]).await;
     assert_eq!(code, 0, "{told}");
     assert_eq!(host.served(), Some(host.theirs));
     assert_eq!(tree(&host.certbot()), before);
+    host.world
+        .issuer
+        .told("the listener is certbot's again", NAME, |report| {
+            of_port(report).is_none() && report.outcome() == v1::Outcome::Converged
+        })
+        .await;
     assert_eq!(
         fs::read(host.world.host.path("nginx.conf")).unwrap(),
         config

@@ -138,6 +138,8 @@ impl Installer {
     pub(super) fn set_watches(&mut self) {
         let mut directories: BTreeSet<PathBuf> = self.host.directories();
         directories.insert(self.live.root().to_owned());
+        // Adopting a lineage, or giving it back, shows here.
+        directories.insert(self.config.certbot_live_directory());
         for (name, state) in &self.states {
             if let Some(generation) = state.disk.as_ref().and_then(OnDisk::active) {
                 directories.insert(self.store.path(name, generation));
@@ -177,7 +179,13 @@ impl Installer {
             // What is configured to be served may be other listeners now.
             self.look_again();
         }
-        ours || map || changed
+        let certbot = self.config.certbot_live_directory();
+        let adopted = paths.iter().any(|path| path.starts_with(&certbot));
+        if adopted {
+            // Listeners that name certbot's files may be ours now, or no more.
+            self.look_again();
+        }
+        ours || map || changed || adopted
     }
 
     /// Lets those that wait be tried in a moment.
