@@ -1,10 +1,12 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use certwell_proto::{CertificateName, exit};
-use clap::{Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand};
 use clap_complete::Shell;
+
+use super::hold;
 
 /// Draws this host's TLS certificates from the issuer, has nginx serve them, and proves it.
 #[derive(Debug, Parser)]
@@ -96,6 +98,32 @@ there, 9 nginx refuses it: all is as it was.")]
         /// The lineage's name, as `certbot certificates` tells it.
         #[arg(value_name = "LINEAGE", value_parser = lineage)]
         lineage: String,
+    },
+    /// Keep the agent's hands off a certificate while you work on it; without a name, list what is held.
+    #[command(
+        group = ArgGroup::new("what").args(["for", "release"]),
+        after_help = "\
+While it is held, the agent changes nothing of it on disk and reloads nothing for its sake; other
+certificates go on. It goes on at once when the hold lapses or is released.
+
+Exit codes: 0 done, 2 usage, 7 no certificate of this host."
+    )]
+    Hold {
+        /// The certificate.
+        #[arg(value_name = "NAME", requires = "what")]
+        name: Option<CertificateName>,
+        /// For how long, such as 30m, 4h or 2d; 30 days at most.
+        #[arg(long = "for", id = "for", value_name = "DURATION", requires = "name", value_parser = hold::length)]
+        length: Option<Duration>,
+        /// Why, for whoever reads the status.
+        #[arg(long, value_name = "TEXT", requires = "for", value_parser = hold::note)]
+        note: Option<String>,
+        /// End the hold.
+        #[arg(long, requires = "name")]
+        release: bool,
+        /// The list as JSON, stable for scripts.
+        #[arg(long, conflicts_with = "name")]
+        json: bool,
     },
     /// Validate the configuration file without starting anything.
     #[command(after_help = "Exit codes: 0 it is right, 4 it is not.")]

@@ -3,6 +3,7 @@
 //! ```text
 //! args    the command line
 //! log     where log lines go, and what never gets into them
+//! hold    keeps the running agent's hands off a certificate
 //! enroll  a join token becomes an identity
 //! status  what the state file says, judged
 //! inventory  every certificate of this host
@@ -12,6 +13,7 @@
 mod adopt;
 mod args;
 mod enroll;
+mod hold;
 mod inventory;
 mod log;
 mod status;
@@ -24,6 +26,7 @@ use std::{
 
 use certwell_proto::Exit;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use jiff::Timestamp;
 
 pub use self::args::Cli;
 use self::args::Verb;
@@ -114,6 +117,19 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
             certificate.as_ref(),
             *undo,
         )),
+        Verb::Hold {
+            name,
+            length,
+            note,
+            release: _,
+            json,
+        } => {
+            let config = load(cli)?;
+            match name {
+                None => hold::list(&config, *json),
+                Some(name) => hold::change(&config, name, *length, note.clone()),
+            }
+        }
         Verb::Check => {
             let config = load(cli)?;
             Permissions::new(config.file_group.as_deref())
@@ -154,6 +170,11 @@ fn write_out(text: &[u8]) -> Result<Exit, Failure> {
 /// A line on standard output; a reader that has gone away is no failure of ours.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// As people read instants.
+pub(crate) fn seconds(at: Timestamp) -> Timestamp {
+    at.round(jiff::Unit::Second).unwrap_or(at)
 }
 
 fn load(cli: &Cli) -> Result<Config, Failure> {

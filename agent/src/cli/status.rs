@@ -4,10 +4,9 @@
 use std::io;
 
 use certwell_proto::Exit;
-use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Failure, exit_of_identity, failure_of, say};
+use super::{Failure, exit_of_identity, failure_of, say, seconds};
 use crate::{
     app, clock,
     config::Config,
@@ -147,12 +146,10 @@ fn print(status: &Status) {
     }
 }
 
-fn seconds(at: Timestamp) -> Timestamp {
-    at.round(jiff::Unit::Second).unwrap_or(at)
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::tasks::state_file::CertificateState;
 

@@ -69,6 +69,11 @@ impl Config {
         self.state_directory.join("ledger.json")
     }
 
+    /// What a person told the agent to keep its hands off.
+    pub fn holds_file(&self) -> PathBuf {
+        self.state_directory.join("holds.json")
+    }
+
     /// What `status` reads.
     pub fn state_file(&self) -> PathBuf {
         self.state_directory.join("state.json")

@@ -8,10 +8,12 @@
 //! placeholder  generation 0
 //! activation   live/NAME, a link to one generation, and the way back
 //! ledger       what the agent knows it put there
+//! holds        what a person told it to keep its hands off
 //! ```
 
 pub mod activation;
 pub mod durable;
+pub mod holds;
 pub mod ledger;
 pub mod permissions;
 pub mod placeholder;

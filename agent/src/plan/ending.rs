@@ -21,6 +21,8 @@ pub struct Facts<'a> {
     pub refusal: &'a str,
     /// What is active isn't as it was put there.
     pub damaged: bool,
+    /// What is told while a person keeps our hands off it.
+    pub by_hand: Option<&'a str>,
 }
 
 /// The ending with its sentence.
@@ -28,6 +30,14 @@ pub struct Facts<'a> {
 /// A generation that was given up stays said while it is the newest that was tried, whatever is on offer since: it is
 /// the only NACK, and the issuer may ask after any restart of either.
 pub fn ending(facts: &Facts<'_>) -> (Option<(Generation, Outcome)>, String) {
+    if let Some(sentence) = facts.by_hand {
+        let generation = if facts.wanted.is_none() {
+            facts.active
+        } else {
+            facts.wanted
+        };
+        return (Some((generation, Outcome::Held)), sentence.to_owned());
+    }
     let last = facts.last.map(|(generation, _)| generation);
     let given_up = facts.given_up.filter(|(generation, _)| {
         *generation >= facts.active
@@ -60,6 +70,7 @@ mod tests {
         problem: "",
         refusal: "",
         damaged: false,
+        by_hand: None,
     };
 
     fn told(facts: Facts<'_>) -> (Option<(u64, Outcome)>, String) {
@@ -121,6 +132,23 @@ mod tests {
             assert_eq!(
                 told(facts).0.map(|(generation, _)| generation),
                 facts.last.map(|(g, _)| g.0)
+            );
+        }
+    }
+
+    #[test]
+    fn a_hold_by_hand_is_told_before_all_else() {
+        let held = Facts {
+            by_hand: Some("held by hand"),
+            given_up: Some((Generation(3), "nginx refuses it")),
+            refusal: "this host has had generation 3",
+            ..CONVERGED
+        };
+        for (wanted, told_of) in [(3, 3), (0, 2)] {
+            let wanted = Generation(wanted);
+            assert_eq!(
+                told(Facts { wanted, ..held }),
+                (Some((told_of, Outcome::Held)), "held by hand".to_owned())
             );
         }
     }

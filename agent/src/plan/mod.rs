@@ -11,6 +11,7 @@
 //! settled   whether old and new workers may be answering side by side
 //! served    what the handshakes add up to
 //! drift     what to put back on disk
+//! hold      whether a person keeps our hands off it
 //! edit      whether an operator's edit in progress makes us wait
 //! connect   when to dial the issuer
 //! identity  when to renew the identity
@@ -29,6 +30,7 @@ pub mod connect;
 pub mod drift;
 pub mod edit;
 pub mod ending;
+pub mod hold;
 pub mod identity;
 pub mod install;
 pub mod inventory;

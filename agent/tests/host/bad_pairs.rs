@@ -5,7 +5,7 @@ use certwell_proto::v1;
 use super::{
     fleet::Authority,
     host::NAME,
-    world::{NAMES, World, leaf, world},
+    world::{NAMES, World, leaf, serving},
 };
 
 /// A bundle of this generation that isn't good.
@@ -78,12 +78,7 @@ const CASES: &[(&str, Spoilt, v1::Outcome)] = &[
 
 #[tokio::test]
 async fn a_bad_pair_is_refused_before_nginx_hears_of_it() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, first) = serving().await;
     let (workers, tests) = (world.host.workers(), world.host.tests_of_nginx());
     let mut generation = 1;
     for (what, spoilt, outcome) in CASES {

@@ -135,6 +135,13 @@ impl Host {
         command
     }
 
+    /// By a test of our own; with nginx's words where it doesn't.
+    pub(crate) fn assert_nginx_takes_its_configuration(&self) {
+        let output = self.nginx_command().arg("-t").output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words}");
+    }
+
     /// An empty challenge map, as the package ships it.
     pub(crate) fn begin_map(&self) {
         fs::write(

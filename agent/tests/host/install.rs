@@ -7,7 +7,7 @@ use certwell_proto::v1;
 use super::{
     host::NAME,
     issuer::{REFUSED, eventually},
-    world::{NAMES, leaf, world},
+    world::{NAMES, leaf, serving, world},
 };
 
 #[tokio::test]
@@ -208,11 +208,7 @@ async fn an_nginx_that_ends_after_all_was_served_is_told_at_once_with_and_withou
 
 #[tokio::test]
 async fn an_agent_that_is_asked_to_stop_ends_the_install_that_it_began() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (mut world, _) = serving().await;
     let second = world.bundle(2);
     world.offer(&second);
     eventually("it is activated", || async {
@@ -321,11 +317,7 @@ async fn a_certificate_that_no_listener_uses_is_said_to_be_so() {
 
 #[tokio::test]
 async fn status_tells_whether_all_is_converged_and_the_state_directory_has_one_agent() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (mut world, _) = serving().await;
     let status = eventually("status says converged", || async {
         let output = world.host.verb(&["status", "--json"]);
         (output.status.code() == Some(0)).then_some(output)

@@ -33,6 +33,8 @@ pub(crate) struct Memory {
     pub(crate) preflights: BTreeMap<String, v1::PreflightResult>,
     pub(crate) host_problem: String,
     pub(crate) fetches: Vec<(String, u64)>,
+    /// Fetches are answered when this is over.
+    pub(crate) hold_fetches: bool,
     pub(crate) watches: u32,
     /// Reports that were refused.
     pub(crate) refused: u32,

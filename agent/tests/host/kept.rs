@@ -10,7 +10,7 @@ use super::{
     issuer::eventually,
     quiet::settled,
     recovery::activate_unknown,
-    world::{NAMES, World, leaf, world},
+    world::{NAMES, World, leaf, serving, world},
 };
 
 fn active(host: &Host) -> Option<String> {
@@ -148,12 +148,7 @@ async fn what_a_crash_left_untested_is_not_rolled_back_to_what_expired_since() {
 
 #[tokio::test]
 async fn another_bundle_than_was_announced_is_not_taken() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, first) = serving().await;
     let second = world.bundle(2);
     let key = (NAME.to_owned(), 2);
     let set = |bundle: v1::Bundle| {
@@ -179,12 +174,7 @@ async fn another_bundle_than_was_announced_is_not_taken() {
 
 #[tokio::test]
 async fn dates_that_this_host_s_clock_does_not_believe_reject_nothing() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, first) = serving().await;
     let early = world.authority.bundle_living(NAME, 2, NAMES, (5, 3_600));
     world.offer(&early);
     let report = world.outcome(2, v1::Outcome::Held).await;

@@ -20,6 +20,8 @@ mod enrollment;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod fleet;
 #[cfg(test)]
 mod haproxy;

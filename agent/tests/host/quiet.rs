@@ -9,7 +9,7 @@ use super::{
     fleet::now_second,
     host::{Host, NAME},
     issuer::eventually,
-    world::{NAMES, World, world},
+    world::{NAMES, World, serving, world},
 };
 
 /// For so long the agent is watched.
@@ -48,11 +48,7 @@ fn nudge(world: &World) {
 
 #[tokio::test]
 async fn an_agent_that_has_all_it_wants_makes_no_pass() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, _) = serving().await;
     settled(&world.host).await;
     assert_eq!(passes_while_watched(&world.host).await, 0);
 }
@@ -104,11 +100,7 @@ async fn a_stopped_nginx_is_waited_for_without_testing_it_again() {
 
 #[tokio::test]
 async fn an_edit_in_progress_is_waited_for_without_testing_anything_and_then_all_is_quiet() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, _) = serving().await;
     world.host.workers_are_older_than_edits().await;
     world.host.write_nginx(true, "# half an edit");
     world.offer(&world.bundle(2));
@@ -240,11 +232,7 @@ async fn what_fails_again_and_again_is_tried_less_and_less_often() {
 
 #[tokio::test]
 async fn an_issuer_that_is_away_is_dialled_again_and_again_with_pauses() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (mut world, _) = serving().await;
     // What can't be drawn meanwhile wakes nobody without end.
     world.issuer.hold_offers();
     world.offer(&world.bundle(2));

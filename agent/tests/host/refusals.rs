@@ -6,17 +6,12 @@ use certwell_proto::v1;
 
 use super::{
     host::NAME,
-    world::{leaf, world},
+    world::{leaf, serving, serving_as, world},
 };
 
 #[tokio::test]
 async fn a_bundle_whose_key_does_not_fit_is_rejected_and_nothing_is_touched() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, first) = serving().await;
     let workers = world.host.workers();
 
     let mut wrong = world.bundle(2);
@@ -55,12 +50,7 @@ async fn a_bundle_whose_key_does_not_fit_is_rejected_and_nothing_is_touched() {
 
 #[tokio::test]
 async fn a_broken_host_is_held_with_nginx_words_and_goes_on_when_it_is_mended() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, first) = serving().await;
 
     world.host.write_nginx(true, "sssl on;");
     let second = world.bundle(2);
@@ -92,11 +82,7 @@ async fn a_broken_host_is_held_with_nginx_words_and_goes_on_when_it_is_mended() 
 
 #[tokio::test]
 async fn an_edit_in_progress_is_waited_for() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, _) = serving().await;
     world.host.workers_are_older_than_edits().await;
     world.host.write_nginx(true, "# half an edit");
     let second = world.bundle(2);
@@ -142,12 +128,7 @@ async fn an_older_generation_and_other_bytes_are_refused() {
 
 #[tokio::test]
 async fn what_makes_nginx_fail_is_rolled_back_and_given_up_after_three_times() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, first) = serving().await;
     // A key of the operator's own, elsewhere: it fits this generation and no other.
     let pinned = world.host.path("pinned.key");
     fs::copy(world.host.live().join("privkey.pem"), &pinned).unwrap();
@@ -215,13 +196,9 @@ async fn what_makes_nginx_fail_is_rolled_back_and_given_up_after_three_times() {
 
 #[tokio::test]
 async fn old_workers_that_stay_are_seen_through_and_the_reload_is_tried_again() {
-    let mut world = world().await;
+    let world = world().await;
     world.host.set_agent("edit-hold = \"0s\"");
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, first) = serving_as(world).await;
     // The test passes, the reload is asked for, and nginx can't bind: its old workers stay.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap();
@@ -251,14 +228,10 @@ async fn old_workers_that_stay_are_seen_through_and_the_reload_is_tried_again() 
 #[tokio::test]
 async fn a_zone_that_nginx_cannot_change_keeps_its_old_workers_until_it_is_changed_back() {
     let zone = |key: &str| format!("limit_req_zone {key} zone=visitors:1m rate=9r/s;");
-    let mut world = world().await;
+    let world = world().await;
     world.host.set_agent("edit-hold = \"0s\"");
     world.host.write_nginx(true, &zone("$binary_remote_addr"));
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, first) = serving_as(world).await;
     // `nginx -t` knows nothing of the memory that the running master keeps.
     world.host.write_nginx(true, &zone("$uri"));
     let second = world.bundle(2);
@@ -274,11 +247,7 @@ async fn a_zone_that_nginx_cannot_change_keeps_its_old_workers_until_it_is_chang
 
 #[tokio::test]
 async fn one_bad_certificate_does_not_hold_up_another() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, _) = serving().await;
     let pinned = world.host.path("pinned.key");
     fs::copy(world.host.live().join("privkey.pem"), &pinned).unwrap();
     world.host.pin_key(&pinned);
@@ -311,12 +280,7 @@ async fn one_bad_certificate_does_not_hold_up_another() {
 
 #[tokio::test]
 async fn what_was_rejected_stays_said_when_it_is_no_longer_offered_and_after_a_restart() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (mut world, _) = serving().await;
     let mut wrong = world.bundle(2);
     wrong.key_pairs[0].private_key = world.bundle(9).key_pairs[0].private_key.clone();
     world.offer(&wrong);

@@ -12,7 +12,7 @@ use super::{
     issuer::eventually,
     quiet::settled,
     recovery::activate_unknown,
-    world::{leaf, world},
+    world::{leaf, serving, serving_as, world},
 };
 
 fn active(host: &Host) -> String {
@@ -33,12 +33,7 @@ fn converged(report: &v1::CertificateReport) -> bool {
 
 #[tokio::test]
 async fn a_ledger_that_cannot_be_saved_holds_the_install_and_nothing_is_touched() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, first) = serving().await;
     // From here on only time wakes the agent.
     settled(&world.host).await;
     let workers = world.host.workers();
@@ -65,12 +60,7 @@ async fn a_ledger_that_cannot_be_saved_holds_the_install_and_nothing_is_touched(
 
 #[tokio::test]
 async fn what_was_given_up_on_is_not_put_back_where_nothing_is() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    let first = world.bundle(1);
-    world.offer(&first);
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (mut world, first) = serving().await;
     eventually("the desired state is kept", || async {
         world.host.path("state/desired.bin").exists().then_some(())
     })
@@ -107,12 +97,9 @@ async fn what_was_given_up_on_is_not_put_back_where_nothing_is() {
 
 #[tokio::test]
 async fn a_retry_that_becomes_due_during_a_pass_is_made_after_it() {
-    let mut world = world().await;
+    let world = world().await;
     world.host.set_agent("edit-hold = \"0s\"");
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (mut world, _) = serving_as(world).await;
     world.host.end_agent().await;
     // One pass after a start, in which no file that is watched changes, so that only time wakes the agent: one
     // certificate can't be fetched, and is to be tried again within two seconds; then another one is reloaded. nginx tries for about two seconds to bind a port
@@ -162,12 +149,9 @@ async fn a_retry_that_becomes_due_during_a_pass_is_made_after_it() {
 
 #[tokio::test]
 async fn a_host_that_came_right_by_itself_is_not_reloaded() {
-    let mut world = world().await;
+    let world = world().await;
     world.host.set_agent("edit-hold = \"0s\"");
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (world, _) = serving_as(world).await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap();
     world
@@ -224,11 +208,7 @@ async fn a_listener_that_fails_with_a_new_generation_gets_the_old_one_back() {
 
 #[tokio::test]
 async fn a_damaged_generation_is_replaced_by_a_newer_one_though_nginx_refuses_it() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (mut world, _) = serving().await;
     world.host.end_agent().await;
     fs::write(world.host.live().join("privkey.pem"), "scribble").unwrap();
     let second = world.bundle(2);
@@ -244,11 +224,7 @@ async fn a_damaged_generation_is_replaced_by_a_newer_one_though_nginx_refuses_it
 
 #[tokio::test]
 async fn facts_that_a_crash_kept_from_the_ledger_are_known_again_by_what_is_served() {
-    let mut world = world().await;
-    world.host.start_nginx().await;
-    world.offer(&world.bundle(1));
-    world.host.start_agent();
-    world.outcome(1, v1::Outcome::Converged).await;
+    let (mut world, _) = serving().await;
     world.host.end_agent().await;
     let path = world.host.path("state/ledger.json");
     let mut ledger = Ledger::load(&path).unwrap();

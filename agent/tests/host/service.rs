@@ -140,10 +140,15 @@ impl Fleet for Service {
     ) -> Result<Response<v1::Bundle>, Status> {
         Self::peer(&request)?;
         let request = request.into_inner();
-        let mut memory = self.memory.lock().unwrap();
-        memory
+        self.memory
+            .lock()
+            .unwrap()
             .fetches
             .push((request.certificate.clone(), request.generation));
+        while self.memory.lock().unwrap().hold_fetches {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let memory = self.memory.lock().unwrap();
         memory
             .bundles
             .get(&(request.certificate, request.generation))

@@ -26,6 +26,21 @@ pub(crate) async fn world() -> World {
     world
 }
 
+/// The same with nginx and the agent at work, and generation 1 served.
+pub(crate) async fn serving() -> (World, v1::Bundle) {
+    serving_as(world().await).await
+}
+
+/// A world that was prepared otherwise, likewise.
+pub(crate) async fn serving_as(mut world: World) -> (World, v1::Bundle) {
+    world.host.start_nginx().await;
+    let first = world.bundle(1);
+    world.offer(&first);
+    world.host.start_agent();
+    world.outcome(1, v1::Outcome::Converged).await;
+    (world, first)
+}
+
 pub(crate) fn leaf(bundle: &v1::Bundle) -> Fingerprint {
     Fingerprint::of(&bundle.key_pairs[0].fullchain[0])
 }

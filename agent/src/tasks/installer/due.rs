@@ -74,6 +74,9 @@ impl Installer {
 
     /// What a round does about it, if anything is to be done now.
     async fn due(&mut self, name: &CertificateName) -> Option<(Candidate, Trail)> {
+        if self.is_held(name) {
+            return None;
+        }
         let action = self.action(name)?;
         let (generation, progress) = match action {
             Action::Draw => (self.wanted.get(name)?.generation, Progress::Wanted),
@@ -222,7 +225,7 @@ impl Installer {
             let found = state.disk.as_ref().map(|disk| disk.found);
             let placeholder = self.action(&name) == Some(Action::Placeholder)
                 || (found == Some(Found::Nothing) && self.live_is_absent(&name));
-            if !placeholder {
+            if !placeholder || self.is_held(&name) {
                 continue;
             }
             if let Err(problem) = self.put_placeholder(&name) {

@@ -6,6 +6,7 @@
 //! server      nginx or another: two ways to answer the same questions
 //! state       one certificate between rounds; how it looks on disk
 //! due         which certificates a round is about
+//! hands       what a person keeps our hands off
 //! round       performs the plan's steps
 //! prepare     the steps of one certificate alone
 //! switch      the steps of all together, and the way back
@@ -20,6 +21,7 @@
 mod challenges;
 mod confirm;
 mod due;
+mod hands;
 mod host;
 mod look;
 mod prepare;
@@ -107,6 +109,8 @@ pub struct Installer {
     session: Option<i64>,
     /// Until when a look at them is put off, and by how much.
     postponed: Option<(Instant, Duration)>,
+    /// When the next hold by hand lapses.
+    hold_ends: Option<Instant>,
     desired: watch::Receiver<Option<Arc<Desired>>>,
     link: watch::Receiver<Link>,
     observed: watch::Sender<Observed>,
@@ -175,6 +179,7 @@ impl Installer {
             surveyed_at: None,
             session: None,
             postponed: None,
+            hold_ends: None,
             desired,
             link,
             observed,
@@ -183,6 +188,7 @@ impl Installer {
         };
         installer.begin_map();
         installer.adopt_desired();
+        installer.read_holds();
         installer.look_at_disk();
         installer.publish();
         Ok(installer)
@@ -227,6 +233,7 @@ impl Installer {
         if Instant::now() >= self.next_check {
             self.check_all();
         }
+        self.read_holds();
         let Some(desired) = desired else { return };
         // What is wanted is known from here on, however long it takes.
         self.publish();
@@ -234,6 +241,7 @@ impl Installer {
         self.publish_facts().await;
         self.look_at_disk();
         self.install_due().await;
+        self.read_holds();
         self.put_placeholders();
         self.survey_all().await;
         self.save();
@@ -284,12 +292,14 @@ impl Installer {
             if state.disk.is_some() {
                 continue;
             }
-            match state::look(name, wanted, &self.live, &self.store, &self.ledger) {
+            let held = state.by_hand.is_some();
+            match state::look(name, wanted, held, &self.live, &self.store, &self.ledger) {
                 Ok(disk) => {
                     if !disk.damage.is_empty() {
                         tracing::warn!(certificate = %name, problem = disk.damage, "what is on disk isn't what was put there");
                     }
-                    if matches!(disk.found, Found::Nothing | Found::Foreign { .. }) {
+                    // While it is held, what lies there may come and go.
+                    if !held && matches!(disk.found, Found::Nothing | Found::Foreign { .. }) {
                         self.ledger_dirty |= self.ledger.entry_mut(name).active.take().is_some();
                     }
                     state.disk = Some(disk);

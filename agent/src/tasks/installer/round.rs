@@ -102,6 +102,9 @@ impl Installer {
             if safe && *self.shutdown.borrow() {
                 return;
             }
+            if safe {
+                self.leave_out_held(&mut running.round);
+            }
             let step = install::next(&running.round);
             tracing::debug!(?step, "step");
             let began = Instant::now();

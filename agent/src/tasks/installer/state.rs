@@ -20,6 +20,7 @@ use crate::{
     plan::{
         drift,
         ending::{self, ending},
+        hold::{self, ByHand},
         outcome::Outcome,
         served::{self, Sighting},
     },
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) problem: String,
     /// Why what is offered isn't taken at all; empty when it is.
     pub(super) refusal: String,
+    /// Who keeps our hands off it.
+    pub(super) by_hand: Option<ByHand>,
     /// In a row, without converging.
     pub(super) attempts: u32,
     /// Not before.
@@ -117,15 +120,18 @@ impl OnDisk {
     }
 }
 
-/// Looks at `live/NAME` and at what it points to.
+/// Looks at `live/NAME` and at what it points to; where it isn't `held`, what a crash left half-done there is ended.
 pub(super) fn look(
     name: &CertificateName,
     wanted: &Wanted,
+    held: bool,
     live: &LiveDirectory,
     store: &Store,
     ledger: &Ledger,
 ) -> Result<OnDisk, DiskError> {
-    live.finish(name)?;
+    if !held {
+        live.finish(name)?;
+    }
     let empty = LedgerEntry::default();
     let entry = ledger.entry(name).unwrap_or(&empty);
     let condition = |generation: Generation| match entry.staged.get(&generation.0) {
@@ -252,6 +258,13 @@ pub(super) fn observed(
             agent_at_ms: fact.at_ms,
         })
     };
+    let disk = state.disk.as_ref();
+    let validity = disk.and_then(|disk| disk.validity);
+    let damage = disk.map_or("", |disk| &disk.damage);
+    let by_hand = state
+        .by_hand
+        .as_ref()
+        .map(|by_hand| hold::sentence(by_hand, name, validity, damage, clock::now()));
     let (outcome, problem) = ending(&ending::Facts {
         wanted: wanted.generation,
         active: entry.and_then(LedgerEntry::active).unwrap_or_default(),
@@ -261,10 +274,8 @@ pub(super) fn observed(
         last: state.outcome,
         problem: &state.problem,
         refusal: &state.refusal,
-        damaged: state
-            .disk
-            .as_ref()
-            .is_some_and(|disk| !disk.damage.is_empty()),
+        damaged: !damage.is_empty(),
+        by_hand: by_hand.as_deref(),
     });
     observed::Certificate {
         report: v1::CertificateReport {
@@ -281,19 +292,11 @@ pub(super) fn observed(
                 .map_or(v1::Outcome::Unspecified, |(_, outcome)| outcome.into())
                 .into(),
             problem,
-            active_fullchain: state
-                .disk
-                .as_ref()
-                .map(|disk| disk.chain.clone())
-                .unwrap_or_default(),
+            active_fullchain: disk.map(|disk| disk.chain.clone()).unwrap_or_default(),
         },
         desired: wanted.generation.0,
-        active: state
-            .disk
-            .as_ref()
-            .and_then(OnDisk::active)
-            .map(|generation| generation.0),
-        validity: state.disk.as_ref().and_then(|disk| disk.validity),
+        active: disk.and_then(OnDisk::active).map(|generation| generation.0),
+        validity,
     }
 }
 

@@ -124,6 +124,7 @@ impl Installer {
         let mut trails = BTreeMap::new();
         let mut candidates = BTreeMap::new();
         let running = self.running().await.is_some();
+        self.read_holds();
         let names: Vec<CertificateName> = self.states.keys().cloned().collect();
         for name in names {
             let Some((generation, served)) = self.active_and_served(&name, running) else {
@@ -132,6 +133,9 @@ impl Installer {
             let Some(wanted) = self.wanted.get(&name).cloned() else {
                 continue;
             };
+            if self.is_held(&name) {
+                continue;
+            }
             if served {
                 self.settle(&name, generation);
                 continue;

@@ -41,6 +41,7 @@ impl Installer {
             .filter_map(|state| state.retry_at)
             .chain(self.map.retry_at)
             .chain(self.postponed.map(|(at, _)| at))
+            .chain(self.hold_ends)
             .chain([self.next_check])
             .min()
             .unwrap_or(self.next_check);
@@ -140,6 +141,7 @@ impl Installer {
         directories.insert(self.live.root().to_owned());
         // Adopting a lineage, or giving it back, shows here.
         directories.insert(self.config.certbot_live_directory());
+        directories.insert(self.config.state_directory.clone());
         for (name, state) in &self.states {
             if let Some(generation) = state.disk.as_ref().and_then(OnDisk::active) {
                 directories.insert(self.store.path(name, generation));
@@ -152,12 +154,14 @@ impl Installer {
     pub(super) fn files_changed(&mut self, paths: &HashSet<PathBuf>) -> bool {
         let live = self.live.root().to_owned();
         let store = self.config.store_directory();
+        let state = &self.config.state_directory;
         let settings = self.host.settings();
         let not: [&Path; 2] = [&settings.pid_file, &settings.challenge_map];
         let ours = |path: &PathBuf| path.starts_with(&live) || path.starts_with(&store);
         let configuration = paths
             .iter()
-            .any(|path| !ours(path) && is_configuration(path, &not));
+            .any(|path| !ours(path) && !path.starts_with(state) && is_configuration(path, &not));
+        let holds = paths.contains(&self.config.holds_file());
         // Ours as well, and perhaps altered by another hand.
         let map = paths.contains(&settings.challenge_map);
         let ours = paths.iter().any(ours);
@@ -185,7 +189,7 @@ impl Installer {
             // Listeners that name certbot's files may be ours now, or no more.
             self.look_again();
         }
-        ours || map || changed || adopted
+        ours || holds || map || changed || adopted
     }
 
     /// Lets those that wait be tried in a moment.

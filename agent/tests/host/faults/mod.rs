@@ -1,0 +1,67 @@
+//! What can go wrong around an install, and that nginx serves the best certificate that it can throughout: each fault
+//! made for real, and mended, after which the agent goes on by itself.
+//!
+//! ```text
+//! hold      a person keeps the agent's hands off
+//! ```
+
+mod hold;
+
+use std::{fs, path::Path};
+
+use certwell_proto::{pem, v1};
+
+use super::{
+    host::Host,
+    issuer::eventually,
+    world::{World, leaf},
+};
+
+/// Looked at without a line of the agent's own code: what lies at `live/NAME` is this pair, whole, nginx takes its
+/// configuration with it, and serves it.
+pub(crate) async fn serves(world: &World, bundle: &v1::Bundle) {
+    assert!(
+        is_pair(&world.host.live(), bundle),
+        "another pair, or half of one"
+    );
+    world.host.assert_nginx_takes_its_configuration();
+    eventually("it is served", || async {
+        (world.host.served() == Some(leaf(bundle))).then_some(())
+    })
+    .await;
+}
+
+/// Whether key and chain in a directory are these.
+pub(crate) fn is_pair(directory: &Path, bundle: &v1::Bundle) -> bool {
+    let pair = &bundle.key_pairs[0];
+    let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap_or_default();
+    let chain = pem::certificates(pair.fullchain.iter().map(Vec::as_slice));
+    let key = pem::private_key(&pair.private_key);
+    read("fullchain.pem") == chain && read("privkey.pem") == *key
+}
+
+/// `certwell-agent status` says one thing, which holds all these words.
+pub(crate) async fn status_says(host: &Host, words: &[&str]) -> String {
+    let mut last = Vec::new();
+    for _ in 0..400 {
+        last = problems(host);
+        if let [problem] = &last[..]
+            && words.iter().all(|word| problem.contains(word))
+        {
+            return last.remove(0);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("status doesn't say {words:?}, but {last:#?}");
+}
+
+/// The sentences of `certwell-agent status --json`.
+pub(crate) fn problems(host: &Host) -> Vec<String> {
+    let output = host.verb(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let problems = status["problems"].as_array().cloned().unwrap_or_default();
+    problems
+        .iter()
+        .map(|problem| problem.as_str().unwrap().to_owned())
+        .collect()
+}
