@@ -162,13 +162,18 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_kept_than_was_asked_for_and_it_is_the_end() {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "seq 100000; echo end"]);
-        let ran = last_output(command, 1_000, Duration::from_secs(30))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(ran.stdout.len(), 1_000);
-        assert!(ran.stdout.ends_with(b"99999\n100000\nend\n"));
+        for (count, end) in [
+            ("100000", "99999\n100000\nend\n"),
+            ("400", "399\n400\nend\n"),
+        ] {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", &format!("seq {count}; echo end")]);
+            let ran = last_output(command, 1_000, Duration::from_secs(30))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(ran.stdout.len(), 1_000);
+            assert!(ran.stdout.ends_with(end.as_bytes()));
+        }
     }
 }

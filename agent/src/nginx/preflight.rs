@@ -326,3 +326,40 @@ fn shown(bytes: &[u8]) -> String {
         format!("\"{}{more}\"", cut.escape_debug())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    #[tokio::test]
+    async fn of_a_server_whose_configuration_is_not_known_one_address_that_answers_is_enough() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ask = Ask {
+            token: "preflight-token-0123456789".into(),
+            thumbprint: "A".repeat(43),
+            names: vec!["a.org".parse().unwrap()],
+            port: listener.local_addr().unwrap().port(),
+        };
+        let reply = ask.expected();
+        tokio::spawn(async move {
+            loop {
+                let (mut tcp, _) = listener.accept().await.unwrap();
+                let _ = tcp.read(&mut [0; 2_000]).await;
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
+                let text = format!("{head} {}\r\n\r\n{reply}", reply.len());
+                tcp.write_all(text.as_bytes()).await.unwrap();
+            }
+        });
+        let (here, silent) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());
+        assert_eq!(at(&ask, vec![here, silent]).await, Verdict::Pass);
+        let Verdict::Wrong(why) = at(&ask, vec![silent]).await else {
+            panic!("nobody answers there");
+        };
+        assert!(why.contains("nothing listens at 127.0.0.2:"), "{why}");
+        assert!(matches!(at(&ask, Vec::new()).await, Verdict::Erred(_)));
+    }
+}
