@@ -36,6 +36,7 @@ pub fn probes(addresses: &[SocketAddr], local: &[IpAddr], managed: &[Managed]) -
                         file: "exec.addresses".into(),
                         line: 0,
                     },
+                    read_by_workers: None,
                 });
             }
         }

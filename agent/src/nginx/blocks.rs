@@ -8,6 +8,7 @@ use super::{
         CertificateFiles, CertificateSource, ListenAddress, Parsed, Protocol, Server, ServerName,
     },
     syntax::{Effective, Tree},
+    variables::Maps,
 };
 
 /// The variable of the challenge map: a block that tests it answers HTTP-01.
@@ -34,6 +35,7 @@ pub fn parse_in(dump: &str, directory: &Path) -> Parsed {
         };
         let items = tree.inside(outer);
         let inherited = Tls::of(&tree, &items);
+        let maps = Maps::of(&tree, &items);
         for item in items
             .iter()
             .filter(|item| item.directive.name == "server" && item.directive.block.is_some())
@@ -43,6 +45,7 @@ pub fn parse_in(dump: &str, directory: &Path) -> Parsed {
                 protocol,
                 *item,
                 &inherited,
+                &maps,
                 &mut parsed.warnings,
             ));
         }
@@ -57,12 +60,15 @@ pub fn parse_in(dump: &str, directory: &Path) -> Parsed {
 /// The TLS settings of one level, `None` where that level says nothing.
 #[derive(Default)]
 struct Tls {
-    certificates: Vec<CertificateSource>,
-    keys: Vec<CertificateSource>,
+    certificates: Vec<Written>,
+    keys: Vec<Written>,
     rejects: Option<bool>,
     /// `ssl on`, gone since nginx 1.25.1: every listener of the block.
     everywhere: Option<bool>,
 }
+
+/// A value, and whether it holds variables.
+type Written = (CertificateSource, bool);
 
 impl Tls {
     fn of(tree: &Tree<'_>, items: &[Effective<'_>]) -> Self {
@@ -83,16 +89,18 @@ impl Tls {
     }
 }
 
-fn source(tree: &Tree<'_>, value: &str) -> CertificateSource {
-    if value.starts_with("data:") {
+fn source(tree: &Tree<'_>, value: &str) -> Written {
+    let holds_variables = value.contains('$');
+    let source = if value.starts_with("data:") {
         CertificateSource::Data
     } else if value.starts_with("engine:") || value.starts_with("store:") {
         CertificateSource::Store
-    } else if value.contains('$') {
+    } else if holds_variables {
         CertificateSource::Variable(value.to_owned())
     } else {
         CertificateSource::File(tree.absolute(value))
-    }
+    };
+    (source, holds_variables)
 }
 
 fn server(
@@ -100,6 +108,7 @@ fn server(
     protocol: Protocol,
     outer: Effective<'_>,
     inherited: &Tls,
+    maps: &Maps<'_>,
     warnings: &mut Vec<String>,
 ) -> Server {
     let items = tree.inside(outer);
@@ -124,12 +133,17 @@ fn server(
         certificates: certificates
             .iter()
             .zip(keys)
-            .map(|(certificate, key)| CertificateFiles {
+            .map(|((certificate, _), (key, _))| CertificateFiles {
                 certificate: certificate.clone(),
                 key: key.clone(),
                 through: Vec::new(),
+                expansions: Vec::new(),
             })
             .collect(),
+        read_by_workers: certificates
+            .iter()
+            .chain(keys)
+            .any(|(_, variable)| *variable),
         rejects_handshake: own.rejects.or(inherited.rejects).unwrap_or(false),
         at: outer.place(),
         challenge_include: None,
@@ -170,6 +184,18 @@ fn server(
     }
     for listen in &mut read.listens {
         listen.tls |= everywhere;
+    }
+    for files in &mut read.certificates {
+        if let CertificateSource::Variable(written) = &files.certificate {
+            files.expansions = maps.expand(written, &read.names);
+            for expansion in &mut files.expansions {
+                // What begins with a variable may be absolute; a name that is asked for isn't.
+                if !expansion.path.starts_with('$') || expansion.begins_with_name() {
+                    let path = tree.absolute(&expansion.path);
+                    expansion.path = path.to_string_lossy().into_owned();
+                }
+            }
+        }
     }
     read
 }

@@ -11,9 +11,11 @@
 //!   syntax         pure: dump text to a tree of directives, includes resolved in context
 //!     lexer, lua     pure: a file's text to directives, as nginx itself reads it
 //!   blocks, listen pure: the tree to server blocks
+//!     variables      pure: what a certificate path with variables can be
 //!   links          where certificate paths lead
 //! servers        server blocks, as the rest sees them
 //! sites          pure: which server block answers a name on an address
+//! workers        what workers may read
 //! targets        pure: which handshakes prove a certificate
 //! addresses      the addresses of this host
 //! probe          those handshakes
@@ -54,6 +56,8 @@ pub mod sites;
 mod syntax;
 pub mod targets;
 mod title;
+mod variables;
+pub(crate) mod workers;
 
 pub use blocks::{parse, parse_in};
 pub use challenge_map::Challenge;

@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::variables::Expansion;
+
 /// What `nginx -T` shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parsed {
@@ -30,6 +32,8 @@ pub struct Server {
     pub names: Vec<ServerName>,
     /// Its certificates, inherited ones included; two are an ECDSA and an RSA twin.
     pub certificates: Vec<CertificateFiles>,
+    /// Whether one of them holds variables: then workers read them all, with their own rights, at each handshake.
+    pub read_by_workers: bool,
     /// `ssl_reject_handshake on`.
     pub rejects_handshake: bool,
     /// Where the block begins.
@@ -155,6 +159,8 @@ pub struct CertificateFiles {
     pub key: CertificateSource,
     /// The paths that `certificate` leads through, one symbolic link resolved after the other.
     pub through: Vec<PathBuf>,
+    /// What `certificate` can be at a handshake, where it holds variables.
+    pub expansions: Vec<Expansion>,
 }
 
 /// What an `ssl_certificate` or `ssl_certificate_key` names.

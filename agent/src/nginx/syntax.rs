@@ -352,7 +352,7 @@ fn is_looked_into(words: &Words<'_>) -> bool {
     words
         .words
         .first()
-        .is_some_and(|name| matches!(&**name, "http" | "stream" | "server" | "if"))
+        .is_some_and(|name| matches!(&**name, "http" | "stream" | "server" | "if" | "map"))
 }
 
 fn directive<'a>(words: Words<'a>, block: Option<Vec<Directive<'a>>>) -> Directive<'a> {

@@ -13,10 +13,12 @@ use certwell_proto::{CertificateName, Identifier};
 use super::{
     servers::{
         CertificateFiles, CertificateSource, Listen, ListenAddress, Place, Protocol, Server,
-        ServerName,
     },
     sites::{Answers, Sites},
+    variables::Lead,
 };
+pub(crate) use subject::made_up;
+use subject::{Read, Subject};
 
 /// What the planner of probes knows of a managed certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub struct ProbeTarget {
     pub first: bool,
     /// The server block.
     pub at: Place,
+    /// The certificate's path, where nginx's workers read it, with their own rights, at each handshake.
+    pub read_by_workers: Option<PathBuf>,
 }
 
 /// Whether a target can be probed.
@@ -91,15 +95,6 @@ pub enum Way {
     Elsewhere,
     /// It can't: why.
     Unprobed(String),
-}
-
-/// A label that nobody has, to stand for any.
-const MADE_UP: &str = "certwell-probe";
-
-/// The name, or for a wildcard one that it covers and nobody has.
-pub(crate) fn made_up(name: &str) -> String {
-    name.strip_prefix("*.")
-        .map_or_else(|| name.to_owned(), |base| format!("{MADE_UP}.{base}"))
 }
 
 /// Every handshake that is needed to prove the managed certificates, in the order of the configuration.
@@ -117,17 +112,16 @@ pub fn probes(
         .collect();
     let mut plan = Plan::new(servers, local);
     for (index, server) in servers.iter().enumerate() {
-        for managed in by_file(server, live, &by_name) {
-            plan.add_files(index, server, managed);
+        for (managed, path) in by_file(server, live, &by_name) {
+            let read = Some(path).filter(|_| server.read_by_workers);
+            plan.add_certificate(Subject {
+                read: read.map(Read::File),
+                ..Subject::new(index, server, managed)
+            });
         }
-        if by_variable(server, live) {
+        if server.read_by_workers {
             for managed in managed {
-                plan.add_variable(Subject {
-                    index,
-                    server,
-                    managed,
-                    key: None,
-                });
+                plan.add_expansions(Subject::new(index, server, managed), live);
             }
         }
     }
@@ -145,20 +139,20 @@ pub fn probes_of(
     for (index, server) in servers.iter().enumerate() {
         for managed in subjects {
             if server.certificates.iter().any(|files| uses(managed, files)) {
-                plan.add_files(index, server, managed);
+                plan.add_certificate(Subject::new(index, server, managed));
             }
         }
     }
     plan.targets
 }
 
-/// The managed certificates of which a server block names files, perhaps through links; each once.
+/// The managed certificates of which a server block names files, perhaps through links; each once, with its path.
 fn by_file<'a>(
-    server: &Server,
+    server: &'a Server,
     live: &Path,
     by_name: &HashMap<&str, &'a Managed>,
-) -> Vec<&'a Managed> {
-    let mut found: Vec<&Managed> = Vec::new();
+) -> Vec<(&'a Managed, &'a Path)> {
+    let mut found: Vec<(&Managed, &Path)> = Vec::new();
     for files in &server.certificates {
         let CertificateSource::File(path) = &files.certificate else {
             continue;
@@ -167,37 +161,13 @@ fn by_file<'a>(
             let entry = path.strip_prefix(live).ok()?.components().next()?;
             by_name.get(entry.as_os_str().to_str()?)
         });
+        let managed = managed.map(|managed| (*managed, path.as_path()));
         found.extend(
-            managed.filter(|managed| !found.iter().any(|other| other.name == managed.name)),
+            managed
+                .filter(|(managed, _)| !found.iter().any(|(other, _)| other.name == managed.name)),
         );
     }
     found
-}
-
-/// Whether nginx puts a path under the live directory together for each handshake.
-fn by_variable(server: &Server, live: &Path) -> bool {
-    server.certificates.iter().any(|files| {
-        matches!(&files.certificate, CertificateSource::Variable(path) if Path::new(path).starts_with(live))
-    })
-}
-
-/// What is to be proven: a certificate (or one of its twins) in a server block.
-#[derive(Clone, Copy)]
-struct Subject<'a> {
-    index: usize,
-    server: &'a Server,
-    managed: &'a Managed,
-    key: Option<KeyAlgorithm>,
-}
-
-impl<'a> Subject<'a> {
-    /// Listeners that speak TLS over TCP.
-    fn listens(&self) -> impl Iterator<Item = &'a Listen> + use<'a> {
-        self.server
-            .listens
-            .iter()
-            .filter(|listen| listen.tls && !listen.quic)
-    }
 }
 
 /// A certificate, endpoint, name and algorithm: what one handshake proves.
@@ -225,21 +195,52 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// A certificate of which a server block names files; twins apart.
-    fn add_files(&mut self, index: usize, server: &Server, managed: &Managed) {
-        let twins = server.certificates.len() > 1 && !managed.keys.is_empty();
+    /// A certificate of a server block; twins apart.
+    fn add_certificate(&mut self, of: Subject<'_>) {
+        let twins = of.server.certificates.len() > 1 && !of.managed.keys.is_empty();
         let keys = if twins {
-            managed.keys.iter().copied().map(Some).collect()
+            of.managed.keys.iter().copied().map(Some).collect()
         } else {
             vec![None]
         };
         for key in keys {
-            self.add_server(Subject {
-                index,
-                server,
-                managed,
-                key,
-            });
+            self.add_server(Subject { key, ..of });
+        }
+    }
+
+    /// A certificate that paths with variables can lead to.
+    fn add_expansions(&mut self, of: Subject<'_>, live: &Path) {
+        let names: Vec<String> = of.candidates().collect();
+        let entry = live.join(of.managed.name.as_str());
+        let expansions = of
+            .server
+            .certificates
+            .iter()
+            .flat_map(|files| &files.expansions);
+        let mut unknown = None;
+        for expansion in expansions {
+            let lead = expansion.leads(&entry, names.iter().map(String::as_str));
+            match &lead {
+                Lead::No => {}
+                Lead::Unknown => unknown = unknown.or(Some(expansion)),
+                Lead::Names(_) | Lead::AllBut(_) => self.add_certificate(Subject {
+                    lead: Some(&lead),
+                    read: Some(Read::Expansion(expansion)),
+                    ..of
+                }),
+            }
+        }
+        if let Some(expansion) = unknown {
+            // All files of a generation can be read by the same.
+            let file = entry.join("fullchain.pem");
+            let read = Some(Read::File(&file)).filter(|_| expansion.is_below(live));
+            for listen in of.listens() {
+                self.unprobed(
+                    Subject { read, ..of },
+                    listen,
+                    "its certificate path holds variables",
+                );
+            }
         }
     }
 
@@ -247,16 +248,8 @@ impl<'a> Plan<'a> {
         for listen in of.listens() {
             self.add_listen(of, listen);
         }
-        let quic = of.server.listens.iter().find(|listen| listen.quic);
-        if let Some(listen) = quic.filter(|_| of.listens().next().is_none()) {
-            self.unprobed(of, listen, "it listens by QUIC only");
-        }
-    }
-
-    /// Which names lead to which certificate is known to nginx alone.
-    fn add_variable(&mut self, of: Subject<'_>) {
-        for listen in of.listens() {
-            self.unprobed(of, listen, "its certificate path holds variables");
+        for listen in of.server.listens.iter().filter(|listen| listen.quic) {
+            self.unprobed(of, listen, "it speaks QUIC");
         }
     }
 
@@ -289,25 +282,29 @@ impl<'a> Plan<'a> {
                 .or_insert_with(|| Rc::new(self.sites.at(protocol, endpoint))),
         );
         let before = self.targets.len();
-        for name in &of.server.names {
-            for (sent, way) in name_ways(name) {
-                let way = match (way, sent.as_deref().map(|sent| answers.to(sent))) {
-                    // nginx warns of a conflicting name and ignores it.
-                    (Way::Handshake, Some(Some(other))) if other != of.index => {
-                        let place = self.sites.place(other);
-                        Way::Unprobed(format!("the server block at {place} answers this name"))
-                    }
-                    (way, _) => way,
-                };
-                self.push(of, listen, endpoint.clone(), sent, way);
-            }
+        let told = matches!(of.lead, Some(Lead::Names(_)));
+        for (sent, way) in of.names() {
+            let way = match (way, sent.as_deref().map(|sent| answers.to(sent))) {
+                // What another server block answers isn't this one's to prove.
+                (Way::Handshake, Some(Some(other))) if told && other != of.index => continue,
+                (Way::Handshake, Some(None)) if told => Way::Unprobed(
+                    "which server block answers it depends on a regular expression".into(),
+                ),
+                // nginx warns of a conflicting name and ignores it.
+                (Way::Handshake, Some(Some(other))) if other != of.index => {
+                    let place = self.sites.place(other);
+                    Way::Unprobed(format!("the server block at {place} answers this name"))
+                }
+                (way, _) => way,
+            };
+            self.push(of, listen, endpoint.clone(), sent, way);
         }
-        if self.targets.len() > before {
+        if told || self.targets.len() > before {
             return;
         }
         // Without a name of its own it is reached only as the default server.
         if answers.default_server() == Some(of.index) {
-            let name = nameless(&answers, of);
+            let name = of.nameless(&answers);
             self.push(of, listen, endpoint.clone(), name, Way::Handshake);
         } else {
             let why = "it has no name, and is not the default server of this address".to_owned();
@@ -352,6 +349,7 @@ impl<'a> Plan<'a> {
                     && other.certificate == certificate
             });
         self.targets.push(ProbeTarget {
+            read_by_workers: of.read_for(server_name.as_deref()),
             certificate,
             endpoint,
             server_name,
@@ -365,45 +363,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What to send for a configured name. Nothing for one that can't be sent as SNI (`_`, an address).
-fn name_ways(name: &ServerName) -> Vec<(Option<String>, Way)> {
-    let handshake = |name: String| (Some(name), Way::Handshake);
-    match name {
-        ServerName::Exact(name) if can_be_sent(name) => vec![handshake(name.clone())],
-        ServerName::Exact(_) => Vec::new(),
-        ServerName::Leading(base) => vec![handshake(format!("{MADE_UP}.{base}"))],
-        ServerName::Dotted(base) => vec![
-            handshake(base.clone()),
-            handshake(format!("{MADE_UP}.{base}")),
-        ],
-        ServerName::Trailing(base) => vec![handshake(format!("{base}.{MADE_UP}"))],
-        ServerName::Regex(regex) => {
-            vec![(
-                Some(format!("~{regex}")),
-                Way::Unprobed("its name is a regular expression".into()),
-            )]
-        }
-    }
-}
-
-/// A name that the certificate covers and the default server answers; none: a handshake without SNI.
-fn nameless(answers: &Answers<'_>, of: Subject<'_>) -> Option<String> {
-    of.managed
-        .identifiers
-        .iter()
-        .filter_map(|identifier| match identifier {
-            Identifier::Dns(name) => Some(made_up(name)),
-            Identifier::Ip(_) => None,
-        })
-        .find(|name| answers.to(name) == Some(of.index))
-}
-
-/// Whether a name can be sent in SNI (RFC 6066 3: a DNS host name, no address).
-fn can_be_sent(name: &str) -> bool {
-    !name.starts_with('_')
-        && name.parse::<IpAddr>().is_err()
-        && rustls_pki_types::DnsName::try_from(name).is_ok()
-}
-
+mod subject;
 #[cfg(test)]
 mod tests;

@@ -56,4 +56,6 @@ mod transport;
 #[cfg(test)]
 mod verbs;
 #[cfg(test)]
+mod workers;
+#[cfg(test)]
 mod world;

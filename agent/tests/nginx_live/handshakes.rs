@@ -55,6 +55,7 @@ fn by_hand(host: &Host, port: u16, name: Option<&str>, key: Option<KeyAlgorithm>
             file: PathBuf::from("/n.conf"),
             line: 1,
         },
+        read_by_workers: None,
     }
 }
 

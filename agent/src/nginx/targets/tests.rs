@@ -162,7 +162,7 @@ fn a_listener_that_no_address_leads_to_is_said() {
 #[test]
 fn certificates_named_through_links_or_by_variables_are_recognised() {
     let body = "server { listen 127.0.0.2:443 ssl; server_name a; ssl_certificate /ssl/m.pem; ssl_certificate_key /k; }\n\
-                server { listen 443 ssl; ssl_certificate /live/$ssl_server_name/f.pem; ssl_certificate_key /live/$ssl_server_name/k.pem; }\n\
+                server { listen 443 ssl; ssl_certificate /live/$cookie/f.pem; ssl_certificate_key /live/$cookie/k.pem; }\n\
                 server { listen 444 ssl; ssl_certificate /else/$ssl_server_name/f.pem; ssl_certificate_key /k; }";
     let mut servers = servers(body);
     servers[0].certificates[0].through = vec![
@@ -175,9 +175,64 @@ fn certificates_named_through_links_or_by_variables_are_recognised() {
         (targets[0].server_name.as_deref(), &targets[0].way),
         (Some("a"), &Way::Handshake)
     );
+    assert_eq!(targets[0].read_by_workers, None);
     assert_eq!(
         targets[1].way,
         Way::Unprobed("its certificate path holds variables".into())
+    );
+    assert_eq!(
+        targets[1].read_by_workers,
+        Some("/live/media.example.org/fullchain.pem".into())
+    );
+}
+
+const BY_NAME: &str = "ssl_certificate /live/$ssl_server_name/f.pem; ssl_certificate_key /live/$ssl_server_name/k.pem;";
+
+#[test]
+fn the_name_that_is_asked_for_picks_the_certificate_of_that_name() {
+    let body = format!(
+        "server {{ listen 127.0.0.2:443 ssl; server_name other; ssl_certificate /c; ssl_certificate_key /k; }}\n\
+         server {{ listen 127.0.0.2:443 ssl default_server; {BY_NAME} }}\n\
+         server {{ listen 127.0.0.3:443 ssl; server_name *.example.org; {BY_NAME} }}\n\
+         server {{ listen 127.0.0.4:443 ssl; server_name ~^m; {BY_NAME} }}\n\
+         server {{ listen 127.0.0.5:443 ssl; server_name media.example.org; ssl_certificate /c; ssl_certificate_key /k; }}\n\
+         server {{ listen 127.0.0.5:443 ssl default_server; server_name _; {BY_NAME} }}"
+    );
+    assert_eq!(
+        shown(&body, &[], &media()),
+        [
+            "127.0.0.2:443 media.example.org first",
+            "127.0.0.3:443 media.example.org first",
+            "127.0.0.4:443 media.example.org unprobed: which server block answers it depends on a regular expression",
+        ]
+    );
+    let targets = probes(&servers(&body), &[], Path::new("/live"), &media());
+    assert_eq!(
+        targets[0].read_by_workers,
+        Some("/live/media.example.org/f.pem".into())
+    );
+}
+
+#[test]
+fn a_map_leads_some_names_to_a_certificate_and_the_others_away() {
+    let http = "map $ssl_server_name $c { default /live/media.example.org/f; b /x/f; }";
+    let body = format!(
+        "{http} server {{ listen 127.0.0.2:443 ssl; server_name a b; ssl_certificate $c; ssl_certificate_key $c; }}"
+    );
+    assert_eq!(shown(&body, &[], &media()), ["127.0.0.2:443 a first"]);
+}
+
+#[test]
+fn a_listener_that_speaks_quic_is_said_beside_the_one_that_is_probed() {
+    let body = format!(
+        "server {{ listen 127.0.0.2:443 ssl; listen 127.0.0.2:443 quic reuseport; server_name media.example.org; {OURS} }}"
+    );
+    assert_eq!(
+        shown(&body, &[], &media()),
+        [
+            "127.0.0.2:443 media.example.org first",
+            "127.0.0.2:443 - unprobed: it speaks QUIC",
+        ]
     );
 }
 

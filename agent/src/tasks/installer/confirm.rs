@@ -84,7 +84,12 @@ impl Installer {
     }
 
     pub(super) fn sighting(&self, target: &ProbeTarget, probed: Probed) -> Sighting {
-        let probed = by_intent(target, probed);
+        let probed = match by_intent(target, probed) {
+            probed @ (Probed::Down(_) | Probed::Unprobed(_)) => {
+                self.unreadable(target).map_or(probed, Probed::Down)
+            }
+            probed => probed,
+        };
         let shown = match probed {
             Probed::Leaf { fingerprint, .. } => Shown::Leaf(
                 fingerprint,

@@ -32,6 +32,7 @@ mod survey;
 mod switch;
 mod wake;
 mod words;
+mod workers;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -28,9 +28,10 @@ const FRESH: std::time::Duration = std::time::Duration::from_secs(1);
 impl Installer {
     pub(super) async fn baseline(&mut self, running: &mut Running) -> bool {
         let names: Vec<CertificateName> = running.trails.keys().cloned().collect();
-        let (host, host_words) = match self.host.server() {
+        let server = self.host.server();
+        let (host, host_words) = match &server {
             Err(error) => (Host::Absent, error.to_string()),
-            Ok(server) => self.look_at_host(&server, &names).await,
+            Ok(server) => self.look_at_host(server, &names).await,
         };
         running.round.host = host;
         running.host_words = host_words;
@@ -40,6 +41,9 @@ impl Installer {
                 // Said even where it doesn't stop an install.
                 trail.why.clone_from(&running.host_words);
             }
+        }
+        if let (Host::Sound, Ok(server)) = (host, server) {
+            self.hold_unreadable(running, &server).await;
         }
         true
     }

@@ -1,0 +1,152 @@
+//! What nginx's workers may read: certificates by variable are opened by them, not by the master.
+
+use std::{
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{Gid, Group, Uid, User};
+
+use super::links;
+
+/// Set by `setfacl`; what it grants isn't in the mode.
+const ACL: &str = "system.posix_acl_access";
+
+/// Whom the kernel takes a process for when it opens files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rights {
+    user: u32,
+    /// The first is its own.
+    groups: Vec<u32>,
+}
+
+impl Rights {
+    /// Of a process; `None` when it has ended.
+    pub(crate) fn of(pid: i32) -> Option<Self> {
+        Self::read(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+    }
+
+    fn read(status: &str) -> Option<Self> {
+        let numbers = |key: &str| -> Option<Vec<u32>> {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace()
+                .map(|word| word.parse().ok())
+                .collect()
+        };
+        // Real, effective, saved, and that for files.
+        let user = *numbers("Uid:")?.get(3)?;
+        let own = *numbers("Gid:")?.get(3)?;
+        let groups = [own].into_iter().chain(numbers("Groups:")?).collect();
+        Some(Self { user, groups })
+    }
+
+    /// The user's name, or its number.
+    pub(crate) fn user(&self) -> String {
+        let known = User::from_uid(Uid::from_raw(self.user)).ok().flatten();
+        known.map_or_else(|| self.user.to_string(), |user| user.name)
+    }
+
+    /// The name of its own group, if there is one.
+    pub(crate) fn group(&self) -> Option<String> {
+        let own = Gid::from_raw(*self.groups.first()?);
+        Some(Group::from_gid(own).ok().flatten()?.name)
+    }
+
+    /// The file or directory that keeps it from reading `path`, links followed; `None` when nothing does, as far as
+    /// modes tell.
+    pub(crate) fn kept_from(&self, path: &Path) -> Option<PathBuf> {
+        let way = links::way(path);
+        let last = way.last().map_or(path, PathBuf::as_path);
+        // Of each step up to its first link: what that leads to is the next step.
+        let directories = [path].into_iter().chain(way.iter().map(PathBuf::as_path));
+        let directories = directories.flat_map(|step| {
+            let mut above: Vec<&Path> = step.ancestors().skip(1).collect();
+            above.reverse();
+            above
+                .into_iter()
+                .take_while(|directory| !directory.is_symlink())
+        });
+        directories
+            .map(|directory| (directory, 0o1))
+            .chain([(last, 0o4)])
+            .find(|(step, wanted)| {
+                fs::metadata(step).is_ok_and(|meta| !self.may(step, &meta, *wanted))
+            })
+            .map(|(step, _)| step.to_owned())
+    }
+
+    fn may(&self, path: &Path, meta: &Metadata, wanted: u32) -> bool {
+        let shift = if self.user == meta.uid() {
+            6
+        } else if self.groups.contains(&meta.gid()) {
+            3
+        } else {
+            0
+        };
+        let by_mode = self.user == 0 || (meta.mode() >> shift) & wanted == wanted;
+        by_mode || rustix::fs::getxattr(path, ACL, &mut [0_u8; 0]).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn a_process_is_taken_for_its_file_system_user_and_all_its_groups() {
+        let status =
+            "Name:\tnginx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \nVmPeak:\t1 kB\n";
+        let rights = Rights::read(status).unwrap();
+        assert_eq!((rights.user, rights.groups), (4, vec![8, 9, 10]));
+        assert_eq!(Rights::read("Uid:\t1\n"), None);
+        assert!(Rights::of(std::process::id() as i32).is_some());
+    }
+
+    #[test]
+    fn the_first_thing_in_the_way_is_named_also_behind_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(&root, 0o755);
+        fs::create_dir_all(root.join("store/7")).unwrap();
+        let file = root.join("store/7/f.pem");
+        fs::write(&file, "").unwrap();
+        symlink(root.join("store/7"), root.join("live")).unwrap();
+        let meta = fs::metadata(&file).unwrap();
+        let stranger = Rights {
+            user: meta.uid() + 4_711,
+            groups: vec![meta.gid() + 4_711],
+        };
+        let grouped = Rights {
+            groups: vec![meta.gid() + 4_711, meta.gid()],
+            ..stranger.clone()
+        };
+        let by_link = root.join("live/f.pem");
+        for (store, at_file, of_stranger, of_grouped) in [
+            (0o755, 0o644, None, None),
+            (
+                0o700,
+                0o644,
+                Some(root.join("store")),
+                Some(root.join("store")),
+            ),
+            (0o750, 0o640, Some(root.join("store")), None),
+            (0o755, 0o640, Some(file.clone()), None),
+        ] {
+            mode(&root.join("store"), store);
+            mode(&file, at_file);
+            assert_eq!(stranger.kept_from(&by_link), of_stranger, "{store:o}");
+            assert_eq!(grouped.kept_from(&by_link), of_grouped, "{store:o}");
+        }
+        let owner = Rights {
+            user: meta.uid(),
+            groups: Vec::new(),
+        };
+        mode(&root.join("store"), 0o700);
+        assert_eq!(owner.kept_from(&by_link), None);
+    }
+}
