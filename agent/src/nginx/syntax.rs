@@ -224,8 +224,10 @@ fn section<'a>(
         if file.mistake.is_none() {
             return (next, file);
         }
+        // A line inside a block; what is damaged otherwise isn't mended by the next file.
+        let goes_on = file.is_open && next - at < HEADERS_TRIED;
         damaged.get_or_insert((next, file));
-        if next - at >= HEADERS_TRIED {
+        if !goes_on {
             break;
         }
     }
@@ -290,6 +292,8 @@ struct File<'a> {
     includes: Vec<Cow<'a, str>>,
     /// The first thing that isn't understood: its line, and what it is.
     mistake: Option<(u32, &'static str)>,
+    /// Nothing is wrong but that a block doesn't end.
+    is_open: bool,
 }
 
 impl<'a> File<'a> {
@@ -324,6 +328,7 @@ impl<'a> File<'a> {
             }
         }
         if passed > 0 || !open.is_empty() {
+            file.is_open = lexer.mistake.is_none();
             lexer.mistaken("a block doesn't end before its file does");
         }
         while !open.is_empty() {
