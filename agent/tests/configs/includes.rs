@@ -47,7 +47,9 @@ async fn one_snippet_under_three_spellings() {
         .file("sites/1", "server { listen ADDRESS:8443 ssl; server_name a; include snippets/a.conf; }\n")
         .file("sites/2", "server { listen ADDRESS:8443 ssl; server_name b; include snippets/b.conf; }\n")
         .file("sites/3", "server { listen ADDRESS:8443 ssl; server_name a2; include ROOT//snippets/./a.conf; }\n")
-        .file("sites/4", "server { listen ADDRESS:8443 ssl; server_name b2; include ./snippets/../snippets/b.conf; }\n");
+        .file("sites/4", "server { listen ADDRESS:8443 ssl; server_name b2; include ./snippets/../snippets/b.conf; }\n")
+        // Would inherit what a snippet that is taken for a part of another file leaves at http level.
+        .file("sites/5", "server { listen ADDRESS:8443 ssl; server_name none; ssl_reject_handshake on; }\n");
     shape.host.start().await;
     assert_eq!(
         shape.listeners().await,

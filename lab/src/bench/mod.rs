@@ -1,6 +1,7 @@
 //! Figures of speed and size, each beside what it is compared with, all from one run on this machine.
 
 mod install;
+mod parse;
 mod size;
 mod speed;
 
@@ -19,6 +20,8 @@ pub(crate) enum Part {
     Speed,
     /// An install, step by step.
     Install,
+    /// Reading nginx's configuration.
+    Parse,
     /// Memory and processor time at rest.
     Size,
 }
@@ -41,6 +44,12 @@ pub(crate) fn run(parts: &[Part]) -> Result<ExitCode> {
     if wanted(Part::Install) {
         println!("\n== An install, step by step");
         install::run()?;
+    }
+    if wanted(Part::Parse) {
+        println!(
+            "\n== Reading nginx's configuration, in a child that gives its memory back by ending"
+        );
+        parse::run()?;
     }
     if wanted(Part::Size) {
         println!("\n== At rest");
