@@ -79,7 +79,8 @@ const CASES: &[(&str, Spoilt, v1::Outcome)] = &[
 #[tokio::test]
 async fn a_bad_pair_is_refused_before_nginx_hears_of_it() {
     let (world, first) = serving().await;
-    let (workers, tests) = (world.host.workers(), world.host.tests_of_nginx());
+    let tests = world.host.tests_of_nginx();
+    let workers = world.host.settled_workers().await;
     let mut generation = 1;
     for (what, spoilt, outcome) in CASES {
         generation += 1;

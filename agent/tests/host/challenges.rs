@@ -96,7 +96,7 @@ async fn a_new_map_is_not_even_written_while_an_edit_is_in_progress() {
     let before = fs::read_to_string(&path).unwrap();
     world.host.workers_are_older_than_edits().await;
     world.host.write_nginx(true, "# half an edit");
-    let workers = world.host.workers();
+    let workers = world.host.settled_workers().await;
     want_answers(&world, "B");
     host_problem(&world, "an edit seems to be in progress").await;
     assert_eq!(fs::read_to_string(&path).unwrap(), before);
@@ -143,7 +143,8 @@ async fn a_map_that_is_right_is_left_alone_at_a_start() {
     answers(&world, "A").await;
     world.host.end_agent().await;
     let path = world.host.path("conf.d/certwell-acme.conf");
-    let (inode, workers) = (fs::metadata(&path).unwrap().ino(), world.host.workers());
+    let inode = fs::metadata(&path).unwrap().ino();
+    let workers = world.host.settled_workers().await;
     world.issuer.memory.lock().unwrap().reports.clear();
     world.host.start_agent();
     world.outcome(1, v1::Outcome::Converged).await;
@@ -203,7 +204,7 @@ async fn a_map_that_a_crash_left_unloaded_is_loaded_at_the_next_start() {
     answers(&world, "A").await;
     world.host.end_agent().await;
     map_is_newer_than_the_workers(&world).await;
-    let workers = world.host.workers();
+    let workers = world.host.settled_workers().await;
     world.host.start_agent();
     eventually("new workers", || async {
         let now = world.host.workers();

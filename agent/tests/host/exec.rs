@@ -113,7 +113,7 @@ async fn the_operator_s_own_look_is_asked_about_each_generation_and_its_no_is_sa
 async fn a_broken_configuration_is_held_with_haproxy_s_words_and_goes_on_when_it_is_mended() {
     let (mut world, mut haproxy) = haproxy().await;
     let first = serving(&mut world, &mut haproxy).await;
-    let workers = haproxy.workers();
+    let workers = haproxy.settled_workers().await;
     haproxy.write(" htpp-request deny\n");
     let second = world.bundle(2);
     world.offer(&second);
@@ -145,7 +145,7 @@ async fn what_makes_haproxy_s_test_fail_is_rolled_back_and_given_up_after_three_
     // 2,048 bits of RSA are too few for it.
     haproxy.set_openssl("CipherString = DEFAULT@SECLEVEL=3");
     let first = serving(&mut world, &mut haproxy).await;
-    let workers = haproxy.workers();
+    let workers = haproxy.settled_workers().await;
     let second = world.authority.rsa_bundle(NAME, 2, NAMES);
     world.offer(&second);
     let report = world.outcome(2, v1::Outcome::Regressed).await;

@@ -143,6 +143,14 @@ impl Haproxy {
     }
 
     /// Process ids of the workers, those that only finish old connections too.
+    /// As [`Host::settled_workers`](super::host::Host::settled_workers).
+    pub(crate) async fn settled_workers(&self) -> Vec<i32> {
+        eventually("HAProxy's old worker is gone", || async {
+            Some(self.workers()).filter(|workers| workers.len() == 1)
+        })
+        .await
+    }
+
     pub(crate) fn workers(&self) -> Vec<i32> {
         let pid = self.child.as_ref().unwrap().id();
         let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();

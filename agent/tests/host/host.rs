@@ -341,7 +341,16 @@ impl Host {
         .await;
     }
 
-    /// Process ids of nginx's workers.
+    /// Process ids of nginx's workers when those that a reload has sent away are gone: what a test may hold later ones
+    /// against.
+    pub(crate) async fn settled_workers(&self) -> Vec<i32> {
+        eventually("the old workers are gone", || async {
+            Some(self.workers()).filter(|workers| workers.len() == 1)
+        })
+        .await
+    }
+
+    /// Process ids of nginx's workers, old ones that still drain among them.
     pub(crate) fn workers(&self) -> Vec<i32> {
         let pid = self.nginx.as_ref().unwrap().id();
         let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();

@@ -144,7 +144,8 @@ async fn listeners_of_an_edit_are_looked_at_when_it_is_loaded() {
     // Not before: what isn't loaded yet would look as if it were down.
     let passes = passes_while_watched(&world.host).await;
     assert!((1..=FEW).contains(&passes), "{passes} passes");
-    let (tests, workers) = (world.host.tests_of_nginx(), world.host.workers());
+    let tests = world.host.tests_of_nginx();
+    let workers = world.host.settled_workers().await;
     let told = world.issuer.memory.lock().unwrap().reports[NAME].clone();
     assert_eq!(told.served.as_ref().unwrap().listeners.len(), before);
     assert_eq!(told.outcome(), v1::Outcome::Converged);

@@ -46,7 +46,7 @@ async fn a_killed_agent_goes_on_without_fetching_or_reloading_again() {
     let leftover = host.path("state/.candidate-1-0");
     fs::create_dir(&leftover).unwrap();
     fs::write(leftover.join("nginx.conf"), "").unwrap();
-    let workers = host.workers();
+    let workers = host.settled_workers().await;
     issuer.memory.lock().unwrap().reports.clear();
     let watches = issuer.memory.lock().unwrap().watches;
     host.start_agent();
@@ -67,12 +67,9 @@ async fn a_certificate_without_listeners_costs_no_reload_at_a_start() {
     issuer.offer(&authority, &bundle, &[other]);
     let settled = |report: &v1::CertificateReport| report.outcome() == v1::Outcome::Converged;
     issuer.told("without a listener", other, settled).await;
-    eventually("the old workers are gone", || async {
-        (host.workers().len() == 1).then_some(())
-    })
-    .await;
+    let workers = host.settled_workers().await;
     host.kill_agent();
-    let (workers, tests) = (host.workers(), host.tests_of_nginx());
+    let tests = host.tests_of_nginx();
     issuer.memory.lock().unwrap().reports.clear();
     host.start_agent();
     issuer.told("after the restart", other, settled).await;

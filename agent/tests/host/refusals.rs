@@ -12,7 +12,7 @@ use super::{
 #[tokio::test]
 async fn a_bundle_whose_key_does_not_fit_is_rejected_and_nothing_is_touched() {
     let (world, first) = serving().await;
-    let workers = world.host.workers();
+    let workers = world.host.settled_workers().await;
 
     let mut wrong = world.bundle(2);
     wrong.key_pairs[0].private_key = world.bundle(9).key_pairs[0].private_key.clone();
@@ -174,7 +174,7 @@ async fn what_makes_nginx_fail_is_rolled_back_and_given_up_after_three_times() {
     );
 
     // Given up is given up: another round, for another certificate, leaves it alone.
-    let workers = world.host.workers();
+    let workers = world.host.settled_workers().await;
     let tests = world.host.tests_of_nginx();
     let other = "other.example.org";
     let bundle = world.authority.bundle(other, 1, &[other]);

@@ -36,7 +36,7 @@ async fn a_ledger_that_cannot_be_saved_holds_the_install_and_nothing_is_touched(
     let (world, first) = serving().await;
     // From here on only time wakes the agent.
     settled(&world.host).await;
-    let workers = world.host.workers();
+    let workers = world.host.settled_workers().await;
     // In the way of the file that it is replaced by, for root as well.
     let in_the_way = world.host.path("state/.ledger.json.new");
     fs::create_dir(&in_the_way).unwrap();

@@ -62,7 +62,7 @@ async fn while_it_is_held_nothing_of_it_is_touched_and_others_go_on() {
     serves(&world, &first).await;
     // What its owner does with it stays done.
     fs::remove_file(host.live()).unwrap();
-    let workers = host.workers();
+    let workers = host.settled_workers().await;
     settled(host).await;
     assert!(fs::symlink_metadata(host.live()).is_err(), "put back");
     fs::create_dir(host.live()).unwrap();
