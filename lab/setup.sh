@@ -2,7 +2,8 @@
 # Installs what the lab needs from Debian, and nothing when all is there.
 #
 #   setup.sh demo   nginx, pebble
-#   setup.sh test   the same, and what the faults are made with: faketime, strace; haproxy and certbot to live beside
+#   setup.sh test   the same, and what the faults are made with: faketime, strace; haproxy and certbot to live beside;
+#                   nginx's module for stream blocks
 set -eu
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -93,6 +94,10 @@ need() {
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 
+need_file() {
+    [ -e "$1" ] || missing="$missing $2"
+}
+
 missing=''
 check_rust
 need nginx nginx
@@ -105,6 +110,7 @@ test)
     need strace strace
     need haproxy haproxy
     need certbot certbot
+    need_file /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
     ;;
 *) fail "unknown purpose '$1': demo or test" ;;
 esac

@@ -26,6 +26,8 @@ mod masters;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]
+mod stream;
+#[cfg(test)]
 mod text_only;
 #[cfg(test)]
 mod tls;
