@@ -176,8 +176,8 @@ pub fn read_leaf(path: &Path) -> Result<(Leaf, CertificateDer<'static>), String>
     Ok((leaf, first))
 }
 
-/// Why a key doesn't fit a leaf. The key itself goes nowhere.
-fn unfit(path: &Path, leaf: CertificateDer<'static>) -> Option<String> {
+/// Why a key doesn't fit a leaf; nothing where that can't be known. The key itself goes nowhere.
+pub fn unfit(path: &Path, leaf: CertificateDer<'static>) -> Option<String> {
     let wrong = |problem: &dyn std::fmt::Display| Some(format!("{}: {problem}", path.display()));
     let text = match std::fs::read(path) {
         Ok(text) => Zeroizing::new(text),

@@ -44,10 +44,10 @@ pub enum Live {
 pub enum Before {
     /// There was nothing.
     Nothing,
-    /// A link, to here.
+    /// A link to one of our generations.
     Link(PathBuf),
-    /// A plain directory, kept here.
-    Directory(PathBuf),
+    /// A plain directory, or somebody's link to elsewhere, kept here.
+    Aside(PathBuf),
 }
 
 /// Why a generation wasn't activated, or not rolled back.
@@ -131,24 +131,47 @@ impl LiveDirectory {
         store: &Store,
     ) -> Result<Before, ActivationError> {
         let path = self.path(name);
+        // Somebody may have removed all of it.
+        make_public_directory(&self.root)?;
+        self.finish(name, store)?;
         let before = match metadata(&path)? {
             None => Before::Nothing,
-            Some(meta) if meta.is_symlink() => Before::Link(
-                std::fs::read_link(&path).map_err(DiskError::about("reading the link", &path))?,
-            ),
-            Some(meta) if meta.is_dir() => Before::Directory(self.free_place_aside(name)),
+            Some(meta) if meta.is_symlink() => self.before_link(name, &path, store)?,
+            Some(meta) if meta.is_dir() => Before::Aside(self.free_place_aside(name)),
             Some(_) => return Err(ActivationError::InTheWay(path)),
         };
         let link = self.make_link(name, &store.path(name, generation))?;
-        if let Before::Directory(kept) = &before {
+        if let Before::Aside(kept) = &before {
             exchange(&link, &path)?;
-            // What was the link's place now holds the directory.
-            std::fs::rename(&link, kept).map_err(DiskError::about("keeping aside", kept))?;
+            // What was the link's place now holds what was found.
+            if let Err(error) = std::fs::rename(&link, kept) {
+                exchange(&link, &path)?;
+                return Err(DiskError::about("keeping aside", kept)(error).into());
+            }
         } else {
             std::fs::rename(&link, &path).map_err(DiskError::about("replacing", &path))?;
         }
-        sync_directory(&self.root)?;
+        if let Err(error) = sync_directory(&self.root) {
+            // Nobody could say what would be there after a loss of power: as it was, then.
+            self.roll_back(name, &before)?;
+            return Err(error.into());
+        }
         Ok(before)
+    }
+
+    /// Somebody's link to elsewhere is all that tells where they keep theirs: it isn't replaced, but kept.
+    fn before_link(
+        &self,
+        name: &CertificateName,
+        path: &Path,
+        store: &Store,
+    ) -> Result<Before, DiskError> {
+        let target =
+            std::fs::read_link(path).map_err(DiskError::about("reading the link", path))?;
+        Ok(match store.generation_at(name, &target) {
+            Some(_) => Before::Link(target),
+            None => Before::Aside(self.free_place_aside(name)),
+        })
     }
 
     /// Puts back what an activation replaced.
@@ -167,7 +190,7 @@ impl LiveDirectory {
                 let link = self.make_link(name, target)?;
                 std::fs::rename(&link, &path).map_err(DiskError::about("replacing", &path))?;
             }
-            Before::Directory(kept) => {
+            Before::Aside(kept) => {
                 exchange(kept, &path)?;
                 remove_if_there(kept)?;
             }
@@ -176,21 +199,26 @@ impl LiveDirectory {
         Ok(())
     }
 
-    /// Ends what a crash in the middle of an activation left: a link under its first name is removed, a directory
-    /// that had just been exchanged is put in its place aside.
+    /// Ends what a crash in the middle of an activation left: a link of ours under its first name is removed; a
+    /// directory, or a link to elsewhere, that had just been exchanged is put in its place aside.
     ///
     /// # Errors
     /// When it can't be moved.
-    pub fn finish(&self, name: &CertificateName) -> Result<(), DiskError> {
+    pub fn finish(&self, name: &CertificateName, store: &Store) -> Result<(), DiskError> {
         let link = self.link_place(name);
-        match metadata(&link)? {
-            Some(meta) if meta.is_dir() => {
-                let kept = self.free_place_aside(name);
-                std::fs::rename(&link, &kept).map_err(DiskError::about("keeping aside", &kept))?;
-                sync_directory(&self.root)
+        let exchanged = match metadata(&link)? {
+            Some(meta) if meta.is_symlink() => {
+                matches!(self.before_link(name, &link, store)?, Before::Aside(_))
             }
-            Some(_) => remove_if_there(&link),
-            None => Ok(()),
+            Some(meta) => meta.is_dir(),
+            None => return Ok(()),
+        };
+        if exchanged {
+            let kept = self.free_place_aside(name);
+            std::fs::rename(&link, &kept).map_err(DiskError::about("keeping aside", &kept))?;
+            sync_directory(&self.root)
+        } else {
+            remove_if_there(&link)
         }
     }
 
@@ -200,12 +228,12 @@ impl LiveDirectory {
 
     fn make_link(&self, name: &CertificateName, target: &Path) -> Result<PathBuf, DiskError> {
         let link = self.link_place(name);
-        self.finish(name)?;
+        remove_if_there(&link)?;
         std::os::unix::fs::symlink(target, &link).map_err(DiskError::about("making", &link))?;
         Ok(link)
     }
 
-    /// The directory that was last kept aside for this certificate.
+    /// What was last kept aside for this certificate.
     pub fn kept_aside(&self, name: &CertificateName) -> Option<PathBuf> {
         self.places_aside(name)
             .take_while(|place| std::fs::symlink_metadata(place).is_ok())

@@ -2,6 +2,7 @@
 
 use std::{
     fs::DirBuilder,
+    io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -129,7 +130,23 @@ pub fn make_public_directory(path: &Path) -> Result<(), DiskError> {
         .recursive(true)
         .mode(0o755)
         .create(path)
-        .map_err(DiskError::about("making", path))
+        .map_err(|error| DiskError::about("making", path)(what_is_in_the_way(path, error)))
+}
+
+/// "File exists" is no help to somebody who sees a link there, or a file.
+fn what_is_in_the_way(path: &Path, error: io::Error) -> io::Error {
+    let kind = io::ErrorKind::NotADirectory;
+    match (std::fs::read_link(path), std::fs::symlink_metadata(path)) {
+        (Ok(target), _) => io::Error::new(
+            kind,
+            format!(
+                "it is a link to {}, where there is no directory; make that, or remove the link",
+                target.display()
+            ),
+        ),
+        (_, Ok(meta)) if !meta.is_dir() => io::Error::new(kind, "a file lies there; move it away"),
+        _ => error,
+    }
 }
 
 /// Refuses a directory whose entries somebody other than root and ourselves could exchange.

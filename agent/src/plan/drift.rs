@@ -111,7 +111,8 @@ pub fn action(facts: &Facts, now: Timestamp) -> Action {
         },
         Found::Foreign { valid_until } => {
             let keeps = match (valid_until, facts.desired_until) {
-                (Some(theirs), Some(ours)) => theirs > now && theirs > ours,
+                // Ours is no better where it is over as well, which may be the clock's fault.
+                (Some(theirs), Some(ours)) => theirs > ours && (theirs > now || ours <= now),
                 // Nothing of ours to put there: any of theirs is better than the placeholder, and isn't touched.
                 (_, None) => true,
                 (None, Some(_)) => false,
@@ -204,17 +205,23 @@ mod tests {
                 Action::KeepForeign,
             ),
         ];
-        let expired = Facts {
-            desired_until: Some(at(80)),
+        // By a clock that is ten days ahead both are over.
+        let both_over = |theirs, ours| Facts {
+            desired_until: Some(at(ours)),
             ..facts(
                 Found::Foreign {
-                    valid_until: Some(at(90)),
+                    valid_until: Some(at(theirs)),
                 },
                 3,
                 Some(3),
             )
         };
-        for (facts, wanted) in table.into_iter().chain([(expired, relink(3))]) {
+        let over = [
+            (both_over(90, 80), Action::KeepForeign),
+            (both_over(80, 90), relink(3)),
+            (both_over(90, 110), relink(3)),
+        ];
+        for (facts, wanted) in table.into_iter().chain(over) {
             assert_eq!(action(&facts, at(100)), wanted, "{facts:?}");
         }
     }

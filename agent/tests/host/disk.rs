@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 
@@ -232,7 +232,7 @@ fn a_directory_is_exchanged_kept_aside_and_exchanged_back() {
         .activate(&disk.name, Generation(1), &disk.store)
         .unwrap();
     let kept = disk.path("live/.media.example.org.before-certwell");
-    assert_eq!(before, Before::Directory(kept.clone()));
+    assert_eq!(before, Before::Aside(kept.clone()));
     assert_eq!(fs::metadata(&kept).unwrap().ino(), inode);
     assert_eq!(
         disk.live.look(&disk.name, &disk.store).unwrap(),
@@ -244,6 +244,28 @@ fn a_directory_is_exchanged_kept_aside_and_exchanged_back() {
         fs::read_to_string(own.join("fullchain.pem")).unwrap(),
         "theirs"
     );
+    assert_eq!(entries(&disk.path("live")), ["media.example.org"]);
+}
+
+#[test]
+fn somebody_s_link_to_elsewhere_is_kept_aside_and_put_back() {
+    let disk = disk();
+    let own = disk.live.path(&disk.name);
+    symlink("/srv/mine", &own).unwrap();
+    disk.store.stage(&disk.bundle(1)).unwrap();
+    let before = disk
+        .live
+        .activate(&disk.name, Generation(1), &disk.store)
+        .unwrap();
+    let kept = disk.path("live/.media.example.org.before-certwell");
+    assert_eq!(before, Before::Aside(kept.clone()));
+    assert_eq!(fs::read_link(&kept).unwrap(), Path::new("/srv/mine"));
+    assert_eq!(
+        disk.live.look(&disk.name, &disk.store).unwrap(),
+        Live::Ours(Generation(1))
+    );
+    disk.live.roll_back(&disk.name, &before).unwrap();
+    assert_eq!(fs::read_link(&own).unwrap(), Path::new("/srv/mine"));
     assert_eq!(entries(&disk.path("live")), ["media.example.org"]);
 }
 
@@ -261,7 +283,7 @@ fn nothing_of_an_operator_s_is_overwritten_aside() {
         .unwrap();
     assert_eq!(
         before,
-        Before::Directory(disk.path("live/.media.example.org.before-certwell-2"))
+        Before::Aside(disk.path("live/.media.example.org.before-certwell-2"))
     );
     assert!(aside.join("precious").exists());
 }

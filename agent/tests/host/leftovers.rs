@@ -23,7 +23,7 @@ fn a_crash_in_the_middle_of_an_exchange_is_ended() {
         disk.live.path(&disk.name),
     )
     .unwrap();
-    disk.live.finish(&disk.name).unwrap();
+    disk.live.finish(&disk.name, &disk.store).unwrap();
     assert_eq!(
         fs::read_to_string(disk.path("live/.media.example.org.before-certwell/privkey.pem"))
             .unwrap(),
@@ -33,6 +33,23 @@ fn a_crash_in_the_middle_of_an_exchange_is_ended() {
         disk.live.look(&disk.name, &disk.store).unwrap(),
         Live::Ours(Generation(1))
     );
+}
+
+#[test]
+fn a_crash_right_after_somebody_s_link_was_exchanged_loses_nothing() {
+    let disk = disk();
+    disk.store.stage(&disk.bundle(1)).unwrap();
+    let leftover = disk.path("live/.media.example.org.new");
+    std::os::unix::fs::symlink("/srv/mine", leftover).unwrap();
+    for _ in 0..2 {
+        disk.live.finish(&disk.name, &disk.store).unwrap();
+        let kept = disk.path("live/.media.example.org.before-certwell");
+        assert_eq!(fs::read_link(kept).unwrap(), PathBuf::from("/srv/mine"));
+        assert_eq!(
+            entries(&disk.path("live")),
+            [".media.example.org.before-certwell"]
+        );
+    }
 }
 
 #[test]
@@ -90,7 +107,8 @@ fn a_link_that_a_crash_left_under_its_first_name_does_not_stop_the_next() {
     let bundle = disk.bundle(1);
     disk.store.stage(&bundle).unwrap();
     let leftover = disk.path("live/.media.example.org.new");
-    std::os::unix::fs::symlink("nowhere", &leftover).unwrap();
+    let ours = disk.store.path(&disk.name, Generation(7));
+    std::os::unix::fs::symlink(ours, &leftover).unwrap();
     disk.live
         .activate(&disk.name, Generation(1), &disk.store)
         .unwrap();

@@ -175,10 +175,16 @@ impl Installer {
             _ => None,
         });
         let Some(until) = until else { return };
-        let problem = format!(
-            "{} holds another hand's certificate that is valid until {until}, later than ours; it stays: move it away to have ours",
-            path.display()
-        );
+        let path = path.display();
+        let problem = if until > clock::now() {
+            format!(
+                "{path} holds another hand's certificate that is valid until {until}, later than ours; it stays: move it away to have ours"
+            )
+        } else {
+            format!(
+                "{path} holds another hand's certificate that expired at {until}, as ours did earlier (is this machine's clock right?); it stays: move it away to have ours"
+            )
+        };
         if state.problem != problem {
             tracing::warn!(certificate = %name, problem, "kept");
         }

@@ -5,6 +5,7 @@
 //! host        what is known of nginx, asked anew only when it may have changed
 //! server      nginx or another: two ways to answer the same questions
 //! state       one certificate between rounds; how it looks on disk
+//!   foreign   what lies there of another hand
 //! due         which certificates a round is about
 //! hands       what a person keeps our hands off
 //! round       performs the plan's steps
@@ -21,6 +22,7 @@
 mod challenges;
 mod confirm;
 mod due;
+mod foreign;
 mod hands;
 mod host;
 mod look;

@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use certwell_proto::{
-    CertificateName, Fingerprint, Generation, Identifier, Leaf,
-    bundle::{Expected, verify_chain},
-    v1,
-};
+use certwell_proto::{CertificateName, Fingerprint, Generation, Leaf, v1};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::foreign;
 use crate::{
     clock,
     disk::{
@@ -90,6 +87,8 @@ pub(super) struct OnDisk {
     pub(super) validity: Option<(Timestamp, Timestamp)>,
     /// What is wrong with it; empty when nothing is.
     pub(super) damage: String,
+    /// False where another hand's lies there of which nginx can't load anything.
+    pub(super) loads: bool,
 }
 
 impl OnDisk {
@@ -110,7 +109,7 @@ impl OnDisk {
         match self.found {
             drift::Found::Nothing => false,
             drift::Found::Ours { whole, .. } => whole,
-            drift::Found::Foreign { .. } => true,
+            drift::Found::Foreign { .. } => self.loads,
         }
     }
 
@@ -130,7 +129,7 @@ pub(super) fn look(
     ledger: &Ledger,
 ) -> Result<OnDisk, DiskError> {
     if !held {
-        live.finish(name)?;
+        live.finish(name, store)?;
     }
     let empty = LedgerEntry::default();
     let entry = ledger.entry(name).unwrap_or(&empty);
@@ -144,6 +143,7 @@ pub(super) fn look(
     let mut damage = String::new();
     let mut chain = Vec::new();
     let mut validity = None;
+    let mut loads = true;
     let found = match live.look(name, store)? {
         Live::Absent => drift::Found::Nothing,
         Live::Ours(generation) => {
@@ -163,18 +163,11 @@ pub(super) fn look(
             drift::Found::Ours { generation, whole }
         }
         Live::ForeignLink(_) | Live::Directory | Live::Other => {
-            let served = staging::read_fullchain(&live.path(name));
-            let theirs = leaf_of(&served);
-            validity = theirs
-                .as_ref()
-                .map(|leaf| (leaf.not_before, leaf.not_after));
+            let theirs = foreign::look(&live.path(name), wanted, clock::now());
+            validity = theirs.validity;
+            loads = theirs.loads;
             drift::Found::Foreign {
-                valid_until: trusted_until(
-                    &served,
-                    &wanted.identifiers,
-                    &wanted.roots,
-                    clock::now(),
-                ),
+                valid_until: theirs.valid_until,
             }
         }
     };
@@ -190,6 +183,7 @@ pub(super) fn look(
         chain,
         validity,
         damage,
+        loads,
     })
 }
 
@@ -198,45 +192,8 @@ pub(super) fn leaf_in(directory: &Path) -> Option<Leaf> {
     leaf_of(&staging::read_fullchain(directory))
 }
 
-fn leaf_of(chain: &[Vec<u8>]) -> Option<Leaf> {
+pub(super) fn leaf_of(chain: &[Vec<u8>]) -> Option<Leaf> {
     Leaf::read(chain.first()?).ok()
-}
-
-/// Until when another hand's certificate is good for these names: its chain leads to a root of the certificate's
-/// authority, or, where none is known, it isn't self-signed.
-fn trusted_until(
-    chain: &[Vec<u8>],
-    identifiers: &[Identifier],
-    roots: &[Vec<u8>],
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let leaf = leaf_of(chain)?;
-    let covers = identifiers.iter().all(|identifier| {
-        leaf.identifiers.contains(identifier)
-            || wildcard_of(identifier).is_some_and(|wild| leaf.identifiers.contains(&wild))
-    });
-    let trusted = if roots.is_empty() {
-        !leaf.self_issued
-    } else {
-        // The names are looked at above, where a wildcard may cover them.
-        let expected = Expected {
-            identifiers: &[],
-            roots,
-            now,
-        };
-        verify_chain(chain, &expected).is_ok()
-    };
-    (covers && trusted).then_some(leaf.not_after)
-}
-
-/// `*.example.org` for `www.example.org`.
-fn wildcard_of(identifier: &Identifier) -> Option<Identifier> {
-    let Identifier::Dns(_) = identifier else {
-        return None;
-    };
-    let name = identifier.to_string();
-    let (_, parent) = name.split_once('.')?;
-    format!("*.{parent}").parse().ok()
 }
 
 /// The leaves of a bundle of this generation, by the ledger.
@@ -297,49 +254,5 @@ pub(super) fn observed(
         desired: wanted.generation.0,
         active: disk.and_then(OnDisk::active).map(|generation| generation.0),
         validity,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-
-    fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-    }
-
-    #[test]
-    fn another_hand_is_trusted_by_its_chain_and_a_wildcard_covers() {
-        let (ours, strange) = (authority("ours"), authority("strange"));
-        let issued = |by: &CertifiedIssuer<'static, KeyPair>, name: &str| {
-            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            let leaf = params.signed_by(&KeyPair::generate().unwrap(), by).unwrap();
-            vec![leaf.der().to_vec()]
-        };
-        let roots = [ours.der().to_vec()];
-        let good = |chain: &[Vec<u8>], roots: &[Vec<u8>], name: &str| {
-            trusted_until(chain, &[name.parse().unwrap()], roots, clock::now()).is_some()
-        };
-        let wild = issued(&ours, "*.example.org");
-        assert!(good(
-            &issued(&ours, "a.example.org"),
-            &roots,
-            "a.example.org"
-        ));
-        assert!(good(&wild, &roots, "a.example.org"));
-        assert!(!good(&wild, &roots, "example.org"));
-        assert!(!good(&wild, &roots, "a.b.example.org"));
-        let foreign = issued(&strange, "a.example.org");
-        assert!(
-            !good(&foreign, &roots, "a.example.org"),
-            "of an unknown root"
-        );
-        assert!(good(&foreign, &[], "a.example.org"), "no root is known");
     }
 }

@@ -195,9 +195,9 @@ impl Installer {
             // Its install came to an end.
             Some(active) if active == generation => return None,
             Some(active) => Before::Link(self.store.path(name, active)),
-            None => Before::Directory(self.live.kept_aside(name)?),
+            None => Before::Aside(self.live.kept_aside(name)?),
         };
-        let (Before::Link(path) | Before::Directory(path)) = &before else {
+        let (Before::Link(path) | Before::Aside(path)) = &before else {
             return None;
         };
         let proven = entry.active().is_none_or(|active| !active.is_none());

@@ -276,7 +276,7 @@ impl Installer {
                     .store
                     .generation_at(name, target)
                     .map(|generation| generation.0),
-                Before::Nothing | Before::Directory(_) => None,
+                Before::Nothing | Before::Aside(_) => None,
             };
             entry.facts.installed = entry
                 .active

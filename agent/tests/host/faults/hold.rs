@@ -22,13 +22,13 @@ fn said(output: &std::process::Output) -> String {
     )
 }
 
-fn hold(host: &Host, arguments: &[&str]) -> String {
+pub(crate) fn hold(host: &Host, arguments: &[&str]) -> String {
     let output = host.verb(&[&["hold"], arguments].concat());
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     said(&output)
 }
 
-async fn held(world: &World, generation: u64, words: &str) -> v1::CertificateReport {
+pub(crate) async fn held(world: &World, generation: u64, words: &str) -> v1::CertificateReport {
     let told = |report: &v1::CertificateReport| {
         report.outcome() == v1::Outcome::Held
             && report.outcome_generation == generation

@@ -2,9 +2,11 @@
 //! made for real, and mended, after which the agent goes on by itself.
 //!
 //! ```text
+//! drift     somebody alters what lies at live/NAME
 //! hold      a person keeps the agent's hands off
 //! ```
 
+mod drift;
 mod hold;
 
 use std::{fs, path::Path};
