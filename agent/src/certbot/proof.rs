@@ -172,7 +172,7 @@ fn has_new_workers(settings: &Settings, before: &Master) -> bool {
     let master = Nginx::find(settings, clock::now())
         .ok()
         .and_then(|nginx| nginx.master);
-    master.is_some_and(|master| master.is_same(before) && master.has_new_workers(before))
+    master.is_some_and(|master| master.has_loaded_since(before))
 }
 
 fn seen(target: &ProbeTarget, probed: &Probed, wanted: Option<Fingerprint>) -> Seen {

@@ -150,6 +150,16 @@ impl Master {
             .any(|worker| !before.workers.iter().any(|old| old.is_same(worker)))
     }
 
+    /// Whether what was on disk at `before` has been read since: by new workers of that master, or by another one that
+    /// came in its place, after a restart or an upgrade.
+    pub fn has_loaded_since(&self, before: &Self) -> bool {
+        if self.is_same(before) {
+            self.has_new_workers(before)
+        } else {
+            self.ticks >= before.ticks && self.active().next().is_some()
+        }
+    }
+
     /// When the oldest worker that takes connections started: what is configured since isn't served yet.
     pub fn serving_since(&self) -> Option<Timestamp> {
         self.active().map(|worker| worker.started).min()

@@ -27,6 +27,9 @@ use super::{
 
 pub(crate) const NAME: &str = "media.example.org";
 
+/// For one answer in a handshake, on a busy machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
 pub(crate) struct Host {
     directory: TempDir,
     pub(crate) https: SocketAddr,
@@ -243,6 +246,11 @@ impl Host {
             .append(true)
             .open(self.path("run/agent.log"))
             .unwrap();
+        self.start_agent_with(log);
+    }
+
+    /// The same with another end for its log.
+    pub(crate) fn start_agent_with(&mut self, log: impl Into<Stdio>) {
         let child = self
             .agent_command(&["run"])
             .env("CERTWELL_LOG", "trace")
@@ -391,6 +399,8 @@ pub(crate) fn served_at(address: SocketAddr) -> Option<Fingerprint> {
         .with_custom_certificate_verifier(Arc::new(Anything))
         .with_no_client_auth();
     let mut tcp = std::net::TcpStream::connect(address).ok()?;
+    // A server that is stopped in the midst of it isn't waited for without end.
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut tls =
         ClientConnection::new(Arc::new(config), ServerName::try_from(NAME).unwrap()).unwrap();
     while tls.is_handshaking() {

@@ -132,7 +132,7 @@ impl Server {
                 nginx
                     .master
                     .as_ref()
-                    .is_some_and(|master| master.is_same(before) && master.has_new_workers(before)),
+                    .is_some_and(|master| master.has_loaded_since(before)),
             ),
             (Self::Nginx(_), _) => Some(false),
             (Self::Exec(_), _) => None,

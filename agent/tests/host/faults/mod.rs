@@ -2,12 +2,22 @@
 //! made for real, and mended, after which the agent goes on by itself.
 //!
 //! ```text
-//! drift     somebody alters what lies at live/NAME
-//! hold      a person keeps the agent's hands off
+//! gate            an agent that is held between two of its steps
+//! witness         somebody who looks on, and judges by what is served
+//! drift           somebody alters what lies at live/NAME
+//! foreign_reload  another hand reloads or restarts nginx between our steps
+//! hold            a person keeps the agent's hands off
+//! nginx_broken    the host's own configuration is broken before we come
+//! rollback        nginx fails our new generation
 //! ```
 
 mod drift;
+mod foreign_reload;
+mod gate;
 mod hold;
+mod nginx_broken;
+mod rollback;
+mod witness;
 
 use std::{fs, path::Path};
 
@@ -40,6 +50,17 @@ pub(crate) fn is_pair(directory: &Path, bundle: &v1::Bundle) -> bool {
     let chain = pem::certificates(pair.fullchain.iter().map(Vec::as_slice));
     let key = pem::private_key(&pair.private_key);
     read("fullchain.pem") == chain && read("privkey.pem") == *key
+}
+
+/// Reloads nginx, to the end: all its workers are new.
+pub(crate) async fn reloaded(host: &Host) {
+    let before = host.workers();
+    host.reload_nginx();
+    eventually("nginx has reloaded", || async {
+        let now = host.workers();
+        (!now.is_empty() && now.iter().all(|worker| !before.contains(worker))).then_some(())
+    })
+    .await;
 }
 
 /// `certwell-agent status` says one thing, which holds all these words.
