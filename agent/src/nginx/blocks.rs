@@ -1,6 +1,9 @@
 //! Pure: from the tree of directives to server blocks.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use super::{
     listen::{listen, plain},
@@ -31,6 +34,7 @@ pub fn parse_in(dump: &str, directory: &Path) -> Parsed {
         let protocol = match &*outer.directive.name {
             "http" => Protocol::Http,
             "stream" => Protocol::Stream,
+            "mail" => Protocol::Mail,
             _ => continue,
         };
         let items = tree.inside(outer);
@@ -65,6 +69,8 @@ struct Tls {
     rejects: Option<bool>,
     /// `ssl on`, gone since nginx 1.25.1: every listener of the block.
     everywhere: Option<bool>,
+    /// `starttls`, of `mail`.
+    by_command: Option<bool>,
 }
 
 /// A value, and whether it holds variables.
@@ -82,6 +88,7 @@ impl Tls {
                 "ssl_certificate_key" => tls.keys.push(source(tree, value)),
                 "ssl_reject_handshake" => tls.rejects = Some(value == "on"),
                 "ssl" => tls.everywhere = Some(value == "on"),
+                "starttls" => tls.by_command = Some(value != "off"),
                 _ => {}
             }
         }
@@ -98,7 +105,7 @@ fn source(tree: &Tree<'_>, value: &str) -> Written {
     } else if holds_variables {
         CertificateSource::Variable(value.to_owned())
     } else {
-        CertificateSource::File(tree.absolute(value))
+        CertificateSource::File(tree.joined(value))
     };
     (source, holds_variables)
 }
@@ -124,10 +131,16 @@ fn server(
     } else {
         &own.keys
     };
-    let everywhere = own.everywhere.or(inherited.everywhere).unwrap_or(false);
+    let by_command =
+        protocol == Protocol::Mail && own.by_command.or(inherited.by_command).unwrap_or(false);
+    let everywhere = by_command || own.everywhere.or(inherited.everywhere).unwrap_or(false);
 
     let mut read = Server {
-        protocol,
+        protocol: if by_command {
+            Protocol::StartTls
+        } else {
+            protocol
+        },
         listens: Vec::new(),
         names: Vec::new(),
         certificates: certificates
@@ -159,7 +172,8 @@ fn server(
                     item.place()
                 )),
             },
-            "server_name" => read
+            // In `mail` it is what the server calls itself; names don't choose among its blocks.
+            "server_name" if protocol != Protocol::Mail => read
                 .names
                 .extend(directive.args.iter().filter_map(|name| server_name(name))),
             "if" if directive.args.concat() == CHALLENGE_TEST => {
@@ -216,6 +230,12 @@ fn server_name(text: &str) -> Option<ServerName> {
     let lower = text.to_ascii_lowercase();
     if text.is_empty() {
         None
+    } else if text == "$hostname" {
+        let hostname = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .to_lowercase();
+        Some(ServerName::Exact(hostname))
     } else if let Some(regex) = text.strip_prefix('~') {
         Some(ServerName::Regex(regex.to_owned()))
     } else if let Some(base) = lower.strip_prefix("*.") {
@@ -229,8 +249,31 @@ fn server_name(text: &str) -> Option<ServerName> {
     }
 }
 
-/// `ssl` and `proxy_protocol` belong to the address: one block that says so says it for all on the same one.
+/// `ssl`, `proxy_protocol` and `ipv6only=off` belong to the address: one block that says so says it for all on the
+/// same one.
 fn share_flags(servers: &mut [Server]) {
+    let both: HashSet<(Protocol, u16, bool)> = servers
+        .iter()
+        .flat_map(|server| {
+            server
+                .listens
+                .iter()
+                .map(move |listen| (server.protocol, listen))
+        })
+        .filter_map(|(protocol, listen)| match listen.address {
+            ListenAddress::AnyBoth(port) => Some((protocol, port, listen.quic)),
+            _ => None,
+        })
+        .collect();
+    for server in &mut *servers {
+        for listen in &mut server.listens {
+            if let ListenAddress::AnyV6(port) = listen.address
+                && both.contains(&(server.protocol, port, listen.quic))
+            {
+                listen.address = ListenAddress::AnyBoth(port);
+            }
+        }
+    }
     let mut flags: HashMap<(Protocol, ListenAddress, bool), (bool, bool)> = HashMap::new();
     for server in &*servers {
         for listen in &server.listens {

@@ -8,20 +8,21 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{
-    servers::{CertificateSource, Parsed},
-    syntax::normal,
-};
+use super::servers::{CertificateSource, Parsed};
 
 /// As many links as the kernel follows, about.
 const HOPS: usize = 40;
 
-/// Fills in `through` of every certificate.
+/// Fills in `through` of every certificate, and takes each `..` out of its path.
 pub(super) fn follow(parsed: &mut Parsed) {
     for server in &mut parsed.servers {
         for files in &mut server.certificates {
-            if let CertificateSource::File(path) = &files.certificate {
-                files.through = way(path);
+            if let CertificateSource::File(path) = &mut files.certificate {
+                let mut way = way(path);
+                if goes_up(path) && !way.is_empty() {
+                    *path = way.remove(0);
+                }
+                files.through = way;
             }
         }
     }
@@ -49,10 +50,13 @@ pub(crate) fn followed_anew(parsed: &Parsed) -> Option<Parsed> {
 pub(super) fn way(path: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     let mut now = path.to_owned();
-    while found.len() < HOPS {
+    for _ in 0..HOPS {
         match resolved_once(&now) {
             Some(next) if next != now && !found.contains(&next) => {
-                found.push(next.clone());
+                // What lies above `..` isn't on the way.
+                if !goes_up(&next) {
+                    found.push(next.clone());
+                }
                 now = next;
             }
             _ => break,
@@ -61,19 +65,35 @@ pub(super) fn way(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The same path with its first link replaced by what it names.
+fn goes_up(path: &Path) -> bool {
+    path.components().any(|part| part == Component::ParentDir)
+}
+
+/// The same path with each `..` before its first link taken out, else with that link replaced by what it names: what
+/// `..` leads to is known where there is no link before it.
 fn resolved_once(path: &Path) -> Option<PathBuf> {
     let mut before = PathBuf::new();
+    let mut went_up = false;
     let mut parts = path.components();
     while let Some(part) = parts.next() {
+        if part == Component::ParentDir {
+            before.pop();
+            went_up = true;
+            continue;
+        }
         if let Component::Normal(name) = part
             && let Ok(target) = fs::read_link(before.join(name))
         {
-            return Some(normal(&before.join(target).join(parts.as_path())));
+            let to = if went_up {
+                name.as_ref()
+            } else {
+                target.as_path()
+            };
+            return Some(before.join(to).join(parts.as_path()));
         }
         before.push(part);
     }
-    None
+    went_up.then_some(before)
 }
 
 #[cfg(test)]
@@ -124,6 +144,19 @@ mod tests {
         );
         assert!(way(&root.join("store/media/7/fullchain.pem")).is_empty());
         assert!(way(&root.join("nothing/here")).is_empty());
+        let linked = root.join("store/linked");
+        fs::create_dir_all(root.join("elsewhere/deep")).unwrap();
+        symlink("../elsewhere/deep", &linked).unwrap();
+        symlink("../live/media", root.join("elsewhere/media")).unwrap();
+        assert_eq!(
+            way(&linked.join("../media/fullchain.pem")),
+            [
+                root.join("elsewhere/media/fullchain.pem"),
+                root.join("live/media/fullchain.pem"),
+                root.join("store/media/7/fullchain.pem")
+            ],
+            "up from where the link leads"
+        );
         symlink("b", root.join("a")).unwrap();
         symlink("a", root.join("b")).unwrap();
         assert!(way(&root.join("a")).len() <= 2);

@@ -13,7 +13,7 @@ use super::variables::Expansion;
 /// What `nginx -T` shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parsed {
-    /// Every server block of `http`, and those of `stream` that speak TLS.
+    /// Every server block of `http`, and those of `stream` and `mail` that speak TLS.
     pub servers: Vec<Server>,
     /// Every configuration file that nginx reads.
     pub files: Vec<PathBuf>,
@@ -66,6 +66,10 @@ pub enum Protocol {
     Http,
     /// `stream`.
     Stream,
+    /// `mail`, where TLS comes first.
+    Mail,
+    /// `mail`, where a command of the protocol begins TLS.
+    StartTls,
 }
 
 /// One address that a server block listens on.

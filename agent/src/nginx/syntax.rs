@@ -105,9 +105,14 @@ impl<'a> Tree<'a> {
             .collect()
     }
 
-    /// The directory of the root file: relative includes and certificates are relative to it.
+    /// Relative includes and certificates are relative to the directory of the root file.
     pub(crate) fn absolute(&self, path: &str) -> PathBuf {
         normal(&parent(&self.root).join(path))
+    }
+
+    /// The same with each `..` left in, which may stand behind a link.
+    pub(crate) fn joined(&self, path: &str) -> PathBuf {
+        parent(&self.root).join(path).components().collect()
     }
 
     /// The root file's directives, includes resolved.
@@ -354,10 +359,12 @@ impl<'a> File<'a> {
 
 /// Nothing that we look for is in other blocks; to keep what is in them would take most of the memory.
 fn is_looked_into(words: &Words<'_>) -> bool {
-    words
-        .words
-        .first()
-        .is_some_and(|name| matches!(&**name, "http" | "stream" | "server" | "if" | "map"))
+    words.words.first().is_some_and(|name| {
+        matches!(
+            &**name,
+            "http" | "stream" | "mail" | "server" | "if" | "map"
+        )
+    })
 }
 
 fn directive<'a>(words: Words<'a>, block: Option<Vec<Directive<'a>>>) -> Directive<'a> {

@@ -255,6 +255,13 @@ impl<'a> Plan<'a> {
 
     fn add_listen(&mut self, of: Subject<'_>, listen: &Listen) {
         match &listen.address {
+            _ if of.server.protocol == Protocol::StartTls => {
+                self.unprobed(
+                    of,
+                    listen,
+                    "TLS begins by a command of its protocol (starttls)",
+                );
+            }
             ListenAddress::Named(..) => {
                 self.unprobed(of, listen, "nginx resolves this name when it starts");
             }
@@ -307,7 +314,7 @@ impl<'a> Plan<'a> {
             let name = of.nameless(&answers);
             self.push(of, listen, endpoint.clone(), name, Way::Handshake);
         } else {
-            let why = "it has no name, and is not the default server of this address".to_owned();
+            let why = "it has no name that can be asked for, and is not the default server of this address".to_owned();
             self.push(of, listen, endpoint.clone(), None, Way::Unprobed(why));
         }
     }

@@ -104,3 +104,38 @@ async fn ipv6_only() {
     );
     assert_eq!(shape.challenges(), ["sites/a:2 | none"]);
 }
+
+#[tokio::test]
+async fn options_of_an_address_hold_for_every_block_on_it() {
+    let mut shape = Shape::new(&["one.example.org", "two.example.org"]);
+    let port = TcpListener::bind("[::]:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let text = [
+        block(
+            &format!("[::]:{port} ssl ipv6only=off"),
+            "one.example.org",
+            "one.example.org",
+        ),
+        block(
+            &format!("[::]:{port}"),
+            "two.example.org",
+            "two.example.org",
+        ),
+    ];
+    shape.file("sites/a", &text.concat());
+    shape.host.start().await;
+    let seen: Vec<String> = shape
+        .listeners()
+        .await
+        .iter()
+        .map(|line| {
+            line.replace("127.0.0.1", "LOOPBACK")
+                .replace("[::1]", "LOOPBACK")
+        })
+        .collect();
+    let at = |name: &str| format!("{name} | LOOPBACK:{port} {name} | serves {name}");
+    assert_eq!(seen, [at("one.example.org"), at("two.example.org")]);
+}

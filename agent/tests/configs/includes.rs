@@ -32,8 +32,8 @@ async fn globs_within_globs_in_the_order_of_nginx() {
         shape.listeners().await,
         [
             "first.example.org | ADDRESS:8443 first.example.org | serves first.example.org",
-            "second.example.org | ADDRESS:8443 - | unprobed: it has no name, and is not the default server of this address",
-            "third.example.org | ADDRESS:8443 - | unprobed: it has no name, and is not the default server of this address",
+            "second.example.org | ADDRESS:8443 - | unprobed: it has no name that can be asked for, and is not the default server of this address",
+            "third.example.org | ADDRESS:8443 - | unprobed: it has no name that can be asked for, and is not the default server of this address",
         ]
     );
 }

@@ -35,11 +35,20 @@ stream {
   server { listen ADDRESS:8447; ssl_preread on; proxy_pass $backend; }
   server { listen 203.0.113.9:993 ssl; proxy_pass mail; }
 }
+mail {
+  server_name mail.example.org;
+  ssl_certificate LIVE/a.example.org/fullchain.pem;
+  ssl_certificate_key k;
+  server { listen ADDRESS:995 ssl; protocol pop3; server_name a.example.org; }
+  server { listen ADDRESS:465; protocol smtp; ssl on; }
+  server { listen ADDRESS:587; protocol smtp; starttls on; }
+  server { listen ADDRESS:110; protocol pop3; }
+}
 
 ";
 
 #[tokio::test]
-async fn quic_and_stream_listeners_are_found_and_said() {
+async fn quic_stream_and_mail_listeners_are_found_and_said() {
     let shape = Shape::new(&["a.example.org"]);
     let parsed = parse(&shape.filled(NEWER));
     assert_eq!(parsed.warnings, Vec::<String>::new());
@@ -60,6 +69,9 @@ async fn quic_and_stream_listeners_are_found_and_said() {
             "a.example.org | ADDRESS:8446 c.example.org",
             "a.example.org | ADDRESS:993 a.example.org proxied",
             "a.example.org | 203.0.113.9:993 - | elsewhere",
+            "a.example.org | ADDRESS:995 a.example.org",
+            "a.example.org | ADDRESS:465 a.example.org",
+            "a.example.org | ADDRESS:587 - | unprobed: TLS begins by a command of its protocol (starttls)",
         ]
     );
 }

@@ -71,17 +71,25 @@ async fn names_by_variable_wildcard_and_nobody_s() {
     shape.file(
         "sites/a",
         &format!(
-            "server {{ listen ADDRESS:8443 ssl; server_name .a.example.org \"\" $hostname a.example.*; {OURS} }}\n"
+            "server {{ listen ADDRESS:8443 ssl; server_name .a.example.org \"\" a.example.*; {OURS} }}\n\
+             server {{ listen ADDRESS:8443 ssl; server_name $hostname; {OURS} }}\n\
+             server {{ listen ADDRESS:8443 ssl; server_name A.Example.NET b.example.net.; {OURS} }}\n\
+             server {{ listen ADDRESS:8443 ssl; server_name c.example.net.; {OURS} }}\n"
         ),
     );
     shape.host.start().await;
     let at = |name: &str| format!("a.example.org | ADDRESS:8443 {name} | serves a.example.org");
+    let hostname = nix::sys::utsname::uname().unwrap();
+    let hostname = hostname.nodename().to_str().unwrap().to_lowercase();
     assert_eq!(
         shape.listeners().await,
         [
             at("a.example.org"),
             at("certwell-probe.a.example.org"),
             at("a.example.certwell-probe"),
+            at(&hostname),
+            at("a.example.net"),
+            "a.example.org | ADDRESS:8443 - | unprobed: it has no name that can be asked for, and is not the default server of this address".into(),
         ]
     );
 }

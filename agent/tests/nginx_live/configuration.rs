@@ -1,8 +1,9 @@
 //! The configuration, read in a child of the agent's own binary.
 
-use std::path::Path;
+use std::{os::unix::fs::symlink, path::Path};
 
 use certwell_agent::nginx::{
+    CertificateSource,
     dump::{DumpError, listeners},
     run::{Invocation, RunError},
 };
@@ -98,4 +99,29 @@ fn the_shipped_server_for_port_80_is_taken_by_nginx() {
     assert_eq!(parsed.servers.len(), 1);
     assert!(parsed.servers[0].challenge_include.is_some());
     assert_eq!(parsed.servers[0].redirect_before_include, None);
+}
+
+#[tokio::test]
+async fn a_relative_path_goes_up_from_where_a_link_leads() {
+    let host = Host::new(&[]);
+    host.certificate("a.example.org", &rcgen::PKCS_ECDSA_P256_SHA256);
+    for directory in ["srv/deep/etc", "srv/deep/tls"] {
+        std::fs::create_dir_all(host.path(directory)).unwrap();
+    }
+    symlink("srv/deep/etc", host.path("etc")).unwrap();
+    symlink(host.path("live/a.example.org"), host.path("srv/deep/tls/a")).unwrap();
+    host.site(
+        "a",
+        "server { listen ADDRESS:8443 ssl; ssl_certificate etc/../tls/a/fullchain.pem; ssl_certificate_key etc/../tls/a/privkey.pem; }\n",
+    );
+    let parsed = listeners(Path::new(AGENT), &host.nginx().invocation, PATIENCE)
+        .await
+        .unwrap();
+    let files = &parsed.servers[0].certificates[0];
+    let real = host.path("srv/deep/tls/a/fullchain.pem");
+    assert_eq!(files.certificate, CertificateSource::File(real));
+    assert_eq!(
+        files.through[0],
+        host.path("live/a.example.org/fullchain.pem")
+    );
 }

@@ -137,9 +137,11 @@ fn name_ways(name: &ServerName) -> Vec<(Option<String>, Way)> {
     }
 }
 
-/// Whether a name can be sent in SNI (RFC 6066 3: a DNS host name, no address).
+/// Whether a name can be sent in SNI (RFC 6066 3: a DNS host name, no address), and nginx takes it for this one: it
+/// cuts a dot at the end off what is asked for, never off what is configured.
 fn can_be_sent(name: &str) -> bool {
     !name.starts_with('_')
+        && !name.ends_with('.')
         && name.parse::<IpAddr>().is_err()
         && rustls_pki_types::DnsName::try_from(name).is_ok()
 }

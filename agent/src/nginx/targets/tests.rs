@@ -100,7 +100,7 @@ fn a_block_without_a_name_is_probed_as_the_default_server() {
         shown(&body, &[], &media()),
         [
             "127.0.0.2:443 media.example.org first",
-            "127.0.0.2:443 - unprobed: it has no name, and is not the default server of this address",
+            "127.0.0.2:443 - unprobed: it has no name that can be asked for, and is not the default server of this address",
         ]
     );
     let taken = format!(
