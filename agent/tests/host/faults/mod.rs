@@ -4,18 +4,26 @@
 //! ```text
 //! gate            an agent that is held between two of its steps
 //! witness         somebody who looks on, and judges by what is served
+//! draining        after a reload: old workers that answer, and listeners that fail
 //! drift           somebody alters what lies at live/NAME
+//! edits           an operator saves half an edit, or a whole one, between two of our steps
 //! foreign_reload  another hand reloads or restarts nginx between our steps
 //! hold            a person keeps the agent's hands off
 //! nginx_broken    the host's own configuration is broken before we come
+//! not_applied     a reload that returns 0 and changes nothing
+//! processes       nginx stopped, absent, replaced, upgraded while it runs
 //! rollback        nginx fails our new generation
 //! ```
 
+mod draining;
 mod drift;
+mod edits;
 mod foreign_reload;
 mod gate;
 mod hold;
 mod nginx_broken;
+mod not_applied;
+mod processes;
 mod rollback;
 mod witness;
 

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -13,7 +13,7 @@ use std::{
 
 use certwell_proto::{Fingerprint, v1};
 
-use crate::{host::served_at, world::leaf};
+use crate::{host::served_at, issuer::eventually, world::leaf};
 
 /// Between two handshakes: the machine is for the host.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -30,6 +30,7 @@ struct Run {
 #[derive(Default)]
 struct Flags {
     told: AtomicBool,
+    count: AtomicU32,
     over: AtomicBool,
 }
 
@@ -48,6 +49,7 @@ impl Witness {
                 // Judged by what was told before the handshake began.
                 let told = until.told.load(Ordering::SeqCst);
                 let leaf = served_at(address);
+                until.count.fetch_add(1, Ordering::SeqCst);
                 match runs.last_mut() {
                     Some(run) if (run.told, run.leaf) == (told, leaf) => run.times += 1,
                     _ => runs.push(Run {
@@ -66,6 +68,16 @@ impl Witness {
     /// From here on the host says that the new one is served.
     pub(crate) fn is_told(&self) {
         self.flags.told.store(true, Ordering::SeqCst);
+    }
+
+    /// Until there were so many handshakes more.
+    pub(crate) async fn sees_more(&self, handshakes: u32) {
+        let count = || self.flags.count.load(Ordering::SeqCst);
+        let enough = count() + handshakes;
+        eventually("so many handshakes", || async {
+            (count() >= enough).then_some(())
+        })
+        .await;
     }
 
     fn end(self) -> Vec<Run> {
@@ -93,16 +105,28 @@ impl Witness {
         enough(&runs)
     }
 
+    /// No handshake failed, and each showed one of these, the last of them in the end.
+    pub(crate) fn saw_no_gap(self, bundles: &[&v1::Bundle]) {
+        let runs = self.end();
+        let gap = runs.iter().any(|run| run.leaf.is_none());
+        assert!(!gap, "{}", shown(&runs, bundles));
+        known_only(&runs, bundles);
+    }
+
     /// Whatever was shown was one of these, and the last of them in the end; handshakes may have failed.
     pub(crate) fn saw_no_other(self, bundles: &[&v1::Bundle]) {
-        let runs = self.end();
-        let known = |leaf_seen: Fingerprint| bundles.iter().any(|of| leaf(of) == leaf_seen);
-        let strange = runs.iter().filter_map(|run| run.leaf).any(|of| !known(of));
-        assert!(!strange, "{}", shown(&runs, bundles));
-        let last = runs.last().and_then(|run| run.leaf);
-        assert_eq!(last, bundles.last().map(|of| leaf(of)));
-        enough(&runs);
+        known_only(&self.end(), bundles);
     }
+}
+
+fn known_only(runs: &[Run], bundles: &[&v1::Bundle]) {
+    let known = |seen: Fingerprint| bundles.iter().any(|of| leaf(of) == seen);
+    let strange = runs.iter().filter_map(|run| run.leaf).any(|of| !known(of));
+    assert!(!strange, "{}", shown(runs, bundles));
+    let last = runs.last().and_then(|run| run.leaf);
+    let wanted = bundles.last().map(|of| leaf(of));
+    assert_eq!(last, wanted, "{}", shown(runs, bundles));
+    enough(runs);
 }
 
 fn enough(runs: &[Run]) -> u32 {
