@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -198,6 +199,26 @@ pub fn unfit(path: &Path, leaf: CertificateDer<'static>) -> Option<String> {
         // What can't be compared isn't known to be wrong.
         _ => None,
     }
+}
+
+/// What certbot runs after a renewal: the commands of a lineage's configuration, and the programs in its own directory
+/// that it runs for every lineage.
+pub fn hooks(directory: &Path, conf: &Path) -> Vec<String> {
+    let text = std::fs::read(conf).unwrap_or_default();
+    let own = renewal::hooks(&String::from_utf8_lossy(&text))
+        .into_iter()
+        .map(|(key, command)| format!("`{command}` ({key})"));
+    let programs = ["deploy", "post"].map(|kind| directory.join("renewal-hooks").join(kind));
+    let programs = programs
+        .iter()
+        .flat_map(|directory| std::fs::read_dir(directory).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let meta = path.metadata();
+            meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
+        .map(|path| path.display().to_string());
+    own.chain(programs).collect()
 }
 
 /// Whether something on this system runs `certbot renew` by itself: systemd's timer of Debian or of the snap, or where

@@ -1,6 +1,10 @@
 //! Handshakes with every listener that uses a lineage's files, until each serves what lies there now.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    time::Duration,
+};
 
 use certwell_proto::{CertificateName, Fingerprint};
 use tokio::time::Instant;
@@ -10,8 +14,8 @@ use crate::{
     clock,
     inventory::algorithm,
     nginx::{
-        CertificateFiles, CertificateSource, Endpoint, Managed, Master, Nginx, Parsed, ProbeTarget,
-        Probed, Server, Settings, addresses, probe, targets,
+        Endpoint, Managed, Master, Nginx, Parsed, Place, ProbeTarget, Probed, Server, Settings,
+        addresses, probe, targets,
     },
     plan::confirm::{self, Seen, Tally, Verdict},
 };
@@ -41,11 +45,12 @@ pub struct Proof {
 }
 
 /// What identifies a listener from one look to the next.
-type Place = (Endpoint, Option<String>);
+type Spot = (Endpoint, Option<String>);
 
 impl Listeners {
     /// The server blocks that use the lineage.
     pub fn blocks(&self) -> impl Iterator<Item = &Server> {
+        let by_variable: BTreeSet<Place> = self.read_by_workers().map(|(_, at)| at).collect();
         self.parsed
             .servers
             .iter()
@@ -55,18 +60,11 @@ impl Listeners {
                     .iter()
                     .any(|listen| listen.tls || listen.quic)
             })
-            .filter(|server| server.certificates.iter().any(|files| self.is_of(files)))
-    }
-
-    fn is_of(&self, files: &CertificateFiles) -> bool {
-        let CertificateSource::File(path) = &files.certificate else {
-            return false;
-        };
-        files
-            .through
-            .iter()
-            .chain([path])
-            .any(|path| self.live.iter().any(|live| path.starts_with(live)))
+            .filter(move |server| {
+                let mut files = server.certificates.iter();
+                files.any(|files| files.path_in(&self.live).is_some())
+                    || by_variable.contains(&server.at)
+            })
     }
 
     /// What lies on the path now.
@@ -76,9 +74,23 @@ impl Listeners {
         Some((path, leaf))
     }
 
+    /// What nginx's workers read of the lineage by themselves, and for which server block: its path holds variables.
+    pub fn read_by_workers(&self) -> impl Iterator<Item = (PathBuf, Place)> {
+        let targets = self.targets().into_iter();
+        targets.filter_map(|target| Some((target.read_by_workers?, target.at)))
+    }
+
     fn targets(&self) -> Vec<ProbeTarget> {
-        let (Ok(local), Ok(name)) = (addresses::local(), "lineage".parse::<CertificateName>())
-        else {
+        let Ok(local) = addresses::local() else {
+            return Vec::new();
+        };
+        // A lineage may be called what no certificate of certwell's is.
+        let called = self
+            .live
+            .first()
+            .and_then(|live| live.file_name()?.to_str());
+        let name = called.and_then(|name| name.parse().ok());
+        let Some(name) = name.or_else(|| "lineage".parse::<CertificateName>().ok()) else {
             return Vec::new();
         };
         let leaf = self.leaf();
@@ -90,9 +102,7 @@ impl Listeners {
                 .collect(),
             identifiers: leaf.map(|(_, leaf)| leaf.identifiers).unwrap_or_default(),
         };
-        targets::probes_of(&self.parsed.servers, &local, &[subject], |_, files| {
-            self.is_of(files)
-        })
+        targets::probes_in(&self.parsed.servers, &local, &self.live, &subject)
     }
 
     /// Which listeners serve anything at all, to know later what got worse.
@@ -109,7 +119,7 @@ impl Listeners {
         &self,
         settings: &Settings,
         before: &Master,
-        healthy: &HashMap<Place, bool>,
+        healthy: &HashMap<Spot, bool>,
         test_took: Duration,
     ) -> Proof {
         let targets = self.targets();
@@ -164,7 +174,7 @@ impl Listeners {
     }
 }
 
-fn place(target: &ProbeTarget) -> Place {
+fn place(target: &ProbeTarget) -> Spot {
     (target.endpoint.clone(), target.server_name.clone())
 }
 

@@ -46,6 +46,20 @@ pub fn files(text: &str) -> Result<Vec<PathBuf>, String> {
     }
 }
 
+/// What certbot runs after it renewed this lineage, by its configuration: each with the key that says so.
+pub fn hooks(text: &str) -> Vec<(String, String)> {
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.trim(), value.trim().trim_matches(['"', '\''])))
+        .filter(|(key, value)| {
+            matches!(*key, "renew_hook" | "deploy_hook" | "post_hook")
+                && !value.is_empty()
+                && *value != "None"
+        })
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +77,15 @@ mod tests {
             files[3],
             PathBuf::from("/etc/letsencrypt/live/a.org/fullchain.pem")
         );
+    }
+
+    #[test]
+    fn the_commands_that_run_after_a_renewal() {
+        let text = format!(
+            "{WELL}pre_hook = a\n# post_hook = b\nrenew_hook = systemctl reload x=y\npost_hook = None\n"
+        );
+        let expected = ("renew_hook".to_owned(), "systemctl reload x=y".to_owned());
+        assert_eq!(hooks(&text), [expected]);
     }
 
     #[test]

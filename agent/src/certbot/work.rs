@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use certwell_proto::{CertificateName, Generation};
+use certwell_proto::{CertificateName, Generation, Leaf};
 
 use super::{
     Adopted, Places,
     adoption::StepError,
-    lineage::read_leaf,
+    lineage::{self, read_leaf},
     note::{Adoption, NoteError},
     proof::{Listeners, Proof},
 };
@@ -19,13 +19,14 @@ use crate::{
     clock,
     config::Config,
     disk::{Live, LiveDirectory, Store, durable::DiskError},
-    inventory::{entry_of, leaves, spellings},
+    inventory::{algorithm, entry_of, leaves, spellings},
     nginx::{
-        Endpoint, Nginx, Tested,
+        Endpoint, Master, Nginx, Tested,
         dump::{self, DumpError},
         master::MasterError,
         reload,
         run::{self, RunError},
+        workers::Rights,
     },
     plan::adopt::{self, Conflict, Entry, Found, Step, Successor, Unfit},
 };
@@ -63,6 +64,9 @@ pub enum WorkError {
     /// There is no nginx.
     #[error(transparent)]
     Absent(#[from] MasterError),
+    /// nginx's workers couldn't read it: why.
+    #[error("{0}")]
+    Closed(String),
     /// nginx couldn't be asked.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -86,6 +90,8 @@ pub struct Before {
     /// The listeners that use the lineage; absent where nginx refused its configuration.
     pub listeners: Option<Listeners>,
     healthy: HashMap<(Endpoint, Option<String>), bool>,
+    /// Of its workers, where it runs.
+    workers: Option<Rights>,
 }
 
 /// What came of telling nginx.
@@ -196,9 +202,11 @@ impl<'a> Work<'a> {
             Some(_) => listeners.healthy().await,
             None => HashMap::new(),
         };
+        let mut workers = nginx.master.iter().flat_map(Master::active);
         Ok(Ok(Before {
             listeners: Some(listeners),
             healthy,
+            workers: workers.find_map(|worker| Rights::of(worker.pid)),
         }))
     }
 
@@ -213,20 +221,45 @@ impl<'a> Work<'a> {
     pub fn fit(&self, before: &Before) -> Result<Generation, WorkError> {
         // Of certbot's own leaf, wherever its directory lies by now.
         let lineage = [self.places.aside(), self.places.live()]
-            .iter()
+            .into_iter()
             .filter(|path| !path.is_symlink())
-            .find_map(|path| read_leaf(&path.join("fullchain.pem")).ok())
-            .map(|(leaf, _)| leaf.identifiers)
-            .unwrap_or_default();
+            .map(|path| path.join("fullchain.pem"))
+            .find(|path| path.exists());
+        let leaf = lineage.as_ref().and_then(|path| read_leaf(path).ok());
+        let identifiers = leaf.map_or_else(Vec::new, |(leaf, _)| leaf.identifiers);
         let blocks = before.listeners.iter().flat_map(Listeners::blocks);
-        let needed = adopt::needed(&lineage, blocks);
+        let needed = adopt::needed(&identifiers, blocks);
         let successor = self.successor()?;
-        Ok(adopt::fit(
-            &self.certificate,
-            &successor,
-            &needed,
-            clock::now(),
-        )?)
+        let generation = adopt::fit(&self.certificate, &successor, &needed, clock::now())?;
+        if let Some(path) = lineage {
+            let keys = (algorithm(&path), algorithm(&self.file("fullchain.pem")));
+            let blocks = before.listeners.iter().flat_map(Listeners::blocks);
+            adopt::keeps_twins(&self.certificate, keys, blocks)?;
+        }
+        self.stays_readable(before)?;
+        Ok(generation)
+    }
+
+    /// A file of the certificate, by the link that the running agent switches.
+    fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.target().join(name)
+    }
+
+    /// What nginx's workers read by themselves now, they must be able to read of certwell's.
+    fn stays_readable(&self, before: &Before) -> Result<(), WorkError> {
+        let (Some(listeners), Some(workers)) = (&before.listeners, &before.workers) else {
+            return Ok(());
+        };
+        let closed = listeners
+            .read_by_workers()
+            .filter(|(path, _)| path.exists() && workers.kept_from(path).is_none())
+            .find_map(|(path, at)| {
+                let file = self.file(path.file_name()?);
+                workers.closed(&file, &at, &self.config.state_directory)
+            });
+        closed.map_or(Ok(()), |why| {
+            Err(WorkError::Closed(format!("{}: {why}", self.lineage)))
+        })
     }
 
     fn successor(&self) -> Result<Successor, WorkError> {
@@ -312,6 +345,17 @@ impl<'a> Work<'a> {
             .confirm(&self.config.nginx, &master, &before.healthy, took)
             .await;
         Ok(Applied::Told(proof))
+    }
+
+    /// What certbot ran after it renewed the lineage, and nobody runs now.
+    pub fn hooks(&self) -> Vec<String> {
+        lineage::hooks(&self.config.certbot_directory, &self.places.conf_aside())
+    }
+
+    /// The leaf that lies on the lineage's path now.
+    pub fn leaf(&self) -> Option<Leaf> {
+        let path = self.places.live().join("fullchain.pem");
+        Some(read_leaf(&path).ok()?.0)
     }
 
     /// Notes that it is adopted, and whether nginx is known to serve it.

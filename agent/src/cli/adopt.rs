@@ -11,6 +11,7 @@ use crate::{
         proof::Proof,
         work::{Applied, Before, Direction, Work, WorkError},
     },
+    clock,
     config::Config,
     disk::Permissions,
     plan::{
@@ -160,6 +161,13 @@ async fn take_over(
         "certbot leaves it alone: its renewal configuration is {}",
         work.places.conf_aside().display()
     ));
+    let hooks = work.hooks();
+    if !hooks.is_empty() {
+        say(format_args!(
+            "certbot ran {} after a renewal; certwell runs none of it and reloads nginx by itself: whatever else reads {live} has to be told of a new certificate by other means",
+            hooks.join(", ")
+        ));
+    }
     Ok(Exit::Done)
 }
 
@@ -203,6 +211,12 @@ async fn give_back(mut work: Work<'_>, lineage: &str) -> Result<Exit, Failure> {
         work.places.conf().display()
     ));
     say(said);
+    let end = work.leaf().map(|leaf| leaf.not_after);
+    if let Some(end) = end.filter(|end| *end <= clock::now()) {
+        say(format_args!(
+            "its certificate expired at {end}: run `certbot renew --cert-name {lineage}` now, or adopt it again"
+        ));
+    }
     Ok(Exit::Done)
 }
 
@@ -262,6 +276,7 @@ impl From<WorkError> for Failure {
         let exit = match &error {
             WorkError::Conflict { .. }
             | WorkError::Unfit(_)
+            | WorkError::Closed(_)
             | WorkError::Step(StepError::CannotExchange { .. }) => Exit::Conflict,
             WorkError::Step(StepError::Disk(error)) | WorkError::Disk(error) => {
                 exit_of_io(&error.source)

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -165,6 +165,22 @@ pub struct CertificateFiles {
     pub through: Vec<PathBuf>,
     /// What `certificate` can be at a handshake, where it holds variables.
     pub expansions: Vec<Expansion>,
+}
+
+impl CertificateFiles {
+    /// The path of the certificate, where it lies in one of these directories, perhaps through links.
+    pub fn path_in(&self, directories: &[PathBuf]) -> Option<&Path> {
+        let CertificateSource::File(path) = &self.certificate else {
+            return None;
+        };
+        let mut way = self.through.iter().chain([path]);
+        way.any(|step| {
+            directories
+                .iter()
+                .any(|directory| step.starts_with(directory))
+        })
+        .then_some(path)
+    }
 }
 
 /// What an `ssl_certificate` or `ssl_certificate_key` names.

@@ -121,7 +121,38 @@ pub fn probes(
         }
         if server.read_by_workers {
             for managed in managed {
-                plan.add_expansions(Subject::new(index, server, managed), live);
+                let entry = live.join(managed.name.as_str());
+                plan.add_expansions(Subject::new(index, server, managed), &entry);
+            }
+        }
+    }
+    plan.targets
+}
+
+/// The same for one certificate in a directory of its own, by each way in which that is written.
+pub fn probes_in(
+    servers: &[Server],
+    local: &[IpAddr],
+    entries: &[PathBuf],
+    managed: &Managed,
+) -> Vec<ProbeTarget> {
+    let mut plan = Plan::new(servers, local);
+    for (index, server) in servers.iter().enumerate() {
+        let of = Subject::new(index, server, managed);
+        let mut named = server
+            .certificates
+            .iter()
+            .filter_map(|files| files.path_in(entries));
+        if let Some(path) = named.next() {
+            let read = Some(path).filter(|_| server.read_by_workers);
+            plan.add_certificate(Subject {
+                read: read.map(Read::File),
+                ..of
+            });
+        }
+        if server.read_by_workers {
+            for entry in entries {
+                plan.add_expansions(of, entry);
             }
         }
     }
@@ -208,10 +239,9 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// A certificate that paths with variables can lead to.
-    fn add_expansions(&mut self, of: Subject<'_>, live: &Path) {
+    /// A certificate at `entry`, to which paths with variables can lead.
+    fn add_expansions(&mut self, of: Subject<'_>, entry: &Path) {
         let names: Vec<String> = of.candidates().collect();
-        let entry = live.join(of.managed.name.as_str());
         let expansions = of
             .server
             .certificates
@@ -219,7 +249,7 @@ impl<'a> Plan<'a> {
             .flat_map(|files| &files.expansions);
         let mut unknown = None;
         for expansion in expansions {
-            let lead = expansion.leads(&entry, names.iter().map(String::as_str));
+            let lead = expansion.leads(entry, names.iter().map(String::as_str));
             match &lead {
                 Lead::No => {}
                 Lead::Unknown => unknown = unknown.or(Some(expansion)),
@@ -233,6 +263,7 @@ impl<'a> Plan<'a> {
         if let Some(expansion) = unknown {
             // All files of a generation can be read by the same.
             let file = entry.join("fullchain.pem");
+            let live = entry.parent().unwrap_or(entry);
             let read = Some(Read::File(&file)).filter(|_| expansion.is_below(live));
             for listen in of.listens() {
                 self.unprobed(

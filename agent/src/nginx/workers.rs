@@ -8,7 +8,7 @@ use std::{
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-use super::links;
+use super::{links, servers::Place};
 
 /// Set by `setfacl`; what it grants isn't in the mode.
 const ACL: &str = "system.posix_acl_access";
@@ -74,6 +74,25 @@ impl Rights {
                 fs::metadata(step).is_ok_and(|meta| !self.may(step, &meta, *wanted))
             })
             .map(|(step, _)| step.to_owned())
+    }
+
+    /// The sentence for a person: the server block at `at` has them read `path`, and they may not. `None` when they
+    /// may. `state_directory` is the agent's, whose modes follow its settings.
+    pub(crate) fn closed(&self, path: &Path, at: &Place, state_directory: &Path) -> Option<String> {
+        let closed = self.kept_from(path)?;
+        let remedy = match self.group() {
+            Some(group) if closed.starts_with(state_directory) => format!(
+                "set file-group = {group:?} in agent.toml, or another group of that user, and restart the agent"
+            ),
+            _ => "open it to that user".to_owned(),
+        };
+        Some(format!(
+            "nginx's workers (user {}) can't read {}, which the server block at {at} has them do at each handshake: {} \
+             is closed to them; {remedy}",
+            self.user(),
+            path.display(),
+            closed.display(),
+        ))
     }
 
     fn may(&self, path: &Path, meta: &Metadata, wanted: u32) -> bool {

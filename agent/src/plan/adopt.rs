@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use certwell_proto::{Generation, Identifier, Leaf};
 use jiff::Timestamp;
 
-use crate::nginx::{Server, ServerName};
+use crate::nginx::{KeyAlgorithm, Place, Server, ServerName};
 
 /// What lies at a path, links not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +170,20 @@ pub enum Unfit {
         "certwell's generation {1} of {0} is not valid now (from {2} until {3}): renew it first, or set this host's clock"
     )]
     Invalid(String, Generation, Timestamp, Timestamp),
+    /// One of twins would be lost.
+    #[error(
+        "certwell's {certificate} has an {ours} key, and the server block at {at} has the lineage's {theirs} key beside another certificate, for clients that know no other: have the issuer make an {theirs} key for it (key-type), or name another certificate with --as"
+    )]
+    Twin {
+        /// The certificate.
+        certificate: String,
+        /// Its key.
+        ours: &'static str,
+        /// The lineage's.
+        theirs: &'static str,
+        /// The server block.
+        at: Place,
+    },
     /// Some names aren't covered.
     #[error(
         "certwell's {certificate} doesn't cover {missing}, which nginx serves with the lineage: add it to the certificate's identifiers at the issuer"
@@ -220,6 +234,37 @@ pub fn fit(
         });
     }
     Ok(generation)
+}
+
+/// Whether server blocks that have the lineage as one of twins have both kinds of key still. `keys` are the lineage's
+/// and the certificate's, where they are known.
+///
+/// # Errors
+/// When one would be left without.
+pub fn keeps_twins<'a>(
+    certificate: &str,
+    keys: (Option<KeyAlgorithm>, Option<KeyAlgorithm>),
+    blocks: impl IntoIterator<Item = &'a Server>,
+) -> Result<(), Unfit> {
+    let (Some(theirs), Some(ours)) = keys else {
+        return Ok(());
+    };
+    let word = |key| match key {
+        KeyAlgorithm::Rsa => "RSA",
+        KeyAlgorithm::Ecdsa => "ECDSA",
+    };
+    let mut twins = blocks
+        .into_iter()
+        .filter(|block| block.certificates.len() > 1);
+    match twins.next() {
+        Some(block) if ours != theirs => Err(Unfit::Twin {
+            certificate: certificate.to_owned(),
+            ours: word(ours),
+            theirs: word(theirs),
+            at: block.at.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether it is a lineage's own files that nginx refuses, by its words: then another certificate in their place may be

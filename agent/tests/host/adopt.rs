@@ -99,7 +99,7 @@ async fn a_lineage_is_taken_over_beside_the_running_agent_and_given_back() {
 }
 
 /// Nothing of certbot's is touched, nor is anything noted.
-async fn refused(host: &Adopting, arguments: &[&str], code: i32, words: &[&str]) {
+pub(crate) async fn refused(host: &Adopting, arguments: &[&str], code: i32, words: &[&str]) {
     let before = tree(&host.certbot());
     let (found, told) = host.adopt(arguments).await;
     assert_eq!(found, code, "{arguments:?}: {told}");

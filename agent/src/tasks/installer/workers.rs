@@ -1,6 +1,6 @@
 //! Whether nginx's workers can read what they are to read by themselves.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use certwell_proto::CertificateName;
 
@@ -13,7 +13,7 @@ impl Installer {
     pub(super) fn unreadable(&self, target: &ProbeTarget) -> Option<String> {
         let path = target.read_by_workers.as_ref()?;
         let rights = rights(&self.host.server().ok()?)?;
-        self.closed(&rights, target, path)
+        rights.closed(path, &target.at, &self.config.state_directory)
     }
 
     /// Leaves alone what workers can read now and couldn't any more. What they can't read anyhow, or not at all yet,
@@ -41,7 +41,9 @@ impl Installer {
                 continue;
             };
             let staged = self.store.path(&target.certificate, trail.generation);
-            if let Some(why) = self.closed(&rights, target, &staged.join(file)) {
+            if let Some(why) =
+                rights.closed(&staged.join(file), &target.at, &self.config.state_directory)
+            {
                 closed.entry(target.certificate.clone()).or_insert(why);
             }
         }
@@ -51,24 +53,6 @@ impl Installer {
             }
             self.conclude(running, &name);
         }
-    }
-
-    fn closed(&self, rights: &Rights, target: &ProbeTarget, path: &Path) -> Option<String> {
-        let closed = rights.kept_from(path)?;
-        let remedy = match rights.group() {
-            Some(group) if closed.starts_with(&self.config.state_directory) => format!(
-                "set file-group = {group:?} in agent.toml, or another group of that user, and restart the agent"
-            ),
-            _ => "open it to that user".to_owned(),
-        };
-        Some(format!(
-            "nginx's workers (user {}) can't read {}, which the server block at {} has them do at each handshake: {} \
-             is closed to them; {remedy}",
-            rights.user(),
-            path.display(),
-            target.at,
-            closed.display(),
-        ))
     }
 }
 
