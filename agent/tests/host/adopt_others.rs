@@ -102,7 +102,12 @@ async fn names_that_are_asked_for_by_variable_must_be_covered_and_no_others() {
     let words = ["doesn't cover spare.example.org, which nginx serves"];
     refused(&host, &arguments, 8, &words).await;
     serve("www.example.org");
+    let workers = host.world.host.settled_workers().await;
     host.world.host.reload_nginx();
+    eventually("the workers of www-data are gone", || async {
+        (host.world.host.settled_workers().await != workers).then_some(())
+    })
+    .await;
     let (code, told) = host.adopt(&arguments).await;
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("1 listener and name serve it"), "{told}");
