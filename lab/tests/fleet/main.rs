@@ -10,6 +10,7 @@ mod crashes;
 mod issuance;
 mod offline;
 mod preflight;
+mod rollback;
 mod search;
 mod secrecy;
 mod validation;
