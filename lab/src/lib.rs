@@ -12,6 +12,7 @@
 //! process   children that don't outlive their world        leftovers  of a killed run, and their end
 //! rpc       calls to the issuer with a host's identity     wait    for a condition, with a deadline
 //! log_gate  holds a daemon at a line of its own log        certbot  Debian's, with directories of its own
+//! sweep     agents that are killed at every point of their work
 //! ```
 //!
 //! A light host is a pair of processes on an address of 127.0.0.0/8; no root is needed.
@@ -35,6 +36,7 @@ pub mod program;
 pub mod rpc;
 pub mod settings;
 pub mod status;
+pub mod sweep;
 pub mod wait;
 pub mod world;
 

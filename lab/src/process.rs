@@ -169,6 +169,14 @@ impl Process {
         kill(pid(self.child.id()), signal).with_context(|| format!("{signal} to {}", self.name))
     }
 
+    /// Sends a signal to the process and to all that it started, as long as that is of its group.
+    ///
+    /// # Errors
+    /// When it can't be sent.
+    pub fn signal_group(&self, signal: Signal) -> Result<()> {
+        killpg(pid(self.child.id()), signal).with_context(|| format!("{signal} to {}", self.name))
+    }
+
     /// `kill -9`, and waits until it is gone.
     ///
     /// # Errors

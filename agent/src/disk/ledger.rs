@@ -261,6 +261,22 @@ impl LedgerEntry {
         self.staged.insert(generation.0, record);
     }
 
+    /// Takes note that a generation was brought to its end: it is what is active, however it came to be so.
+    /// Whether that is news.
+    pub fn record_served(&mut self, generation: Generation, now: Fact) -> bool {
+        let before = self.clone();
+        self.active = Some(generation.0);
+        self.ever_real = true;
+        let facts = &mut self.facts;
+        // It is served, so it was installed, tested and reloaded, even where a crash kept that from being noted.
+        for one in [&mut facts.installed, &mut facts.tested, &mut facts.reloaded] {
+            if one.is_none_or(|fact| fact.generation != generation.0) {
+                *one = Some(now);
+            }
+        }
+        *self != before
+    }
+
     /// How often this generation regressed so far.
     pub fn regressions(&self, generation: Generation) -> u32 {
         self.regressed
@@ -343,6 +359,24 @@ mod tests {
         entry.record_staged(Generation(3), record(b"3"), new.clone());
         assert_eq!(highest(&entry), Some(3));
         assert_eq!(entry.highest.unwrap().lineage, new);
+    }
+
+    #[test]
+    fn what_is_served_is_what_is_active_and_was_installed() {
+        let mut entry = LedgerEntry::default();
+        let now = |at_ms| Fact {
+            generation: 2,
+            at_ms,
+        };
+        entry.facts.tested = Some(now(1));
+        assert!(entry.record_served(Generation(2), now(2)));
+        assert_eq!(entry.active(), Some(Generation(2)));
+        assert!(entry.ever_real);
+        assert_eq!(
+            (entry.facts.installed, entry.facts.tested),
+            (Some(now(2)), Some(now(1)))
+        );
+        assert!(!entry.record_served(Generation(2), now(3)), "no news");
     }
 
     #[test]

@@ -61,6 +61,12 @@ impl Store {
         self.root.join(name.as_str()).join(generation.to_string())
     }
 
+    /// Whether nothing is left of a generation. One that can't be looked at isn't gone.
+    pub fn is_gone(&self, name: &CertificateName, generation: Generation) -> bool {
+        std::fs::symlink_metadata(self.path(name, generation))
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Which generation of which certificate a path of the store is.
     pub fn generation_at(&self, name: &CertificateName, path: &Path) -> Option<Generation> {
         let rest = path.strip_prefix(self.root.join(name.as_str())).ok()?;

@@ -165,7 +165,8 @@ impl Installer {
         );
         match outcome {
             Outcome::Converged => {
-                entry.ever_real = true;
+                // After a crash nobody else has told the ledger.
+                entry.record_served(generation, fact(generation));
                 entry
                     .rejected
                     .retain(|rejected, _| *rejected > generation.0);
@@ -241,22 +242,23 @@ impl Installer {
         }
     }
 
-    /// Removes generations that are needed no more.
+    /// Removes generations that are needed no more, and forgets them, as well as those that a crash kept from being
+    /// forgotten.
     pub(super) fn prune(&mut self, name: &CertificateName) {
         let wanted = self.wanted.get(name).map(|wanted| wanted.generation);
+        let wanted = wanted.unwrap_or_default();
         let entry = self.ledger.entry_mut(name);
-        match self
-            .store
-            .prune(name, entry.active(), wanted.unwrap_or_default())
-        {
-            Ok(removed) => {
-                for gone in removed {
-                    entry.staged.remove(&gone.0);
-                    self.ledger_dirty = true;
-                }
-            }
-            Err(error) => tracing::warn!(certificate = %name, %error, "old generations stay"),
+        let active = entry.active();
+        if let Err(error) = self.store.prune(name, active, wanted) {
+            tracing::warn!(certificate = %name, %error, "old generations stay");
         }
+        let known = entry.staged.len();
+        entry.staged.retain(|number, _| {
+            let generation = Generation(*number);
+            let needed = generation == wanted || Some(generation) == active;
+            needed || !self.store.is_gone(name, generation)
+        });
+        self.ledger_dirty |= entry.staged.len() != known;
     }
 }
 

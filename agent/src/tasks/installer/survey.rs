@@ -253,15 +253,10 @@ impl Installer {
         state.problem.clear();
         state.attempts = 0;
         state.retry_at = None;
-        let now = fact(generation);
-        let facts = &mut self.ledger.entry_mut(name).facts;
-        // It is served, so it was installed, tested and reloaded, even where a crash kept that from being noted.
-        for one in [&mut facts.installed, &mut facts.tested, &mut facts.reloaded] {
-            if one.is_none_or(|fact| fact.generation != generation.0) {
-                *one = Some(now);
-                self.ledger_dirty = true;
-            }
-        }
+        self.ledger_dirty |= self
+            .ledger
+            .entry_mut(name)
+            .record_served(generation, fact(generation));
         self.prune(name);
     }
 }

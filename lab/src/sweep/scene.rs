@@ -1,0 +1,448 @@
+//! The scenes that are swept: hosts on which an agent is about to install, to prune, or to roll back; and the way back
+//! to that instant, as often as wished.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use certwell_proto::{Fingerprint, pem};
+
+use super::tree::{self, Tree};
+use crate::{
+    Settings, Site, World, certs::Pair as Own, host::Host, probe, program::Program, wait_for,
+};
+
+/// The certificate that all of it is about.
+pub const NAME: &str = "media.hachyderm.io";
+/// Answers the CA, and is never swept.
+const ANSWERING: &str = "sally";
+/// Most of a run is waiting: more hosts than processors are worth it.
+const SWEPT: [&str; 6] = [
+    "swept-1", "swept-2", "swept-3", "swept-4", "swept-5", "swept-6",
+];
+const SOON: Duration = Duration::from_secs(60);
+/// What an agent may change on a host, below the host's directory.
+const CHANGEABLE: [&str; 3] = ["agent", "live", "nginx/conf.d"];
+
+/// Which agents' work is swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Work {
+    /// An operator's directory is exchanged for the first generation; the challenge map is written.
+    First,
+    /// One generation is exchanged for the next.
+    Install,
+    /// A generation that is needed no more is removed.
+    Pruning,
+    /// nginx refuses the new generation, and the old one is put back.
+    RollBack,
+}
+
+impl Work {
+    /// All of it, in the order in which it is played.
+    pub const ALL: [Self; 4] = [Self::First, Self::Install, Self::Pruning, Self::RollBack];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::First => "first install",
+            Self::Install => "install",
+            Self::Pruning => "pruning",
+            Self::RollBack => "roll-back",
+        }
+    }
+
+    /// The generation that comes; what is pruned needs two more before it.
+    fn generation(self) -> u64 {
+        match self {
+            Self::First => 1,
+            Self::Install => 2,
+            Self::Pruning => 4,
+            Self::RollBack => 5,
+        }
+    }
+}
+
+/// Chain and key as nginx reads them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// `fullchain.pem`.
+    pub fullchain: Vec<u8>,
+    /// `privkey.pem`.
+    pub key: Vec<u8>,
+}
+
+impl Pair {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let file = |name: &str| {
+            let path = directory.join(name);
+            fs::read(&path).with_context(|| path.display().to_string())
+        };
+        Ok(Self {
+            fullchain: file("fullchain.pem")?,
+            key: file("privkey.pem")?,
+        })
+    }
+
+    /// Of its leaf.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn fingerprint(&self) -> Result<Fingerprint> {
+        let chain = pem::read_certificates(&self.fullchain)?;
+        Ok(Fingerprint::of(chain.first().context("no leaf")?))
+    }
+}
+
+/// A host that is brought back to the same instant again and again.
+pub struct Stage {
+    /// The host.
+    pub host: Host,
+    /// Everything of it.
+    pub root: PathBuf,
+    /// What it has before the work.
+    pub old: Pair,
+    /// What it is to have after it, if nginx takes it.
+    pub new: Pair,
+    /// Another hand's files, by path below the host's directory.
+    pub foreign: Tree,
+    /// What is swept.
+    pub work: Work,
+    /// The generation that is wanted.
+    pub generation: u64,
+    /// The world's directory: where logs go.
+    pub(crate) world: PathBuf,
+    before: Tree,
+}
+
+impl Stage {
+    /// What is below [`CHANGEABLE`] now.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn tree(&self) -> Result<Tree> {
+        let mut all = Tree::new();
+        for part in CHANGEABLE {
+            let read = tree::read(&self.root.join(part))?;
+            all.extend(
+                read.into_iter()
+                    .map(|(path, entry)| (Path::new(part).join(path), entry)),
+            );
+        }
+        Ok(all)
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.root.with_extension("kept")
+    }
+
+    fn keep(&mut self) -> Result<()> {
+        // Without it an agent that starts doesn't wait before it connects; it is made anew, and may be lost.
+        let _ = fs::remove_file(self.host.agent_state().join("desired.bin"));
+        let kept = self.kept();
+        if kept.exists() {
+            fs::remove_dir_all(&kept)?;
+        }
+        for part in CHANGEABLE {
+            copy(&self.root.join(part), &kept.join(part), &self.world)?;
+        }
+        self.before = self.tree()?;
+        Ok(())
+    }
+
+    /// Back to the instant before the work; nginx serves the old pair.
+    ///
+    /// # Errors
+    /// When something can't be put back, or nginx doesn't take it.
+    pub fn restore(&mut self) -> Result<()> {
+        for part in CHANGEABLE {
+            let place = self.root.join(part);
+            if place.exists() {
+                fs::remove_dir_all(&place)?;
+            }
+            copy(&self.kept().join(part), &place, &self.world)?;
+        }
+        let differences = tree::differences(&self.before, &self.tree()?);
+        ensure!(differences.is_empty(), "not put back: {differences:?}");
+        self.host.nginx.reload()?;
+        self.serves(&self.old, Duration::from_secs(20))
+    }
+
+    /// Waits until nginx serves this pair.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub fn serves(&self, pair: &Pair, within: Duration) -> Result<()> {
+        let wanted = pair.fingerprint()?;
+        wait_for("nginx to serve the pair", within, || {
+            let found = self.host.served(NAME)?.fingerprint();
+            ensure!(found == wanted, "it serves {found}, not {wanted}");
+            Ok(())
+        })
+    }
+
+    /// Whether the work is done, by what the agent says of it and by a handshake.
+    ///
+    /// # Errors
+    /// What is lacking.
+    pub fn is_done(&self, since: jiff::Timestamp) -> Result<()> {
+        let text = fs::read(self.host.agent_state().join("state.json"))?;
+        let state: serde_json::Value = serde_json::from_slice(&text)?;
+        let written: jiff::Timestamp = state["written"].as_str().unwrap_or_default().parse()?;
+        ensure!(written >= since, "nothing was told since");
+        let told = state["certificates"]
+            .as_array()
+            .and_then(|all| all.iter().find(|one| one["name"] == NAME))
+            .context("nothing is told of it")?;
+        let (old, new) = (self.generation - 1, self.generation);
+        match self.work {
+            Work::RollBack => {
+                let over = ["regressed", "rejected"].map(serde_json::Value::from);
+                ensure!(
+                    over.contains(&told["outcome"]) && told["active"] == old,
+                    "{told}"
+                );
+            }
+            _ => ensure!(
+                told["outcome"] == "converged" && told["active"] == new && told["served"] == new,
+                "{told}"
+            ),
+        }
+        Ok(())
+    }
+
+    /// What is served when the work is done.
+    pub fn goal(&self) -> &Pair {
+        match self.work {
+            Work::RollBack => &self.old,
+            _ => &self.new,
+        }
+    }
+
+    /// nginx goes on with the key that it has now, wherever the link leads: it will refuse the next pair.
+    fn pin_key(&self) -> Result<()> {
+        let pinned = self.root.join("nginx/pinned.pem");
+        fs::write(&pinned, Pair::read(&self.host.live(NAME))?.key)?;
+        let config = self.host.nginx.config();
+        let text = fs::read_to_string(&config)?;
+        let ours = format!("{}/privkey.pem", self.host.live(NAME).display());
+        ensure!(text.contains(&ours), "no such key in {}", config.display());
+        fs::write(&config, text.replace(&ours, &pinned.display().to_string()))?;
+        Ok(())
+    }
+}
+
+/// With modes, owners and times.
+fn copy(from: &Path, to: &Path, home: &Path) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let arguments = [
+        "-a".into(),
+        from.display().to_string(),
+        to.display().to_string(),
+    ];
+    Program::new("cp", "cp", arguments)
+        .run(home, "", SOON)?
+        .success("cp")
+        .map(drop)
+}
+
+/// Hosts on their way through all [`Work`].
+pub struct Play {
+    /// The hosts that are swept.
+    pub stages: Vec<Stage>,
+    world: World,
+}
+
+impl Play {
+    /// A world with one certificate, ordered once; no agent of a swept host has begun to work.
+    ///
+    /// # Errors
+    /// When a part doesn't come up.
+    pub fn begin(world: World) -> Result<Self> {
+        let mut world = world;
+        let (home, hosts) = (world.directory().to_owned(), world.hosts.split_off(1));
+        world.join(0)?;
+        world.issuer.connected(ANSWERING)?;
+        // The CA asks nobody else: the map of the others isn't there yet.
+        let answering = world.addresses(|_| true);
+        world.dns.set(NAME, &answering)?;
+        let mut play = Self {
+            stages: Vec::new(),
+            world,
+        };
+        for host in hosts {
+            let token = play.world.issuer.token(&host.name)?;
+            host.enroll(&token)?.success("certwell-agent enroll")?;
+            let root = host
+                .agent_config()
+                .parent()
+                .context("no directory")?
+                .to_owned();
+            let old = Pair::read(&host.live(NAME))?;
+            play.stages.push(Stage {
+                new: old.clone(),
+                old,
+                foreign: put_foreign(&host, &root)?,
+                work: Work::First,
+                generation: 0,
+                before: Tree::new(),
+                world: home.clone(),
+                host,
+                root,
+            });
+        }
+        let declared = format!(
+            "[certificate.\"{NAME}\"]\nhosts = [\"label:swept\", \"{ANSWERING}\"]\nchallenge-hosts = [\"{ANSWERING}\"]\n"
+        );
+        play.world.issuer.declare("20-media", &declared)?;
+        play.ordered(1)?;
+        Ok(play)
+    }
+
+    /// What such a world is made of.
+    pub fn settings() -> Settings {
+        let swept = SWEPT.map(|name| (name.to_owned(), vec!["swept".to_owned()]));
+        Settings {
+            hosts: [(ANSWERING.to_owned(), Vec::new())]
+                .into_iter()
+                .chain(swept)
+                .collect(),
+            sites: vec![Site::new(NAME, &[NAME])],
+            log_filter: "info,certwell_agent=debug".into(),
+            ..Settings::default()
+        }
+    }
+
+    /// Plays all of it: before each of `works` every host is ready for it, and `visit` sweeps.
+    ///
+    /// # Errors
+    /// When a host isn't brought where it should be, or those of `visit`.
+    pub fn all(
+        &mut self,
+        works: &[Work],
+        mut visit: impl FnMut(&mut [Stage]) -> Result<()>,
+    ) -> Result<()> {
+        for work in Work::ALL {
+            self.prepare(work)
+                .with_context(|| format!("before the {}", work.name()))?;
+            if works.contains(&work) {
+                visit(&mut self.stages).with_context(|| work.name())?;
+            }
+            if work != Work::RollBack {
+                self.go_on()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, work: Work) -> Result<()> {
+        match work {
+            Work::First => {}
+            Work::Install => self.renew(2)?,
+            Work::Pruning => {
+                self.renew(3)?;
+                self.stand(Work::Install, 3)?;
+                self.go_on()?;
+                self.renew(4)?;
+            }
+            Work::RollBack => {
+                for stage in &self.stages {
+                    stage.pin_key()?;
+                    stage.host.nginx.reload()?;
+                }
+                self.renew(5)?;
+            }
+        }
+        self.stand(work, work.generation())
+    }
+
+    /// Every host is before this work.
+    fn stand(&mut self, work: Work, generation: u64) -> Result<()> {
+        let new = Pair::read(&self.world.host(ANSWERING)?.live(NAME))?;
+        for stage in &mut self.stages {
+            stage.work = work;
+            stage.generation = generation;
+            stage.old = Pair::read(&stage.host.live(NAME))?;
+            stage.new = new.clone();
+            stage.keep()?;
+        }
+        Ok(())
+    }
+
+    /// Every host does its work undisturbed.
+    fn go_on(&mut self) -> Result<()> {
+        let since = crate::clock::now();
+        for stage in &mut self.stages {
+            stage.restore()?;
+            stage.host.start_agent()?;
+        }
+        for stage in &mut self.stages {
+            wait_for("the work to be done", SOON, || stage.is_done(since))
+                .with_context(|| format!("{} undisturbed", stage.work.name()))?;
+            stage.host.stop_agent();
+            stage.serves(stage.goal(), SOON)?;
+        }
+        Ok(())
+    }
+
+    fn renew(&self, generation: u64) -> Result<()> {
+        self.world
+            .issuer
+            .certwell(&["certificates", "renew", NAME])?
+            .success("renew")?;
+        self.ordered(generation)
+    }
+
+    /// Waits until the host that answers the CA has it.
+    fn ordered(&self, generation: u64) -> Result<()> {
+        wait_for("the next generation", SOON, || {
+            let status = self.world.issuer.status()?;
+            let found = status.certificate(NAME).context("not in status")?;
+            let answering = found.host(ANSWERING).context("not in status")?;
+            ensure!(
+                found.generation == generation && answering.state == "converged",
+                "{}",
+                found.states()
+            );
+            Ok(())
+        })
+    }
+
+    /// The world's files go with it.
+    pub fn end_well(mut self) {
+        if std::env::var_os("CERTWELL_LAB_KEEP").is_none() {
+            self.stages.clear();
+            self.world.ends(crate::Ending::Remove);
+        }
+    }
+}
+
+/// Files of an operator's beside ours, which nobody may touch: the directory at `live/NAME` itself, another one, a
+/// configuration of nginx's.
+fn put_foreign(host: &Host, root: &Path) -> Result<Tree> {
+    let other = "other.example.org".to_owned();
+    Own::expired(std::slice::from_ref(&other))?.write_into(&root.join("live").join(&other))?;
+    let config = host.nginx.prefix().join("conf.d/operator.conf");
+    fs::write(&config, "# An operator's own.\n")?;
+    let mut foreign = Tree::new();
+    for path in [
+        PathBuf::from("live").join(other),
+        PathBuf::from("nginx/conf.d/operator.conf"),
+        PathBuf::from("live").join(NAME),
+    ] {
+        for (below, entry) in tree::read(&root.join(&path))? {
+            foreign.insert(path.join(below), entry);
+        }
+    }
+    // Everything answers before anything is swept.
+    probe::handshake(host.https(), NAME)?;
+    Ok(foreign)
+}
