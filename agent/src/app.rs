@@ -292,7 +292,7 @@ async fn wait_for_end(tasks: &mut JoinSet<()>) -> Result<bool, AppError> {
 }
 
 /// What the issuer wanted when it was last reached; a file that can't be read is as good as none.
-fn last_desired(config: &Config) -> Option<Arc<Desired>> {
+pub(crate) fn last_desired(config: &Config) -> Option<Arc<Desired>> {
     let bytes = std::fs::read(config.desired_file()).ok()?;
     let wire = v1::DesiredState::decode(bytes.as_slice()).ok()?;
     Desired::try_from(wire).ok().map(Arc::new)

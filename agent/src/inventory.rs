@@ -20,7 +20,7 @@ use crate::{
     disk::{Live, LiveDirectory, Store, durable::DiskError},
     nginx::{
         CertificateFiles, CertificateSource, KeyAlgorithm, Managed, Nginx, Parsed, ProbeTarget,
-        Probed, Server, ServerName, addresses,
+        Probed, Server, addresses,
         dump::{self, DumpError},
         probe, targets,
     },
@@ -49,9 +49,21 @@ pub enum Host {
 /// When certbot's or certwell's directory can't be looked into.
 pub async fn gather(config: &Config) -> Result<(Host, Facts), DiskError> {
     let (host, parsed) = ask(config).await;
+    let mut facts = on_disk(config, &parsed)?;
+    if host == Host::Running {
+        see(&mut facts.uses, &parsed.servers, &facts.files).await;
+    }
+    Ok((host, facts))
+}
+
+/// The same without a handshake, where nginx's configuration is known.
+///
+/// # Errors
+/// As for [`gather`].
+pub fn on_disk(config: &Config, parsed: &Parsed) -> Result<Facts, DiskError> {
     let live = spellings(&config.live_directory);
     let certbot_live = spellings(&config.certbot_live_directory());
-    let mut uses: Vec<Use> = parsed.servers.iter().flat_map(uses_of).collect();
+    let uses: Vec<Use> = parsed.servers.iter().flat_map(uses_of).collect();
     let mut files = BTreeMap::new();
     for used in &uses {
         if let CertificateSource::File(path) = &used.source
@@ -59,9 +71,6 @@ pub async fn gather(config: &Config) -> Result<(Host, Facts), DiskError> {
         {
             files.insert(path.clone(), read_leaf(path).map(|(leaf, _)| leaf));
         }
-    }
-    if host == Host::Running {
-        see(&mut uses, &parsed.servers, &files).await;
     }
     let timed = is_timed(Path::new("/"));
     let lineages = lineage::all(&config.certbot_directory)?
@@ -77,15 +86,14 @@ pub async fn gather(config: &Config) -> Result<(Host, Facts), DiskError> {
             }
         })
         .collect();
-    let facts = Facts {
+    Ok(Facts {
         uses,
         files,
         own: own(config)?,
         live,
         certbot_live,
         lineages,
-    };
-    Ok((host, facts))
+    })
 }
 
 async fn ask(config: &Config) -> (Host, Parsed) {
@@ -141,21 +149,11 @@ fn uses_of(server: &Server) -> Vec<Use> {
         source: files.certificate.clone(),
         through: files.through.clone(),
         listeners: listeners.clone(),
-        names: server.names.iter().map(shown).collect(),
+        names: server.names.iter().map(ToString::to_string).collect(),
         at: server.at.clone(),
         seen: Vec::new(),
     });
     certificates.collect()
-}
-
-fn shown(name: &ServerName) -> String {
-    match name {
-        ServerName::Exact(name) => name.clone(),
-        ServerName::Leading(base) => format!("*.{base}"),
-        ServerName::Dotted(base) => format!(".{base}"),
-        ServerName::Trailing(base) => format!("{base}.*"),
-        ServerName::Regex(regex) => format!("~{regex}"),
-    }
 }
 
 /// One handshake for each server block on each of its listeners, at most four at once.

@@ -12,6 +12,7 @@
 //! exec     a server that isn't nginx: its commands, and the handshakes that prove it
 //! certbot  certbot's directory: its lineages, and adopting one
 //! inventory  gathers what there is of certificates on this host
+//! doctor   gathers what may be in the agent's way
 //! config   agent.toml
 //! clock, jitter    the only places that read the clock and make random numbers
 //! ```
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod disk;
+pub mod doctor;
 pub mod exec;
 pub mod inventory;
 pub mod issuer;

@@ -99,6 +99,21 @@ there, 9 nginx refuses it: all is as it was.")]
         #[arg(value_name = "LINEAGE", value_parser = lineage)]
         lineage: String,
     },
+    /// Tell what on this host is in the agent's way, each with its remedy, in the order to mend it.
+    #[command(after_help = "\
+It changes nothing, asks no issuer but the one that this host joined, and needs
+no running agent. Notes are worth knowing and stand in nobody's way.
+
+Exit codes: 0 nothing is in the way, 3 something is, 4 the agent's
+configuration is wrong: what can be told without it is told.")]
+    Doctor {
+        /// As JSON, stable for scripts.
+        #[arg(long)]
+        json: bool,
+        /// Where the CA's requests arrive on this host, if something in front of it maps port 80.
+        #[arg(long, value_name = "PORT", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+    },
     /// Keep the agent's hands off a certificate while you work on it; without a name, list what is held.
     #[command(
         group = ArgGroup::new("what").args(["for", "release"]),

@@ -8,10 +8,12 @@
 //! status  what the state file says, judged
 //! inventory  every certificate of this host
 //! adopt   a certbot lineage is taken over, or given back
+//! doctor  what is in the agent's way
 //! ```
 
 mod adopt;
 mod args;
+mod doctor;
 mod enroll;
 mod hold;
 mod inventory;
@@ -117,6 +119,10 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
             certificate.as_ref(),
             *undo,
         )),
+        Verb::Doctor { json, port } => {
+            keep_from_core_files()?;
+            runtime()?.block_on(doctor::perform(cli, *json, *port))
+        }
         Verb::Hold {
             name,
             length,

@@ -14,4 +14,4 @@ mod read;
 
 pub use mistake::{ConfigError, Mistake};
 pub use model::{Config, DEFAULT_PATH};
-pub use read::{load, parse};
+pub use read::{load, load_what_is_right, parse};

@@ -49,11 +49,41 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
+/// Reads `path` as far as it can be used: what is wrong or missing is by the defaults, and told besides.
+pub fn load_what_is_right(path: &Path) -> (Config, Option<ConfigError>) {
+    let (mut config, error) = match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let (config, mistakes) = read(&text);
+            let error = (!mistakes.is_empty()).then(|| ConfigError::Mistakes {
+                path: path.to_owned(),
+                mistakes,
+            });
+            (config, error)
+        }
+        Err(source) => {
+            let error = ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            };
+            (Config::default(), Some(error))
+        }
+    };
+    config.resolve(path.parent().unwrap_or(Path::new("")));
+    (config, error)
+}
+
 /// Reads a text; its paths stay as they are written.
 ///
 /// # Errors
 /// All mistakes, in the order of their lines.
 pub fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
+    match read(text) {
+        (config, mistakes) if mistakes.is_empty() => Ok(config),
+        (_, mistakes) => Err(mistakes),
+    }
+}
+
+fn read(text: &str) -> (Config, Vec<Mistake>) {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         text,
@@ -70,13 +100,10 @@ pub fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
     if reader.mistakes.is_empty() {
         reader.root(root.get_ref(), &mut config);
     }
-    if reader.mistakes.is_empty() {
-        return Ok(config);
-    }
     reader
         .mistakes
         .sort_by_key(|mistake| (mistake.line, mistake.column));
-    Err(reader.mistakes)
+    (config, reader.mistakes)
 }
 
 pub(super) struct Reader<'a> {

@@ -61,6 +61,11 @@ impl Permissions {
         }
     }
 
+    /// The group that may read, by number.
+    pub fn group(self) -> Option<u32> {
+        self.group.map(Gid::as_raw)
+    }
+
     /// Of a directory that leads to keys.
     pub fn directory_mode(self) -> u32 {
         if self.group.is_some() { 0o750 } else { 0o700 }

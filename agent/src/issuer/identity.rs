@@ -148,6 +148,26 @@ impl IdentityStore {
             return Err(IdentityError::NotEnrolled);
         }
         self.finish_switch()?;
+        self.read("identity.pem", "identity.key")
+    }
+
+    /// The identity that [`IdentityStore::load`] would make the present one; nothing is changed.
+    ///
+    /// # Errors
+    /// As for [`IdentityStore::load`].
+    pub fn look(&self) -> Result<Identity, IdentityError> {
+        if !self.is_enrolled()? {
+            return Err(IdentityError::NotEnrolled);
+        }
+        let (pending, key) = (self.path("pending.pem"), self.path("pending.key"));
+        match (pending.exists(), key.exists()) {
+            (true, true) => self.read("pending.pem", "pending.key"),
+            (true, false) => self.read("pending.pem", "identity.key"),
+            (false, _) => self.read("identity.pem", "identity.key"),
+        }
+    }
+
+    fn read(&self, certificate: &str, key: &str) -> Result<Identity, IdentityError> {
         let fleet_path = self.path("fleet.json");
         let damaged = |path: &Path, problem: &dyn std::fmt::Display| IdentityError::Damaged {
             path: path.to_owned(),
@@ -157,10 +177,10 @@ impl IdentityStore {
             serde_json::from_slice(&read(&fleet_path)?).map_err(|e| damaged(&fleet_path, &e))?;
         let fleet_ca =
             one_certificate(record.fleet_ca.as_bytes()).map_err(|e| damaged(&fleet_path, &e))?;
-        let path = self.path("identity.pem");
+        let path = self.path(certificate);
         let certificate = one_certificate(&read(&path)?).map_err(|e| damaged(&path, &e))?;
         let leaf = Leaf::read(&certificate).map_err(|e| damaged(&path, &e))?;
-        let key = self.key("identity.key")?;
+        let key = self.key(key)?;
         check_key(&certificate, &key).map_err(|e| damaged(&path, &e))?;
         Ok(Identity {
             fleet: record.fleet.parse().map_err(|e| damaged(&fleet_path, &e))?,

@@ -24,7 +24,7 @@ use super::Identity;
 pub struct TlsError(String);
 
 /// The name to verify.
-pub(super) fn server_name() -> ServerName<'static> {
+pub(crate) fn server_name() -> ServerName<'static> {
     // A constant that is a valid name; were it not, no handshake would ever pass.
     ServerName::try_from(SERVER_NAME).unwrap_or(ServerName::IpAddress(
         std::net::Ipv4Addr::UNSPECIFIED.into(),

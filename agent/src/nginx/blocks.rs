@@ -29,6 +29,8 @@ pub fn parse_in(dump: &str, directory: &Path) -> Parsed {
         servers: Vec::new(),
         files: tree.paths(),
         warnings: std::mem::take(&mut tree.warnings),
+        http: Vec::new(),
+        http_includes: Vec::new(),
     };
     for outer in tree.top() {
         let protocol = match &*outer.directive.name {
@@ -38,6 +40,10 @@ pub fn parse_in(dump: &str, directory: &Path) -> Parsed {
             _ => continue,
         };
         let items = tree.inside(outer);
+        if protocol == Protocol::Http {
+            parsed.http.push(outer.place());
+            parsed.http_includes.extend(tree.includes_inside(outer));
+        }
         let inherited = Tls::of(&tree, &items);
         let maps = Maps::of(&tree, &items);
         for item in items

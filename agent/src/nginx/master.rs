@@ -166,6 +166,21 @@ impl Master {
     }
 }
 
+/// Every nginx master on this machine, as far as `/proc` shows: its process id, and how it was called.
+pub fn masters() -> Vec<(i32, String)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut found: Vec<(i32, String)> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| {
+            let title = title(pid)?;
+            let called = title.strip_prefix(MASTER_TITLE)?.trim().to_owned();
+            Some((pid, called))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
 fn running(
     pid_file: &Path,
     fallback: &Path,

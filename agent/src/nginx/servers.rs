@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::variables::Expansion;
+use super::{glob, variables::Expansion};
 
 /// What `nginx -T` shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,51 @@ pub struct Parsed {
     pub files: Vec<PathBuf>,
     /// What couldn't be understood, one sentence each; never a reason to stop.
     pub warnings: Vec<String>,
+    /// Where each `http` block begins.
+    pub http: Vec<Place>,
+    /// What the includes at http level name, absolute; patterns among them.
+    pub http_includes: Vec<String>,
+}
+
+impl Parsed {
+    /// Whether an include at http level names this file, be it there or not.
+    pub fn includes_at_http_level(&self, file: &Path) -> bool {
+        // nginx may name it by another path, through a linked directory.
+        let named = real(file);
+        self.http_includes.iter().any(|pattern| {
+            if !glob::is_pattern(pattern) {
+                return real(Path::new(pattern)) == named;
+            }
+            let Some((directory, last)) = pattern.rsplit_once('/') else {
+                return false;
+            };
+            let is_literal = !glob::is_pattern(directory);
+            let pattern = if is_literal {
+                format!("{}/{last}", canonical(Path::new(directory)).display())
+            } else {
+                pattern.clone()
+            };
+            glob::matches(&pattern, &named.to_string_lossy())
+                || glob::matches(&pattern, &file.to_string_lossy())
+        })
+    }
+
+    /// The directory of nginx's first file, to which relative includes are relative.
+    pub fn directory(&self) -> Option<&Path> {
+        self.files.first()?.parent()
+    }
+}
+
+/// With the links of its directory followed: the file itself need not be there.
+fn real(file: &Path) -> PathBuf {
+    match (file.parent(), file.file_name()) {
+        (Some(directory), Some(name)) => canonical(directory).join(name),
+        _ => file.to_owned(),
+    }
+}
+
+fn canonical(directory: &Path) -> PathBuf {
+    std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
 }
 
 /// One server block.
@@ -152,6 +197,18 @@ pub enum ServerName {
     Trailing(String),
     /// `~…`: the expression.
     Regex(String),
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Leading(base) => write!(f, "*.{base}"),
+            Self::Dotted(base) => write!(f, ".{base}"),
+            Self::Trailing(base) => write!(f, "{base}.*"),
+            Self::Regex(regex) => write!(f, "~{regex}"),
+        }
+    }
 }
 
 /// A certificate and its key, as the server block names them.

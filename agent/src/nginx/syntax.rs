@@ -159,6 +159,29 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// What the includes of a block name, those of included files among them; absolute.
+    pub(crate) fn includes_inside(&self, outer: Effective<'_>) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some(block) = &outer.directive.block {
+            self.collect_includes(block, 0, &mut found);
+        }
+        found
+    }
+
+    fn collect_includes(&self, items: &[Directive<'a>], depth: usize, found: &mut Vec<String>) {
+        let includes = items
+            .iter()
+            .filter(|item| item.name == "include" && item.block.is_none());
+        for pattern in includes.flat_map(|include| &include.args) {
+            found.push(self.absolute(pattern).to_string_lossy().into_owned());
+            if depth < INCLUDE_DEPTH {
+                for (_, inner) in self.included(pattern) {
+                    self.collect_includes(inner, depth + 1, found);
+                }
+            }
+        }
+    }
+
     /// The files that an include names, in the order in which nginx reads them.
     fn included(&self, pattern: &str) -> Vec<(&String, &Vec<Directive<'a>>)> {
         let pattern = self.absolute(pattern).to_string_lossy().into_owned();

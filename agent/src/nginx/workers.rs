@@ -9,6 +9,7 @@ use std::{
 use nix::unistd::{Gid, Group, Uid, User};
 
 use super::{links, servers::Place};
+use crate::disk;
 
 /// Set by `setfacl`; what it grants isn't in the mode.
 const ACL: &str = "system.posix_acl_access";
@@ -51,6 +52,14 @@ impl Rights {
     pub(crate) fn group(&self) -> Option<String> {
         let own = Gid::from_raw(*self.groups.first()?);
         Some(Group::from_gid(own).ok().flatten()?.name)
+    }
+
+    /// Whether it reads what the agent stages with these permissions.
+    pub(crate) fn reads_files_of(&self, staged: disk::Permissions) -> bool {
+        self.user == 0
+            || staged
+                .group()
+                .is_some_and(|group| self.groups.contains(&group))
     }
 
     /// The file or directory that keeps it from reading `path`, links followed; `None` when nothing does, as far as

@@ -10,6 +10,7 @@
 //! confirm   whether what was activated is really served
 //! settled   whether old and new workers may be answering side by side
 //! served    what the handshakes add up to
+//! doctor    what on this host is in the agent's way
 //! drift     what to put back on disk
 //! hold      whether a person keeps our hands off it
 //! edit      whether an operator's edit in progress makes us wait
@@ -27,6 +28,7 @@ pub mod age;
 pub mod check;
 pub mod confirm;
 pub mod connect;
+pub mod doctor;
 pub mod drift;
 pub mod edit;
 pub mod ending;

@@ -18,6 +18,8 @@ mod challenges;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod enrollment;
 #[cfg(test)]
 mod exec;
