@@ -10,9 +10,10 @@ use super::{Failure, exit_of_identity, failure_of, say, seconds};
 use crate::{
     app, clock,
     config::Config,
+    disk::permissions::PermissionError,
     issuer::{IdentityError, IdentityStore},
     plan::status::{self, Judgement},
-    tasks::state_file::StateFile,
+    tasks::{installer::places, state_file::StateFile},
 };
 
 /// What `--json` prints: the state file, and what follows from it.
@@ -63,8 +64,12 @@ pub(super) fn perform(config: &Config, json: bool) -> Result<Exit, Failure> {
     };
     let Judgement {
         converged,
-        problems,
+        mut problems,
     } = status::judge(&state, running, clock::now());
+    if !running && let Err(error @ PermissionError::Untrusted { .. }) = places::check(config) {
+        // It won't start before that is mended.
+        problems.insert(0, error.to_string());
+    }
     let status = Status {
         state,
         running,

@@ -82,6 +82,14 @@ impl LiveDirectory {
         Ok(Self { root })
     }
 
+    /// Makes the live directory anew, where somebody has removed all of it.
+    ///
+    /// # Errors
+    /// When it can't be made, or something else lies in its place.
+    pub fn make(&self) -> Result<(), DiskError> {
+        make_public_directory(&self.root)
+    }
+
     /// The live directory at `root` as it is, to look at: nothing is made.
     pub fn at(root: PathBuf) -> Self {
         Self { root }
@@ -131,8 +139,6 @@ impl LiveDirectory {
         store: &Store,
     ) -> Result<Before, ActivationError> {
         let path = self.path(name);
-        // Somebody may have removed all of it.
-        make_public_directory(&self.root)?;
         self.finish(name, store)?;
         let before = match metadata(&path)? {
             None => Before::Nothing,
@@ -264,7 +270,15 @@ impl LiveDirectory {
 fn metadata(path: &Path) -> Result<Option<Metadata>, DiskError> {
     match std::fs::symlink_metadata(path) {
         Ok(meta) => Ok(Some(meta)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A file in the place of the directory above is said when something is to be put there.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(source) => Err(DiskError {
             what: "looking at",
             path: path.to_owned(),

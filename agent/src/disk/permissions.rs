@@ -190,6 +190,46 @@ pub fn check_directory(path: &Path) -> Result<(), PermissionError> {
     Ok(())
 }
 
+/// Refuses a directory that somebody other than root and ourselves could change or exchange, on any way to it: the
+/// directories above, the links among them, and where those lead.
+///
+/// # Errors
+/// When one of them belongs to another user, or others may write in it.
+pub fn check_way(path: &Path) -> Result<(), PermissionError> {
+    check_directory(path)?;
+    let absolute = std::path::absolute(path).map_err(DiskError::about("looking at", path))?;
+    let real = std::fs::canonicalize(path).map_err(DiskError::about("looking at", path))?;
+    for way in [absolute, real] {
+        for at in way.ancestors() {
+            check_link(at)?;
+            if let Some(above) = at.parent().filter(|above| !is_sticky(above)) {
+                check_directory(above)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether only owners can rename and remove what lies there, as in `/tmp`.
+fn is_sticky(directory: &Path) -> bool {
+    let us = Uid::effective().as_raw();
+    std::fs::metadata(directory)
+        .is_ok_and(|meta| meta.mode() & 0o1000 != 0 && [0, us].contains(&meta.uid()))
+}
+
+/// In a sticky directory somebody else's link could lie on the way.
+fn check_link(path: &Path) -> Result<(), PermissionError> {
+    let meta = std::fs::symlink_metadata(path).map_err(DiskError::about("looking at", path))?;
+    if meta.is_symlink() && ![0, Uid::effective().as_raw()].contains(&meta.uid()) {
+        return Err(PermissionError::Untrusted {
+            path: path.to_owned(),
+            problem: format!("is a link of user {}", meta.uid()),
+            remedy: format!("chown --no-dereference root {}", path.display()),
+        });
+    }
+    Ok(())
+}
+
 /// Refuses a file with a key that others than its owner can read or write.
 ///
 /// # Errors

@@ -36,6 +36,8 @@ pub struct Facts {
     pub staged: Option<Generation>,
     /// Whether the desired one was given up on, or may not be taken.
     pub rejected: bool,
+    /// Whether there is a connection to draw through.
+    pub reachable: bool,
 }
 
 /// What to do about it.
@@ -85,7 +87,8 @@ pub fn action(facts: &Facts, now: Timestamp) -> Action {
         }
     };
     match facts.found {
-        Found::Nothing => match best() {
+        // What is whole on disk comes first, so that there is something while the desired one is drawn.
+        Found::Nothing => match facts.staged.map_or_else(best, Action::Relink) {
             Action::Nothing => Action::Placeholder,
             action => action,
         },
@@ -93,6 +96,10 @@ pub fn action(facts: &Facts, now: Timestamp) -> Action {
             generation,
             whole: true,
         } if generation > Generation::NONE && generation >= desired => Action::Nothing,
+        Found::Ours {
+            generation: Generation::NONE,
+            whole: true,
+        } => facts.staged.map_or_else(best, Action::Relink),
         Found::Ours {
             generation,
             whole: true,
@@ -106,6 +113,8 @@ pub fn action(facts: &Facts, now: Timestamp) -> Action {
             whole: false,
         } => match best() {
             Action::Nothing if generation.is_none() => Action::Placeholder,
+            // An older one that is whole is better than half a newer one that can't be had now.
+            Action::Draw if !facts.reachable => facts.staged.map_or(Action::Draw, Action::Relink),
             // Damaged, and nothing that may be taken is on offer: that is said, and no more can be done.
             action => action,
         },
@@ -138,6 +147,7 @@ mod tests {
             desired_until: (desired > 0).then(|| at(1_000)),
             staged: staged.map(Generation),
             rejected: false,
+            reachable: true,
         }
     }
 
@@ -155,6 +165,7 @@ mod tests {
             (facts(Found::Nothing, 0, None), Action::Placeholder),
             (facts(Found::Nothing, 3, None), Action::Draw),
             (facts(Found::Nothing, 3, Some(3)), relink(3)),
+            (facts(Found::Nothing, 3, Some(2)), relink(2)),
             (facts(Found::Nothing, 0, Some(2)), relink(2)),
             (facts(ours(3, true), 3, Some(3)), Action::Nothing),
             (facts(ours(2, true), 3, Some(2)), Action::Draw),
@@ -165,6 +176,7 @@ mod tests {
             (facts(ours(3, false), 0, Some(2)), relink(2)),
             (facts(ours(0, true), 0, None), Action::Nothing),
             (facts(ours(0, true), 1, None), Action::Draw),
+            (facts(ours(0, true), 3, Some(2)), relink(2)),
             (facts(ours(0, false), 0, None), Action::Placeholder),
             (
                 facts(Found::Foreign { valid_until: None }, 3, None),
@@ -222,6 +234,23 @@ mod tests {
             (both_over(90, 110), relink(3)),
         ];
         for (facts, wanted) in table.into_iter().chain(over) {
+            assert_eq!(action(&facts, at(100)), wanted, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn while_the_issuer_is_away_what_is_whole_takes_the_place_of_what_is_damaged() {
+        let away = |found, staged| Facts {
+            reachable: false,
+            ..facts(found, 3, staged)
+        };
+        let relink = |n| Action::Relink(Generation(n));
+        for (facts, wanted) in [
+            (away(ours(3, false), Some(2)), relink(2)),
+            (away(ours(3, false), None), Action::Draw),
+            (away(ours(2, true), Some(2)), Action::Draw),
+            (facts(ours(3, false), 3, Some(2)), Action::Draw),
+        ] {
             assert_eq!(action(&facts, at(100)), wanted, "{facts:?}");
         }
     }

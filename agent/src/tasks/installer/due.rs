@@ -6,7 +6,7 @@ use certwell_proto::{CertificateName, Generation};
 use tokio::time::Instant;
 
 use super::{
-    Installer,
+    Installer, places,
     round::{Trail, WATCHED_RETRY},
     server::Server,
     state::Waiting,
@@ -54,6 +54,7 @@ impl Installer {
             desired_until: wanted.not_after,
             staged: disk.staged,
             rejected,
+            reachable: self.link.borrow().connection.is_some(),
         };
         Some(drift::action(&facts, clock::now()))
     }
@@ -221,27 +222,50 @@ impl Installer {
             .map_err(|refusal| refusal.to_string())
     }
 
-    /// Where nothing is at `live/NAME` after all, the placeholder goes there, so that nginx can start.
-    pub(super) fn put_placeholders(&mut self) {
+    /// Where nothing is at `live/NAME` after all, our best that is whole on disk goes there, else the placeholder, so
+    /// that nginx can start.
+    pub(super) fn fill_gaps(&mut self) {
         let names: Vec<CertificateName> = self.wanted.keys().cloned().collect();
         for name in names {
-            let Some(state) = self.states.get(&name) else {
+            let Some(disk) = self.states.get(&name).and_then(|state| state.disk.as_ref()) else {
                 continue;
             };
-            let found = state.disk.as_ref().map(|disk| disk.found);
-            let placeholder = self.action(&name) == Some(Action::Placeholder)
-                || (found == Some(Found::Nothing) && self.live_is_absent(&name));
+            let staged = disk.staged;
+            let gap = disk.found == Found::Nothing && self.live_is_absent(&name);
+            let placeholder = self.action(&name) == Some(Action::Placeholder) || gap;
             if !placeholder || self.is_held(&name) {
                 continue;
             }
-            if let Err(problem) = self.put_placeholder(&name) {
-                tracing::warn!(certificate = %name, problem, "no placeholder");
-                if let Some(state) = self.states.get_mut(&name) {
+            let put = match staged.filter(|_| gap) {
+                Some(generation) => self.put_staged(&name, generation),
+                None => self.put_placeholder(&name),
+            };
+            if let Err(problem) = put {
+                tracing::warn!(certificate = %name, problem, "nothing is put there");
+                // What keeps the certificate itself away is what a person has to see to.
+                if let Some(state) = self.states.get_mut(&name).filter(|s| s.problem.is_empty()) {
                     state.problem = problem;
                 }
             }
         }
         self.look_at_disk();
+    }
+
+    /// Whether it is served is looked at later, as after a start.
+    fn put_staged(&mut self, name: &CertificateName, generation: Generation) -> Result<(), String> {
+        places::make_ready(&self.live, &self.config).map_err(|e| e.to_string())?;
+        self.live
+            .activate(name, generation, &self.store)
+            .map_err(|e| e.to_string())?;
+        self.host.forget_refusal();
+        self.ledger.entry_mut(name).active = Some(generation.0);
+        self.ledger_dirty = true;
+        if let Some(state) = self.states.get_mut(name) {
+            state.disk = None;
+            state.resurvey = true;
+        }
+        tracing::info!(certificate = %name, generation = generation.0, "put back where nothing was");
+        Ok(())
     }
 
     fn live_is_absent(&self, name: &CertificateName) -> bool {
@@ -252,6 +276,7 @@ impl Installer {
         let Some(wanted) = self.wanted.get(name) else {
             return Ok(());
         };
+        places::make_ready(&self.live, &self.config).map_err(|e| e.to_string())?;
         let bundle = placeholder::make(name, &wanted.identifiers, clock::now())
             .map_err(|e| e.to_string())?;
         let record = self.store.stage(&bundle).map_err(|e| e.to_string())?;
@@ -264,6 +289,7 @@ impl Installer {
         self.live
             .activate(name, Generation::NONE, &self.store)
             .map_err(|e| e.to_string())?;
+        self.host.forget_refusal();
         if let Some(state) = self.states.get_mut(name) {
             state.disk = None;
         }

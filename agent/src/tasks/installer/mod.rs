@@ -7,6 +7,7 @@
 //! state       one certificate between rounds; how it looks on disk
 //!   foreign   what lies there of another hand
 //! due         which certificates a round is about
+//! places      whether keys can be put where they belong
 //! hands       what a person keeps our hands off
 //! round       performs the plan's steps
 //! prepare     the steps of one certificate alone
@@ -26,6 +27,7 @@ mod foreign;
 mod hands;
 mod host;
 mod look;
+pub mod places;
 mod prepare;
 mod round;
 mod server;
@@ -55,10 +57,8 @@ use crate::{
     clock,
     config::Config,
     disk::{
-        Ledger, LiveDirectory, Permissions, Store,
-        durable::DiskError,
-        ledger::LedgerError,
-        permissions::{PermissionError, check_directory},
+        Ledger, LiveDirectory, Permissions, Store, durable::DiskError, ledger::LedgerError,
+        permissions::PermissionError,
     },
     issuer::{Desired, Wanted},
     jitter,
@@ -154,13 +154,7 @@ impl Installer {
         permissions.make_directory(&config.state_directory)?;
         let store = Store::open(config.store_directory(), permissions)?;
         let live = LiveDirectory::open(config.live_directory.clone())?;
-        for directory in [
-            config.state_directory.as_path(),
-            &config.store_directory(),
-            live.root(),
-        ] {
-            check_directory(directory)?;
-        }
+        places::check(&config)?;
         let ledger = Ledger::load(&config.ledger_file())?;
         candidate::sweep(&config.state_directory);
         let mut installer = Self {
@@ -245,7 +239,7 @@ impl Installer {
         self.look_at_disk();
         self.install_due().await;
         self.read_holds();
-        self.put_placeholders();
+        self.fill_gaps();
         self.survey_all().await;
         self.save();
         // What nginx reads is asked first: it tells whether the map is included.
@@ -309,6 +303,7 @@ impl Installer {
                 }
                 Err(error) => {
                     tracing::warn!(certificate = %name, %error, "can't be looked at");
+                    state.outcome = Some((wanted.generation, Outcome::Held));
                     state.problem = error.to_string();
                     state.retry_at = Some(Instant::now() + LOOK_AGAIN);
                 }

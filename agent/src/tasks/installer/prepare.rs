@@ -12,6 +12,7 @@ use certwell_proto::{
 use super::{
     Installer, asked_to_stop,
     host::RUN_LIMIT,
+    places,
     round::{Running, advance, fact, finish},
     server::Server,
 };
@@ -120,6 +121,12 @@ impl Installer {
         let Some(bundle) = trail.bundle.take() else {
             return finish(&mut running.round, name);
         };
+        let places = places::make_ready(&self.live, &self.config);
+        if let Err(error) = places {
+            trail.stop(error.to_string());
+            self.conclude(running, name);
+            return true;
+        }
         match self.store.stage(&bundle) {
             Ok(record) => {
                 let lineage = self.ledger.lineage().map(|lineage| lineage.id.to_string());

@@ -73,9 +73,9 @@ impl Installer {
             .host
             .newest_change(self.live.root())
             .map(|edit| edit.at);
+        let wait = postponed.map_or(FIRST_LOOK, |(_, wait)| (wait * 2).min(LAST_LOOK));
         if edit::in_progress(changed, server.master().and_then(Master::serving_since)) {
             // The files tell of listeners that nginx hasn't got yet: what was seen stays until it has.
-            let wait = postponed.map_or(FIRST_LOOK, |(_, wait)| (wait * 2).min(LAST_LOOK));
             self.postponed = Some((Instant::now() + wait, wait));
             // Not for ever: what is to be tried again is, when the edit was waited for long enough.
             let waited = server
@@ -92,8 +92,10 @@ impl Installer {
         }
         let mut found = match self.targets(&server, &names).await {
             Ok(targets) => self.survey(targets).await,
-            // Which listeners there are can't be known now: what was seen of them stays.
+            // Which listeners there are can't be known now: what was seen of them stays, and nobody may tell us when
+            // they can be.
             Err(_) => {
+                self.postponed = Some((Instant::now() + wait, wait));
                 names.retain(|name| {
                     self.states
                         .get(name)

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     Installer, confirm,
     look::Confirmed,
+    places,
     round::{Running, active, advance, fact},
     server::Server,
 };
@@ -98,13 +99,10 @@ impl Installer {
 
     /// Whether any was activated.
     pub(super) fn activate(&mut self, running: &mut Running, names: &[CertificateName]) -> bool {
-        // What is about to be active is in the ledger first: a crash right after must not make it look altered.
-        if self.ledger_dirty
-            && let Err(error) = self.ledger.save(&self.config.ledger_file())
-        {
+        if let Err(problem) = self.begin_activation() {
             for name in names {
                 if let Some(trail) = running.trails.get_mut(name) {
-                    trail.stop(error.to_string());
+                    trail.stop(problem.clone());
                 }
                 self.conclude(running, name);
             }
@@ -133,6 +131,16 @@ impl Installer {
             }
         }
         any
+    }
+
+    fn begin_activation(&self) -> Result<(), String> {
+        places::make_ready(&self.live, &self.config).map_err(|error| error.to_string())?;
+        if self.ledger_dirty {
+            // What is about to be active is in the ledger first: a crash right after must not make it look altered.
+            let saved = self.ledger.save(&self.config.ledger_file());
+            saved.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     fn note_active(&mut self, name: &CertificateName, generation: Generation) {

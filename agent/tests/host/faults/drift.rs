@@ -299,3 +299,53 @@ async fn what_drifts_while_a_person_holds_it_is_left_until_the_hold_ends() {
     }
     eprintln!("drift under a hold: {} cases", CASES.len());
 }
+
+#[tokio::test]
+async fn while_the_issuer_is_away_the_best_that_is_whole_on_disk_is_put_there() {
+    let (mut world, _) = serving().await;
+    let first = world.issuer.memory.lock().unwrap().bundles[&(NAME.to_owned(), 1)].clone();
+    // The second is announced, and can't be had.
+    let second = world.bundle(2);
+    world.issuer.hold_offers();
+    world.offer(&second);
+    world
+        .issuer
+        .memory
+        .lock()
+        .unwrap()
+        .bundles
+        .remove(&(NAME.to_owned(), 2));
+    world.issuer.release_offers();
+    world.outcome(2, v1::Outcome::Held).await;
+    fs::remove_file(world.host.live()).unwrap();
+    eventually("the first is put back", || async {
+        (world.host.live().is_symlink() && world.host.active() == "1").then_some(())
+    })
+    .await;
+    serves(&world, &first).await;
+    assert_eq!(world.host.activations(NAME, 0), 0);
+    assert!(!generation(&world, 0).exists(), "a placeholder");
+    let bundles = || world.issuer.memory.lock().unwrap();
+    bundles()
+        .bundles
+        .insert((NAME.to_owned(), 2), second.clone());
+    world.outcome(2, v1::Outcome::Converged).await;
+    // Now the second is damaged, and nobody is there to draw it from.
+    world.issuer.stop();
+    eventually("the issuer is missed", || async {
+        let output = world.host.verb(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        (status["connected"] == false).then_some(())
+    })
+    .await;
+    fs::write(world.host.live().join("privkey.pem"), "scribble").unwrap();
+    eventually("the first takes its place", || async {
+        (world.host.active() == "1").then_some(())
+    })
+    .await;
+    serves(&world, &first).await;
+    world.issuer.memory.lock().unwrap().reports.clear();
+    world.issuer.restart().await;
+    world.outcome(2, v1::Outcome::Converged).await;
+    serves(&world, &second).await;
+}

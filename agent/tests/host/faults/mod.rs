@@ -9,8 +9,10 @@
 //! edits           an operator saves half an edit, or a whole one, between two of our steps
 //! foreign_reload  another hand reloads or restarts nginx between our steps
 //! hold            a person keeps the agent's hands off
+//! live            something else at live/NAME, or at live
 //! nginx_broken    the host's own configuration is broken before we come
 //! not_applied     a reload that returns 0 and changes nothing
+//! parents         directories that another user could change
 //! processes       nginx stopped, absent, replaced, upgraded while it runs
 //! rollback        nginx fails our new generation
 //! ```
@@ -21,8 +23,10 @@ mod edits;
 mod foreign_reload;
 mod gate;
 mod hold;
+mod live;
 mod nginx_broken;
 mod not_applied;
+mod parents;
 mod processes;
 mod rollback;
 mod witness;
