@@ -121,7 +121,8 @@ configuration is wrong: what can be told without it is told.")]
 While it is held, the agent changes nothing of it on disk and reloads nothing for its sake; other
 certificates go on. It goes on at once when the hold lapses or is released.
 
-Exit codes: 0 done, 2 usage, 7 no certificate of this host."
+Exit codes: 0 done, 1 holds.json is damaged, 2 usage, 4 configuration, 6 not root,
+7 no certificate of this host."
     )]
     Hold {
         /// The certificate.

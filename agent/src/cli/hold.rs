@@ -1,7 +1,7 @@
 //! `certwell-agent hold`: keeps the running agent's hands off a certificate. It writes one file, which the agent
 //! watches, so that it works while the agent is stopped as well.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use certwell_proto::{CertificateName, Exit};
 use jiff::{SignedDuration, Span, Timestamp};
@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     disk::{
         Ledger,
+        durable::DiskError,
         holds::{ChangeError, Hold, Holds, Read},
     },
     tasks::state_file::StateFile,
@@ -67,6 +68,7 @@ struct Row {
 
 /// `certwell-agent hold`.
 pub(super) fn list(config: &Config, json: bool) -> Result<Exit, Failure> {
+    may_look(config)?;
     let mut holds = match Holds::read(&config.holds_file()) {
         Read::Known(holds) => holds,
         Read::Unreadable(why) => return Err(unusable(ChangeError::Unreadable(why))),
@@ -118,6 +120,7 @@ pub(super) fn change(
     length: Option<Duration>,
     note: Option<String>,
 ) -> Result<Exit, Failure> {
+    may_look(config)?;
     let path = config.holds_file();
     let now = clock::now();
     let present = match Holds::read(&path) {
@@ -162,6 +165,20 @@ pub(super) fn change(
         say("the agent is not running; it heeds this when it is started");
     }
     Ok(Exit::Done)
+}
+
+/// Whoever may not look knows nothing of damage.
+fn may_look(config: &Config) -> Result<(), Failure> {
+    for path in [config.holds_file(), config.ledger_file()] {
+        match std::fs::File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let error = DiskError::about("reading", &path)(error);
+                return Err(Failure::new(Exit::Denied, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The certificates of this host, by what the agent wrote; what was never wanted here can't be held.

@@ -45,7 +45,9 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         path: path.to_owned(),
         mistakes,
     })?;
-    config.resolve(path.parent().unwrap_or(Path::new("")));
+    // Links are made of these paths: they must lead to the same place from wherever they lie.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    config.resolve(absolute.parent().unwrap_or(Path::new("/")));
     Ok(config)
 }
 

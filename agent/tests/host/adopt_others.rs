@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use certwell_proto::Fingerprint;
@@ -14,7 +15,7 @@ use super::{
     fleet::self_signed,
     host::{NAME, free_port, served_at},
     issuer::eventually,
-    lineage::{Adopting, adopting, lay_out, server, tree},
+    lineage::{Adopting, adopting, lay_out, said, server, tree},
 };
 
 fn open_to_all(directory: &Path) {
@@ -111,6 +112,22 @@ async fn names_that_are_asked_for_by_variable_must_be_covered_and_no_others() {
     let (code, told) = host.adopt(&arguments).await;
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("1 listener and name serve it"), "{told}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_named_by_a_relative_path_makes_the_same_link() {
+    let host = adopting(NAME).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_certwell-agent"));
+    command
+        .current_dir(host.world.host.root())
+        .args(["--config", "agent.toml", "adopt", NAME]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let link = fs::read_link(host.lineage()).unwrap();
+    assert_eq!(link, host.world.host.live());
+    assert_eq!(host.served(), Some(host.ours));
 }
 
 #[tokio::test]

@@ -175,7 +175,7 @@ fn a_mistyped_log_setting_is_refused() {
 }
 
 #[tokio::test]
-async fn status_without_the_right_to_look_says_so_and_not_that_the_host_is_not_enrolled() {
+async fn verbs_without_the_right_to_look_say_so_and_nothing_else() {
     if !nix::unistd::geteuid().is_root() {
         skipped("only root can run a command as somebody else");
         return;
@@ -187,21 +187,26 @@ async fn status_without_the_right_to_look_says_so_and_not_that_the_host_is_not_e
     // Where the built one lies may be out of others' reach.
     let agent = host.path("certwell-agent");
     fs::copy(env!("CARGO_BIN_EXE_certwell-agent"), &agent).unwrap();
-    let output = Command::new(&agent)
-        .arg("--config")
-        .arg(host.path("agent.toml"))
-        .arg("status")
-        .uid(65_534)
-        .gid(65_534)
-        .current_dir("/")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
-    let told = said(&output);
-    assert!(
-        told.contains("identity") && told.contains("as root"),
-        "{told}"
-    );
+    let verbs = [
+        (&["status"][..], "identity"),
+        (&["hold"], "holds.json"),
+        (&["hold", "media.example.org", "--for", "4h"], "holds.json"),
+    ];
+    for (verb, word) in verbs {
+        let output = Command::new(&agent)
+            .arg("--config")
+            .arg(host.path("agent.toml"))
+            .args(verb)
+            .uid(65_534)
+            .gid(65_534)
+            .current_dir("/")
+            .output()
+            .unwrap();
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(6), "{verb:?}: {told}");
+        assert!(told.contains(word) && told.contains("as root"), "{told}");
+        assert!(!told.contains("remove it"), "{told}");
+    }
 }
 
 #[tokio::test]
