@@ -9,6 +9,7 @@
 //! run      one point: restore, kill, check, start again, compare
 //! checker  the old pair or the new is whole
 //! tree     files of a host, to be compared
+//! touched  what an agent may write to, and what else it did
 //! ```
 
 pub mod checker;
@@ -17,6 +18,7 @@ pub mod record;
 pub mod run;
 pub mod scene;
 pub mod strace;
+pub mod touched;
 pub mod tree;
 
 use std::fmt::Write as _;

@@ -18,7 +18,7 @@ pub(crate) const CALLS: &str = "?open,openat,?openat2,?creat,write,pwrite64,writ
     fallocate,copy_file_range,sendfile,splice,fsync,fdatasync,sync_file_range,sync,syncfs,?rename,?renameat,renameat2,\
     ?symlink,symlinkat,?link,linkat,?unlink,unlinkat,?rmdir,?mkdir,mkdirat,?mknod,mknodat,?chmod,fchmod,fchmodat,\
     ?chown,fchown,?lchown,fchownat,utimensat,setxattr,fsetxattr,lsetxattr,removexattr,fremovexattr,lremovexattr,bind,\
-    io_uring_setup";
+    io_uring_setup,chdir";
 
 /// A call that came to its end, or was cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,6 +158,7 @@ impl Call {
                         name.split('"').next()?,
                     )?)))
                 }
+                "chdir" => return Some(None),
                 // Whatever else there is: the first descriptor of a file, or the first path.
                 _ => match self.file(0).or_else(|| self.text(0)) {
                     Some(path) => Deed::Other(path),
@@ -177,6 +178,11 @@ impl Call {
             makes: has("O_CREAT"),
             empties: has("O_TRUNC"),
         }))
+    }
+
+    /// The directory that the thread is in from here on.
+    pub(crate) fn goes_to(&self) -> Option<PathBuf> {
+        (self.name == "chdir").then(|| self.text(0))?
     }
 
     /// The path by which strace's own filter finds this call again.

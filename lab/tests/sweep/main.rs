@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Result, ensure};
-use certwell_lab::sweep::{self, Work};
+use certwell_lab::sweep::{self, Work, record, touched};
 
 /// For the reader of the whole run, past the test's own capture.
 fn say(words: &str) {
@@ -19,6 +19,23 @@ fn killed_anywhere_the_old_pair_or_the_new_is_whole_and_a_restarted_agent_conver
     ensure!(tally.known() >= 240, "{}", tally.words());
     // What is written when it happens to have changed may come once less.
     ensure!(tally.tried() + 12 >= tally.known(), "{}", tally.words());
+    play.end_well();
+    Ok(())
+}
+
+#[test]
+fn an_agent_writes_to_nothing_but_a_short_list_of_paths() -> Result<()> {
+    let mut play = sweep::begin("sweep-touched")?;
+    let mut all = 0;
+    play.all(&Work::ALL, |stages| {
+        let recording = record::record(&mut stages[0])?;
+        let touched = touched::touched(&stages[0], &recording)?;
+        ensure!(touched.strangers.is_empty(), "{:#?}", touched.strangers);
+        all += touched.all.len();
+        Ok(())
+    })?;
+    say(&format!("touched: {all} paths, all of them on the list"));
+    ensure!(all >= 60, "only {all} paths");
     play.end_well();
     Ok(())
 }
