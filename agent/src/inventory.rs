@@ -3,7 +3,7 @@
 //! It asks nobody but nginx, changes nothing, and needs neither an enrollment nor the daemon.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,9 +20,9 @@ use crate::{
     disk::{Live, LiveDirectory, Store, durable::DiskError},
     nginx::{
         CertificateFiles, CertificateSource, KeyAlgorithm, Managed, Nginx, Parsed, ProbeTarget,
-        Probed, Server, addresses,
+        Probed, Server, ServerName, addresses,
         dump::{self, DumpError},
-        probe, targets,
+        links, probe, targets,
     },
     plan::inventory::{Facts, Lineage, Own, Seen, Shown, Use},
 };
@@ -63,7 +63,13 @@ pub async fn gather(config: &Config) -> Result<(Host, Facts), DiskError> {
 pub fn on_disk(config: &Config, parsed: &Parsed) -> Result<Facts, DiskError> {
     let live = spellings(&config.live_directory);
     let certbot_live = spellings(&config.certbot_live_directory());
-    let uses: Vec<Use> = parsed.servers.iter().flat_map(uses_of).collect();
+    let own = own(config)?;
+    let lineages = lineage::all(&config.certbot_directory)?;
+    let called = lineages.iter().map(|lineage| lineage.name.as_str());
+    let called: Vec<&str> = called
+        .chain(own.iter().map(|own| own.name.as_str()))
+        .collect();
+    let uses = uses(&parsed.servers, &called);
     let mut files = BTreeMap::new();
     for used in &uses {
         if let CertificateSource::File(path) = &used.source
@@ -73,7 +79,7 @@ pub fn on_disk(config: &Config, parsed: &Parsed) -> Result<Facts, DiskError> {
         }
     }
     let timed = is_timed(Path::new("/"));
-    let lineages = lineage::all(&config.certbot_directory)?
+    let lineages = lineages
         .into_iter()
         .map(|found| {
             let adopted_by = found.link.as_deref().and_then(|link| entry_of(&live, link));
@@ -89,7 +95,7 @@ pub fn on_disk(config: &Config, parsed: &Parsed) -> Result<Facts, DiskError> {
     Ok(Facts {
         uses,
         files,
-        own: own(config)?,
+        own,
         live,
         certbot_live,
         lineages,
@@ -131,8 +137,20 @@ pub fn entry_of(directories: &[PathBuf], link: &Path) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Each certificate that a server block serves with TLS.
-fn uses_of(server: &Server) -> Vec<Use> {
+/// Each certificate of each server block that speaks TLS; of the others those that no such block has: nginx loads them
+/// all the same. `called` are names that may be asked for where a block takes any.
+fn uses(servers: &[Server], called: &[&str]) -> Vec<Use> {
+    let (mut found, idle): (Vec<Use>, Vec<Use>) = servers
+        .iter()
+        .flat_map(|server| uses_of(server, called))
+        .partition(|used| !used.listeners.is_empty());
+    let is_used = |idle: &Use| found.iter().any(|used| used.source == idle.source);
+    let idle: Vec<Use> = idle.into_iter().filter(|idle| !is_used(idle)).collect();
+    found.extend(idle);
+    found
+}
+
+fn uses_of(server: &Server, called: &[&str]) -> Vec<Use> {
     let listeners: Vec<String> = server
         .listens
         .iter()
@@ -142,18 +160,43 @@ fn uses_of(server: &Server) -> Vec<Use> {
             format!("{}{quic}", listen.address)
         })
         .collect();
-    if listeners.is_empty() {
-        return Vec::new();
-    }
-    let certificates = server.certificates.iter().map(|files| Use {
-        source: files.certificate.clone(),
-        through: files.through.clone(),
+    let used = |source: CertificateSource, through: Vec<PathBuf>| Use {
+        source,
+        through,
         listeners: listeners.clone(),
         names: server.names.iter().map(ToString::to_string).collect(),
         at: server.at.clone(),
         seen: Vec::new(),
+    };
+    let written = server
+        .certificates
+        .iter()
+        .map(|files| used(files.certificate.clone(), files.through.clone()));
+    let expanded = by_variable(server, called).into_iter().map(|path| {
+        let through = links::way(&path);
+        used(CertificateSource::File(path), through)
     });
-    certificates.collect()
+    written.chain(expanded).collect()
+}
+
+/// The files that are there of what paths with variables can be.
+fn by_variable(server: &Server, called: &[&str]) -> BTreeSet<PathBuf> {
+    let exact = |name: &ServerName| match name {
+        ServerName::Exact(name) if !name.starts_with('_') => Some(name.clone()),
+        _ => None,
+    };
+    let own: Vec<String> = server.names.iter().filter_map(exact).collect();
+    let any = own.is_empty() || own.len() < server.names.len();
+    let called = called.iter().filter(|_| any).copied();
+    let names: Vec<&str> = own.iter().map(String::as_str).chain(called).collect();
+    let expansions = server
+        .certificates
+        .iter()
+        .flat_map(|files| &files.expansions);
+    expansions
+        .flat_map(|expansion| expansion.files(&names))
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 /// One handshake for each server block on each of its listeners, at most four at once.

@@ -249,6 +249,13 @@ fn print_row(row: &Row) {
         } else {
             format!(" {}", used.names.join(" "))
         };
+        if used.listeners.is_empty() {
+            say(format_args!(
+                "    named by{names} ({}), which has no TLS listener",
+                used.at
+            ));
+            continue;
+        }
         say(format_args!(
             "    used by {}{names} ({})",
             used.listeners.join(", "),

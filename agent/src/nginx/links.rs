@@ -47,7 +47,7 @@ pub(crate) fn followed_anew(parsed: &Parsed) -> Option<Parsed> {
 }
 
 /// The paths that a path stands for, one link resolved after the other; empty when there is no link in it.
-pub(super) fn way(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn way(path: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     let mut now = path.to_owned();
     for _ in 0..HOPS {

@@ -3,7 +3,11 @@
 //! `$ssl_server_name` is the name that was asked for, `$server_name` the first name of the server block; a `map` over
 //! either tells its values. What other variables hold is known to nginx alone.
 
-use std::{borrow::Cow, collections::HashMap, path::Path};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -208,6 +212,21 @@ impl Expansion {
         let (found, rest) = parts(&self.path);
         let literal = found.first().map_or(rest, |(before, _)| before);
         literal.starts_with(&format!("{}/", directory.display()))
+    }
+
+    /// The files that it is where one of these names is asked for; none where other variables decide.
+    pub(crate) fn files(&self, names: &[&str]) -> Vec<PathBuf> {
+        let mut found = variables(&self.path).peekable();
+        if found.peek().is_none() {
+            return vec![self.path.clone().into()];
+        }
+        if found.any(|name| name != ASKED) {
+            return Vec::new();
+        }
+        names
+            .iter()
+            .map(|name| replaced(&self.path, ASKED, name).into())
+            .collect()
     }
 
     /// The path that is read for a handshake with this name.

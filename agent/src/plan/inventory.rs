@@ -17,7 +17,7 @@ pub struct Use {
     pub source: CertificateSource,
     /// The paths that leads through.
     pub through: Vec<PathBuf>,
-    /// Where it listens with TLS, as configured.
+    /// Where it listens with TLS, as configured; empty where it doesn't.
     pub listeners: Vec<String>,
     /// Its names, as configured.
     pub names: Vec<String>,
@@ -124,7 +124,7 @@ pub enum Served {
     No,
     /// Nothing could be asked.
     Unprobed,
-    /// nginx doesn't name it.
+    /// nginx doesn't name it, or only where nothing speaks TLS.
     Unused,
 }
 
@@ -162,7 +162,7 @@ impl Row {
 
     /// Over all of nginx that names it.
     pub fn served(&self) -> Served {
-        if self.used_by.is_empty() {
+        if self.used_by.iter().all(|used| used.listeners.is_empty()) {
             return Served::Unused;
         }
         // What nginx puts together for each handshake isn't known here.

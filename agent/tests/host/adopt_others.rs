@@ -214,3 +214,37 @@ async fn what_certbot_ran_after_a_renewal_is_told_and_so_is_a_certificate_that_e
         "{told}"
     );
 }
+
+#[tokio::test]
+async fn the_inventory_knows_what_variables_lead_to_and_what_no_listener_uses() {
+    let mut host = by_variable().await;
+    let (certificate, key) = self_signed("idle.example.org", (-3_600, 86_400));
+    let idle = host.world.host.path("idle.pem");
+    fs::write(&idle, [certificate, key].concat()).unwrap();
+    let idle = idle.display();
+    let plain = format!(
+        "server {{ listen {}; server_name idle; ssl_certificate {idle}; ssl_certificate_key {idle}; }}\n",
+        free_port()
+    );
+    let path = host.world.host.path("nginx.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    let http = "include ";
+    fs::write(&path, text.replacen(http, &format!("{plain} {http}"), 1)).unwrap();
+    host.world.host.stop_nginx();
+    host.world.host.start_nginx().await;
+    let (code, told) = host.verb(&["inventory", "--json"]).await;
+    assert_eq!(code, 0, "{told}");
+    let found: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let rows = found["certificates"].as_array().unwrap();
+    let row = |source: &str| rows.iter().find(|row| row["source"] == source).unwrap();
+    let theirs = row(&host.lineage().join("fullchain.pem").display().to_string());
+    assert_eq!(theirs["managed_by"]["kind"], "certbot");
+    assert_eq!(theirs["served"], "unprobed");
+    assert_eq!(theirs["used_by"][0]["listeners"][0], host.port.to_string());
+    let unused = row(&idle.to_string());
+    assert_eq!(unused["served"], "unused");
+    assert_eq!(unused["names"][0], "idle.example.org");
+    assert_eq!(unused["used_by"][0]["names"][0], "idle");
+    let (_, told) = host.verb(&["inventory"]).await;
+    assert!(told.contains("which has no TLS listener"), "{told}");
+}
