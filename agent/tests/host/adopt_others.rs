@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -247,4 +247,28 @@ async fn the_inventory_knows_what_variables_lead_to_and_what_no_listener_uses() 
     assert_eq!(unused["used_by"][0]["names"][0], "idle");
     let (_, told) = host.verb(&["inventory"]).await;
     assert!(told.contains("which has no TLS listener"), "{told}");
+}
+
+#[tokio::test]
+async fn certbot_s_directory_behind_a_link_is_known_by_both_its_paths() {
+    let mut host = adopting(NAME).await;
+    host.world.host.stop_nginx();
+    let real = host.world.host.path("srv");
+    fs::rename(host.certbot(), &real).unwrap();
+    symlink("srv", host.certbot()).unwrap();
+    let by_real = free_port();
+    let blocks = [
+        server(host.port, NAME, &host.lineage()),
+        server(by_real, NAME, &real.join("live").join(NAME)),
+    ];
+    host.world.host.write_nginx(true, &blocks.concat());
+    host.world.host.start_nginx().await;
+    let (code, told) = host.adopt(&[NAME]).await;
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("2 listeners and names serve it"), "{told}");
+    assert_eq!(served_at(by_real), Some(host.ours));
+    let (code, told) = host.adopt(&[NAME, "--undo"]).await;
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("2 listeners and names serve it"), "{told}");
+    assert_eq!(served_at(by_real), Some(host.theirs));
 }
