@@ -6,6 +6,7 @@ use certwell_proto::Fingerprint;
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
 use super::{
+    fleet::self_signed,
     host::{NAME, free_port, served_at},
     issuer::eventually,
     lineage::{adopting, lay_out, server, tree},
@@ -72,4 +73,23 @@ async fn what_nginx_does_not_load_stays_on_disk_and_is_asked_for_again() {
     let (code, told) = host.adopt(&[NAME]).await;
     assert_eq!(code, 0, "{told}");
     assert_eq!(host.served(), Some(host.ours));
+}
+
+#[tokio::test]
+async fn where_no_listener_can_tell_new_workers_must() {
+    let host = adopting(NAME).await;
+    let (certificate, key) = self_signed(NAME, (-3_600, 86_400));
+    lay_out(&host.certbot(), "unused", &certificate, &key);
+    let config = host.world.host.path("agent.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    host.world.host.set_agent("reload = \"true\"");
+    let arguments = ["unused", "--as", NAME];
+    let (code, told) = host.adopt(&arguments).await;
+    assert!(
+        code == 3 && told.contains("keeps its old workers"),
+        "{told}"
+    );
+    fs::write(&config, text).unwrap();
+    let (code, told) = host.adopt(&arguments).await;
+    assert!(code == 0 && told.contains("no server block"), "{told}");
 }
