@@ -11,6 +11,7 @@ use crate::{
     app, clock,
     config::Config,
     disk::permissions::PermissionError,
+    doctor::places::try_writing,
     issuer::{IdentityError, IdentityStore},
     plan::status::{self, Judgement},
     tasks::{installer::places, state_file::StateFile},
@@ -63,12 +64,17 @@ pub(super) fn perform(config: &Config, json: bool) -> Result<Exit, Failure> {
         }
     };
     let Judgement {
-        converged,
+        mut converged,
         mut problems,
     } = status::judge(&state, running, clock::now());
     if !running && let Err(error @ PermissionError::Untrusted { .. }) = places::check(config) {
         // It won't start before that is mended.
         problems.insert(0, error.to_string());
+    }
+    let directory = &config.state_directory;
+    if running && let Some(problem) = status::unwritable(directory, &try_writing(directory)) {
+        converged = false;
+        problems.insert(0, problem);
     }
     let status = Status {
         state,

@@ -147,15 +147,10 @@ impl LiveDirectory {
             Some(_) => return Err(ActivationError::InTheWay(path)),
         };
         let link = self.make_link(name, &store.path(name, generation))?;
-        if let Before::Aside(kept) = &before {
-            exchange(&link, &path)?;
-            // What was the link's place now holds what was found.
-            if let Err(error) = std::fs::rename(&link, kept) {
-                exchange(&link, &path)?;
-                return Err(DiskError::about("keeping aside", kept)(error).into());
-            }
-        } else {
-            std::fs::rename(&link, &path).map_err(DiskError::about("replacing", &path))?;
+        if let Err(error) = switch(&link, &path, &before) {
+            // The first error is the one to tell, and a leftover is removed at the next attempt.
+            let _ = self.finish(name, store);
+            return Err(error);
         }
         if let Err(error) = sync_directory(&self.root) {
             // Nobody could say what would be there after a loss of power: as it was, then.
@@ -287,11 +282,27 @@ fn metadata(path: &Path) -> Result<Option<Metadata>, DiskError> {
     }
 }
 
+/// Puts a link in its place, and what was there aside.
+fn switch(link: &Path, path: &Path, before: &Before) -> Result<(), ActivationError> {
+    let Before::Aside(kept) = before else {
+        return Ok(std::fs::rename(link, path).map_err(DiskError::about("replacing", path))?);
+    };
+    exchange(link, path)?;
+    // What was the link's place now holds what was found.
+    if let Err(error) = std::fs::rename(link, kept) {
+        exchange(link, path)?;
+        return Err(DiskError::about("keeping aside", kept)(error).into());
+    }
+    Ok(())
+}
+
 fn exchange(a: &Path, b: &Path) -> Result<(), ActivationError> {
-    renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE).map_err(|errno| {
-        ActivationError::Exchange {
+    let exchanged = renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE);
+    exchanged.map_err(|errno| match errno {
+        Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS => ActivationError::Exchange {
             path: b.to_owned(),
             errno,
-        }
+        },
+        other => DiskError::about("exchanging", b)(other.into()).into(),
     })
 }

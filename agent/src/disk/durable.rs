@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::errno::Errno;
+
 /// A step on disk that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} {path} failed: {source}{}", hint(.source), path = .path.display())]
@@ -19,9 +21,21 @@ pub struct DiskError {
     pub source: io::Error,
 }
 
-fn hint(source: &io::Error) -> &'static str {
+/// What to do about it, to follow the system's words.
+pub(crate) fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::PermissionDenied => "; run it as root",
+        io::ErrorKind::PermissionDenied => {
+            "; run it as root, and see whether the unit (ReadWritePaths=) or AppArmor keeps it from there"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; make room there: df -h and df -i tell what is used up"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; mount it writable again (dmesg tells why it isn't), or let the unit write there (ReadWritePaths=)"
+        }
+        _ if source.raw_os_error() == Some(Errno::EIO as i32) => {
+            "; see dmesg, the disk may be failing"
+        }
         _ => "",
     }
 }

@@ -12,7 +12,7 @@
 mod agent;
 mod exec;
 mod nginx;
-mod places;
+pub mod places;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 

@@ -133,7 +133,7 @@ fn step(path: &Path, meta: &fs::Metadata) -> Step {
 }
 
 /// Writes a file that never has a name, so that nothing is left whatever happens.
-fn try_writing(directory: &Path) -> Trial {
+pub fn try_writing(directory: &Path) -> Trial {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let opened = openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR);
     let written = opened

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
+use nix::errno::Errno;
+
 use super::run::{self, Invocation, RunError, Tested};
+use crate::disk::durable::hint;
 
 /// Directories that some builds create at start; each is of a module that a build may lack.
 const TEMP_PATHS: [&str; 5] = [
@@ -31,16 +34,39 @@ pub enum CandidateError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// nginx failed, and not for the pairs: a full disk, no descriptors left.
-    #[error("the candidate test failed, and not for the certificate: {0}")]
-    Host(String),
+    #[error(
+        "the candidate test in {place} failed, and not for the certificate: {words}{}",
+        remedy(.words),
+        place = .place.display()
+    )]
+    Host {
+        /// Where it was made.
+        place: PathBuf,
+        /// nginx's words.
+        words: String,
+    },
     /// Its directory can't be made or filled.
-    #[error("the candidate test can't be prepared at {path}: {source}")]
+    #[error("the candidate test can't be prepared at {path}: {source}{}", hint(.source))]
     Directory {
         /// Where.
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
     },
+}
+
+/// By the system's error that nginx quotes, such as `(28: No space left on device)`.
+fn remedy(words: &str) -> &'static str {
+    let disk = [
+        Errno::ENOSPC,
+        Errno::EDQUOT,
+        Errno::EROFS,
+        Errno::EIO,
+        Errno::EACCES,
+    ];
+    disk.iter()
+        .find(|errno| words.contains(&format!("({}: ", **errno as i32)))
+        .map_or("", |errno| hint(&io::Error::from(*errno)))
 }
 
 /// Has nginx read these pairs of certificate and key files. `scratch` is a directory in which a private one is made,
@@ -81,7 +107,10 @@ pub async fn test(
             None => {
                 return match tested {
                     Tested::Refused { words } if !blames(&words, pairs) => {
-                        Err(CandidateError::Host(words))
+                        Err(CandidateError::Host {
+                            place: scratch.to_owned(),
+                            words,
+                        })
                     }
                     tested => Ok(tested),
                 };
@@ -240,7 +269,7 @@ mod tests {
             .await
             .unwrap_err();
         assert!(
-            matches!(&failed, CandidateError::Host(words) if words.contains("No space left")),
+            matches!(&failed, CandidateError::Host { words, .. } if words.contains("No space left")),
             "{failed}"
         );
     }

@@ -1,8 +1,10 @@
 //! What `certwell-agent status` says of the state that the running agent wrote.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
-use super::age;
+use super::{age, doctor::disk::Trial};
 use crate::tasks::state_file::{CertificateState, StateFile};
 
 /// What follows from the state.
@@ -57,6 +59,28 @@ pub fn judge(state: &StateFile, running: bool, now: Timestamp) -> Judgement {
         converged,
         problems,
     }
+}
+
+/// What a directory that the running agent can't write means for what is shown, if it can't.
+pub fn unwritable(directory: &Path, trial: &Trial) -> Option<String> {
+    let (problem, remedy) = match trial {
+        Trial::Passed | Trial::Untried => return None,
+        Trial::ReadOnly => (
+            "is read-only",
+            "mount it writable again, dmesg tells why it isn't",
+        ),
+        Trial::Full => (
+            "is full",
+            "make room there, df -h and df -i tell what is used up",
+        ),
+        Trial::Denied(words) | Trial::Failed(words) => {
+            (words.as_str(), "see dmesg, and whose the directory is")
+        }
+    };
+    Some(format!(
+        "{} can't be written ({problem}): nothing new can be installed, and what is shown here may be old; {remedy}",
+        directory.display()
+    ))
 }
 
 fn is_converged(certificate: &CertificateState) -> bool {

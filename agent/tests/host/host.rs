@@ -261,6 +261,11 @@ impl Host {
         self.agent = Some(child);
     }
 
+    /// Of the agent that runs.
+    pub(crate) fn agent_pid(&self) -> u32 {
+        self.agent.as_ref().unwrap().id()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill_agent(&mut self) {
         if let Some(mut child) = self.agent.take() {

@@ -269,7 +269,8 @@ impl Installer {
     }
 
     fn live_is_absent(&self, name: &CertificateName) -> bool {
-        std::fs::symlink_metadata(self.live.path(name)).is_err()
+        std::fs::symlink_metadata(self.live.path(name))
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 
     fn put_placeholder(&mut self, name: &CertificateName) -> Result<(), String> {

@@ -66,8 +66,8 @@ use crate::{
     plan::{admit, check, drift::Found, outcome::Outcome},
 };
 
-/// A file that can't be looked at is tried again after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// What can't be looked at, or written down, is tried again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// What the installer is made of and talks to.
 pub struct Parts {
@@ -94,6 +94,8 @@ pub struct Installer {
     live: LiveDirectory,
     ledger: Ledger,
     ledger_dirty: bool,
+    /// Why it isn't saved, and when that is tried again.
+    unsaved: Option<(String, Instant)>,
     host: HostView,
     map: MapState,
     wanted: BTreeMap<CertificateName, Wanted>,
@@ -164,6 +166,7 @@ impl Installer {
             live,
             ledger,
             ledger_dirty: false,
+            unsaved: None,
             map: MapState::default(),
             wanted: BTreeMap::new(),
             states: BTreeMap::new(),
@@ -231,7 +234,10 @@ impl Installer {
             self.check_all();
         }
         self.read_holds();
-        let Some(desired) = desired else { return };
+        let Some(desired) = desired else {
+            self.save();
+            return;
+        };
         // What is wanted is known from here on, however long it takes.
         self.publish();
         self.apply_challenges(&desired).await;
@@ -313,11 +319,19 @@ impl Installer {
 
     fn save(&mut self) {
         if !self.ledger_dirty {
+            self.unsaved = None;
             return;
         }
         match self.ledger.save(&self.config.ledger_file()) {
-            Ok(()) => self.ledger_dirty = false,
-            Err(error) => tracing::error!(%error, "the ledger isn't saved; it is tried again"),
+            Ok(()) => {
+                self.ledger_dirty = false;
+                self.unsaved = None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the ledger isn't saved; it is tried again");
+                let problem = format!("what was done isn't written down: {error}");
+                self.unsaved = Some((problem, Instant::now() + LOOK_AGAIN));
+            }
         }
     }
 
@@ -335,7 +349,7 @@ impl Installer {
             .collect();
         let observed = Observed {
             certificates,
-            host_problem: self.map.in_the_way().to_owned(),
+            host_problem: self.in_the_way().to_owned(),
             info: self.info.clone(),
         };
         self.observed.send_if_modified(|present| {
@@ -345,6 +359,14 @@ impl Installer {
             }
             news
         });
+    }
+
+    /// Of the whole host.
+    fn in_the_way(&self) -> &str {
+        match (self.map.in_the_way(), &self.unsaved) {
+            ("", Some((problem, _))) => problem,
+            (map, _) => map,
+        }
     }
 
     /// Asks nginx what it serves, if that may have changed, and tells the other tasks.

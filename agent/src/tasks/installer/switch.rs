@@ -109,6 +109,7 @@ impl Installer {
             return false;
         }
         self.ledger_dirty = false;
+        self.unsaved = None;
         self.host.forget_refusal();
         let mut any = false;
         for name in names {

@@ -41,6 +41,7 @@ impl Installer {
             .filter_map(|state| state.retry_at)
             .chain(self.map.retry_at)
             .chain(self.postponed.map(|(at, _)| at))
+            .chain(self.unsaved.as_ref().map(|(_, at)| *at))
             .chain(self.hold_ends)
             .chain([self.next_check])
             .min()

@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! gate            an agent that is held between two of its steps
+//! small_disk      a file system that can be filled, or made read-only
 //! witness         somebody who looks on, and judges by what is served
 //! draining        after a reload: old workers that answer, and listeners that fail
 //! drift           somebody alters what lies at live/NAME
 //! edits           an operator saves half an edit, or a whole one, between two of our steps
 //! foreign_reload  another hand reloads or restarts nginx between our steps
+//! full_disk       a disk that is full, without inodes, read-only, or fails
 //! hold            a person keeps the agent's hands off
 //! live            something else at live/NAME, or at live
 //! nginx_broken    the host's own configuration is broken before we come
@@ -21,6 +23,7 @@ mod draining;
 mod drift;
 mod edits;
 mod foreign_reload;
+mod full_disk;
 mod gate;
 mod hold;
 mod live;
@@ -29,6 +32,7 @@ mod not_applied;
 mod parents;
 mod processes;
 mod rollback;
+mod small_disk;
 mod witness;
 
 use std::{fs, path::Path};
