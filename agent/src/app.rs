@@ -79,7 +79,8 @@ pub struct StateLock(#[expect(dead_code, reason = "held for its drop")] Flock<st
 /// # Errors
 /// When it can't be made, or somebody else holds it.
 pub fn lock_state(config: &Config) -> Result<StateLock, AppError> {
-    Permissions::new(config.file_group.as_deref())?.make_directory(&config.state_directory)?;
+    Permissions::new(config.file_group.as_deref())?
+        .make_lasting_directory(&config.state_directory)?;
     let path = config.lock_file();
     let mut file = std::fs::OpenOptions::new()
         .write(true)

@@ -49,7 +49,7 @@ pub(super) async fn perform(
     }
     Permissions::new(config.file_group.as_deref())
         .map_err(|error| Failure::new(Exit::Configuration, error))?
-        .make_directory(&config.state_directory)
+        .make_lasting_directory(&config.state_directory)
         .map_err(WorkError::from)?;
     let _lock = CertbotLock::take(&config.certbot_directory).map_err(|error| match error {
         LockError::Held(_) => Failure::new(Exit::Conflict, error),

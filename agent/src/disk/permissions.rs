@@ -9,7 +9,7 @@ use std::{
 
 use nix::unistd::{Gid, Group, Uid};
 
-use super::durable::DiskError;
+use super::durable::{DiskError, parent, sync_directory};
 
 /// Owner and group of what is staged: ours, and readable by the group of the setting, if there is one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,6 +111,15 @@ impl Permissions {
         self.own(path, meta.gid())
     }
 
+    /// The same, and forces it to disk that the directory is there: what is put in it and forced to disk stays.
+    ///
+    /// # Errors
+    /// When it can't be made or forced to disk.
+    pub fn make_lasting_directory(self, path: &Path) -> Result<(), DiskError> {
+        self.make_directory(path)?;
+        force_entry(path)
+    }
+
     /// Gives a file or directory to the group of the setting.
     ///
     /// # Errors
@@ -126,16 +135,26 @@ impl Permissions {
     }
 }
 
-/// Makes a directory that everybody may look into, as `/etc` directories are.
+/// Forces the entry of `path` in the directory above to disk; also where it was there, since whoever made it may have
+/// been cut off. A directory that we may not read isn't ours to force.
+fn force_entry(path: &Path) -> Result<(), DiskError> {
+    match sync_directory(parent(path)) {
+        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        forced => forced,
+    }
+}
+
+/// Makes a directory that everybody may look into, as `/etc` directories are, and forces it to disk that it is there.
 ///
 /// # Errors
-/// When it can't be made.
+/// When it can't be made or forced to disk.
 pub fn make_public_directory(path: &Path) -> Result<(), DiskError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
         .create(path)
-        .map_err(|error| DiskError::about("making", path)(what_is_in_the_way(path, error)))
+        .map_err(|error| DiskError::about("making", path)(what_is_in_the_way(path, error)))?;
+    force_entry(path)
 }
 
 /// "File exists" is no help to somebody who sees a link there, or a file.
@@ -252,5 +271,5 @@ pub fn check_key_file(path: &Path) -> Result<(), PermissionError> {
             remedy: format!("chmod 0600 {shown}"),
         });
     }
-    check_directory(super::durable::parent(path))
+    check_directory(parent(path))
 }

@@ -44,7 +44,7 @@ impl Store {
     /// # Errors
     /// When it can't be made.
     pub fn open(root: PathBuf, permissions: Permissions) -> Result<Self, DiskError> {
-        permissions.make_directory(&root)?;
+        permissions.make_lasting_directory(&root)?;
         Ok(Self { root, permissions })
     }
 
@@ -80,7 +80,7 @@ impl Store {
     /// When any step fails: nothing that was there has changed.
     pub fn stage(&self, bundle: &Bundle) -> Result<StagedRecord, DiskError> {
         let directory = self.root.join(bundle.certificate.as_str());
-        self.permissions.make_directory(&directory)?;
+        self.permissions.make_lasting_directory(&directory)?;
         let target = self.path(&bundle.certificate, bundle.generation);
         let temporary = directory.join(format!("{}.tmp", bundle.generation));
         remove_directory_if_there(&temporary)?;

@@ -119,7 +119,7 @@ impl IdentityStore {
     /// # Errors
     /// When it can't be made.
     pub fn create(&self) -> Result<(), IdentityError> {
-        Ok(Permissions::default().make_directory(&self.root)?)
+        Ok(Permissions::default().make_lasting_directory(&self.root)?)
     }
 
     /// Whether an identity is there.

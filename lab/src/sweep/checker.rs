@@ -25,9 +25,7 @@ pub enum Found {
 /// What isn't so.
 pub fn check(stage: &Stage) -> Result<Found> {
     let tree = stage.tree()?;
-    let found = whole(&stage.root, &tree, &stage.old, &stage.new)?;
-    keys_are_private(&tree)?;
-    foreign_files_stay(stage, &tree)?;
+    let found = check_tree(stage, &tree)?;
     for name in ["agent/ledger.json", "agent/state.json"] {
         if let Some(Entry::File(_, text)) = tree.get(Path::new(name)) {
             serde_json::from_slice::<serde_json::Value>(text)
@@ -37,8 +35,16 @@ pub fn check(stage: &Stage) -> Result<Found> {
     Ok(found)
 }
 
+/// The same of files that lie nowhere, but for what is remembered.
+pub(crate) fn check_tree(stage: &Stage, tree: &Tree) -> Result<Found> {
+    let found = whole(&stage.root, tree, &stage.old, &stage.new)?;
+    keys_are_private(tree)?;
+    foreign_files_stay(stage, tree)?;
+    Ok(found)
+}
+
 /// Which pair is at `live/NAME`, in one directory; both files byte for byte of the same one.
-pub(crate) fn whole(root: &Path, tree: &Tree, old: &Pair, new: &Pair) -> Result<Found> {
+fn whole(root: &Path, tree: &Tree, old: &Pair, new: &Pair) -> Result<Found> {
     let live = PathBuf::from("live").join(NAME);
     let directory = match tree.get(&live) {
         None => bail!("nothing is at live/{NAME}"),
@@ -101,12 +107,12 @@ fn which(found: &[u8], old: &[u8], new: &[u8]) -> String {
 
 /// No key of the agent's can be read by others, at any instant.
 fn keys_are_private(tree: &Tree) -> Result<()> {
-    const MARK: &[u8] = b"PRIVATE KEY";
     for (path, entry) in tree.range(PathBuf::from("agent")..) {
         let Entry::File(mode, bytes) = entry else {
             continue;
         };
-        if path.starts_with("agent") && bytes.windows(MARK.len()).any(|window| window == MARK) {
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        if path.starts_with("agent") && text.contains("PRIVATE KEY") {
             ensure!(
                 mode & 0o077 == 0,
                 "{} holds a key and has mode {mode:04o}",

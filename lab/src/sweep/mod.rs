@@ -9,11 +9,15 @@
 //! run      one point: restore, kill, check, start again, compare
 //! checker  the old pair or the new is whole
 //! tree     files of a host, to be compared
+//! power_loss  whatever a loss of power could leave at any instant
+//!   disk     a disk that may lose what wasn't forced to it
 //! touched  what an agent may write to, and what else it did
 //! ```
 
 pub mod checker;
+mod disk;
 pub mod points;
+pub mod power_loss;
 pub mod record;
 pub mod run;
 pub mod scene;

@@ -138,6 +138,11 @@ impl Stage {
         Ok(all)
     }
 
+    /// The same before the work.
+    pub fn before(&self) -> &Tree {
+        &self.before
+    }
+
     fn kept(&self) -> PathBuf {
         self.root.with_extension("kept")
     }

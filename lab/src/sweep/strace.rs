@@ -44,6 +44,8 @@ pub enum Deed {
         makes: bool,
         /// Emptied if it is.
         empties: bool,
+        /// The mode of one that is made.
+        mode: u32,
     },
     /// Writes at the end of what was written through this descriptor.
     Write {
@@ -69,8 +71,8 @@ pub enum Deed {
     Remove(PathBuf),
     /// Removes an empty directory.
     RemoveDirectory(PathBuf),
-    /// Makes a directory.
-    MakeDirectory(PathBuf),
+    /// Makes a directory of this mode.
+    MakeDirectory(PathBuf, u32),
     /// Sets a mode.
     Mode(PathBuf, u32),
     /// Changes something in another way.
@@ -88,7 +90,7 @@ impl Deed {
             | Self::Force(path)
             | Self::Remove(path)
             | Self::RemoveDirectory(path)
-            | Self::MakeDirectory(path)
+            | Self::MakeDirectory(path, _)
             | Self::Mode(path, _)
             | Self::Other(path) => vec![path],
         }
@@ -109,6 +111,7 @@ impl Call {
                     path: self.text(0)?,
                     makes: true,
                     empties: true,
+                    mode: self.octal(1)?,
                 },
                 "write" => {
                     let Some(path) = self.file(0) else {
@@ -144,8 +147,8 @@ impl Call {
                     Deed::RemoveDirectory(self.path_at(0)?)
                 }
                 "unlinkat" => Deed::Remove(self.path_at(0)?),
-                "mkdir" => Deed::MakeDirectory(self.text(0)?),
-                "mkdirat" => Deed::MakeDirectory(self.path_at(0)?),
+                "mkdir" => Deed::MakeDirectory(self.text(0)?, self.octal(1)?),
+                "mkdirat" => Deed::MakeDirectory(self.path_at(0)?, self.octal(2)?),
                 "chmod" => Deed::Mode(self.text(0)?, self.octal(1)?),
                 "fchmod" => Deed::Mode(self.file(0)?, self.octal(1)?),
                 "fchmodat" => Deed::Mode(self.path_at(0)?, self.octal(2)?),
@@ -169,14 +172,15 @@ impl Call {
         deed().with_context(|| format!("strace tells of a call that isn't understood: {self:?}"))
     }
 
-    fn opening(&self, path: PathBuf, flags: usize) -> Option<Option<Deed>> {
-        let flags = self.arguments.get(flags)?;
+    fn opening(&self, path: PathBuf, at: usize) -> Option<Option<Deed>> {
+        let flags = self.arguments.get(at)?;
         let has = |flag| flags.split('|').any(|one| one == flag);
         let writes = has("O_WRONLY") || has("O_RDWR") || has("O_CREAT") || has("O_TRUNC");
         Some(writes.then(|| Deed::Open {
             path,
             makes: has("O_CREAT"),
             empties: has("O_TRUNC"),
+            mode: self.octal(at + 1).unwrap_or(0),
         }))
     }
 
@@ -407,7 +411,8 @@ mod tests {
                 Some(Deed::Open {
                     path: "/b".into(),
                     makes: true,
-                    empties: false
+                    empties: false,
+                    mode: 0o600
                 }),
                 Some(Deed::Write {
                     path: "/b".into(),

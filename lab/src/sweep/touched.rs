@@ -104,6 +104,8 @@ fn list(page: &str, stage: &Stage) -> Result<Vec<Allowed>> {
     let places = [
         ("/var/lib/certwell-agent", host.agent_state()),
         ("/etc/certwell/live", host.nginx.live().to_owned()),
+        ("/var/lib", stage.root.clone()),
+        ("/etc/certwell", stage.root.clone()),
         ("/etc/nginx/conf.d", host.nginx.prefix().join("conf.d")),
     ];
     let lines = block.lines().skip(1).filter(|line| !line.trim().is_empty());

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Result, ensure};
-use certwell_lab::sweep::{self, Work, record, touched};
+use certwell_lab::sweep::{self, Work, power_loss, record, touched};
 
 /// For the reader of the whole run, past the test's own capture.
 fn say(words: &str) {
@@ -19,6 +19,25 @@ fn killed_anywhere_the_old_pair_or_the_new_is_whole_and_a_restarted_agent_conver
     ensure!(tally.known() >= 240, "{}", tally.words());
     // What is written when it happens to have changed may come once less.
     ensure!(tally.tried() + 12 >= tally.known(), "{}", tally.words());
+    play.end_well();
+    Ok(())
+}
+
+#[test]
+fn whatever_a_loss_of_power_leaves_the_old_pair_or_the_new_is_whole() -> Result<()> {
+    let mut play = sweep::begin("sweep-power")?;
+    let mut outcomes = 0;
+    play.all(&Work::ALL, |stages| {
+        let recording = record::record(&mut stages[0])?;
+        let losses = power_loss::lose_power(&stages[0], &recording)?;
+        say(&format!("{}: {losses:?}", stages[0].work.name()));
+        outcomes += losses.outcomes;
+        Ok(())
+    })?;
+    say(&format!(
+        "power lost: {outcomes} outcomes, all of them whole"
+    ));
+    ensure!(outcomes >= 1_000, "only {outcomes} outcomes");
     play.end_well();
     Ok(())
 }
