@@ -256,3 +256,53 @@ async fn an_issuer_that_is_away_is_dialled_again_and_again_with_pauses() {
     assert!(dialled <= FEW, "{dialled} attempts");
     assert!(passes <= FEW, "{passes} passes");
 }
+
+#[tokio::test]
+async fn what_changes_during_the_first_pass_of_an_agent_is_noticed_after_it() {
+    let (mut world, _) = serving().await;
+    const OTHER: &str = "other.example.org";
+    let other = world.authority.bundle(OTHER, 1, &[OTHER]);
+    world.issuer.offer(&world.authority, &other, &[OTHER]);
+    let link = world.host.path("live").join(OTHER);
+    eventually("the other is active", || async {
+        link.join("fullchain.pem").exists().then_some(())
+    })
+    .await;
+    world.host.end_agent().await;
+    // A reload that lasts until it may go on.
+    let (begun, may_go_on) = (world.host.path("run/begun"), world.host.path("run/may"));
+    world.host.set_agent(&format!(
+        "reload = \"echo >> {}; while ! test -e {}; do sleep 0.05; done; kill -HUP $(cat {})\"",
+        begun.display(),
+        may_go_on.display(),
+        world.host.path("run/nginx.pid").display()
+    ));
+    let reloads = |count: usize| {
+        let begun = begun.clone();
+        eventually("a reload has begun", move || {
+            let text = fs::read_to_string(&begun).unwrap_or_default();
+            async move { (text.lines().count() == count).then_some(()) }
+        })
+    };
+    let desired = world.host.path("state/desired.bin");
+    let kept = || fs::read(&desired).unwrap();
+    let first = kept();
+    let second = world.bundle(2);
+    world.offer(&second);
+    world.host.start_agent();
+    reloads(1).await;
+    eventually("what is wanted is kept", || async {
+        (kept() != first).then_some(())
+    })
+    .await;
+    world.host.kill_agent();
+    // It begins with what is not served yet.
+    world.host.start_agent();
+    reloads(2).await;
+    fs::remove_file(&link).unwrap();
+    fs::write(&may_go_on, "").unwrap();
+    eventually("the link is put back", || async {
+        link.is_symlink().then_some(())
+    })
+    .await;
+}

@@ -201,6 +201,8 @@ impl Installer {
 
     /// Until shutdown.
     pub async fn run(mut self) {
+        // What changes during the first pass, which may take long, is noticed after it.
+        self.set_watches();
         loop {
             self.pass().await;
             self.set_watches();
