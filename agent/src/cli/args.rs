@@ -100,16 +100,36 @@ there, 9 nginx refuses it: all is as it was.")]
         lineage: String,
     },
     /// Tell what on this host is in the agent's way, each with its remedy, in the order to mend it.
-    #[command(after_help = "\
-It changes nothing, asks no issuer but the one that this host joined, and needs
-no running agent. Notes are worth knowing and stand in nobody's way.
+    #[command(group = ArgGroup::new("change").args(["fix_include", "undo"]), after_help = "\
+By itself it changes nothing, asks no issuer but the one that this host joined,
+and needs no running agent. Notes are worth knowing and stand in nobody's way.
 
-Exit codes: 0 nothing is in the way, 3 something is, 4 the agent's
-configuration is wrong: what can be told without it is told.")]
+--fix-include puts `include snippets/certwell-acme.conf;` first into each server
+block at port 80 that needs it, and the challenge map into the http block: it
+shows the difference, asks, keeps what was there, has nginx test it and reloads
+nginx. What nginx refuses is put back.
+
+Exit codes: 0 nothing is in the way, or it is put in (taken out), 2 no terminal
+to ask at, 3 something is in the way, or nginx didn't reload, 4 the agent's
+configuration is wrong: what can be told without it is told, 6 not root, or
+answered with no, 8 a file was changed meanwhile, or nothing was put in that
+could be taken out, 9 nginx refuses it: all is as it was.")]
     Doctor {
         /// As JSON, stable for scripts.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "change")]
         json: bool,
+        /// Put the include where it is missing or comes too late.
+        #[arg(long)]
+        fix_include: bool,
+        /// Don't ask.
+        #[arg(long, requires = "fix_include")]
+        yes: bool,
+        /// Leave the reload to somebody else.
+        #[arg(long, requires = "change")]
+        no_reload: bool,
+        /// Take out again what was last put in, byte for byte.
+        #[arg(long)]
+        undo: bool,
         /// Where the CA's requests arrive on this host, if something in front of it maps port 80.
         #[arg(long, value_name = "PORT", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,

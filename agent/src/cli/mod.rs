@@ -9,6 +9,7 @@
 //! inventory  every certificate of this host
 //! adopt   a certbot lineage is taken over, or given back
 //! doctor  what is in the agent's way
+//! include_fix  the include is put into nginx's port-80 servers, or taken out
 //! ```
 
 mod adopt;
@@ -16,6 +17,7 @@ mod args;
 mod doctor;
 mod enroll;
 mod hold;
+mod include_fix;
 mod inventory;
 mod log;
 mod status;
@@ -119,9 +121,28 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
             certificate.as_ref(),
             *undo,
         )),
-        Verb::Doctor { json, port } => {
+        Verb::Doctor {
+            json,
+            fix_include,
+            yes,
+            no_reload,
+            undo,
+            port,
+        } => {
             keep_from_core_files()?;
-            runtime()?.block_on(doctor::perform(cli, *json, *port))
+            let wanted = include_fix::Wanted {
+                yes: *yes,
+                reload: !*no_reload,
+                port: *port,
+            };
+            let runtime = runtime()?;
+            if *fix_include {
+                runtime.block_on(include_fix::put_in(&load(cli)?, wanted))
+            } else if *undo {
+                runtime.block_on(include_fix::take_out(&load(cli)?, wanted))
+            } else {
+                runtime.block_on(doctor::perform(cli, *json, *port))
+            }
         }
         Verb::Hold {
             name,

@@ -94,6 +94,11 @@ impl Config {
         self.state_directory.join("adopted.json")
     }
 
+    /// What nginx's files held before `doctor --fix-include`.
+    pub fn include_fix_directory(&self) -> PathBuf {
+        self.state_directory.join("include-fix")
+    }
+
     /// Held while a daemon or an enrollment works in the state directory.
     pub fn lock_file(&self) -> PathBuf {
         self.state_directory.join("lock")

@@ -14,7 +14,11 @@ mod exec;
 mod nginx;
 pub mod places;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use certwell_proto::v1;
 use tokio::{net::TcpStream, time::timeout};
@@ -25,7 +29,7 @@ use crate::{
     inventory,
     issuer::{Desired, IdentityStore},
     nginx::{Ask, Parsed},
-    plan::doctor::{Facts, Server, beside},
+    plan::doctor::{Facts, Server, beside, nginx as nginx_facts},
 };
 
 /// For a connection on this host.
@@ -67,6 +71,15 @@ pub async fn gather(config: &Config, fault: Option<&ConfigError>, port: u16) -> 
     };
     facts.agent.endpoints = dialled.await;
     Gathered { facts, parsed }
+}
+
+/// What is known of nginx alone, and its first file.
+pub async fn nginx(config: &Config, port: u16) -> (nginx_facts::Facts, PathBuf) {
+    let desired = app::last_desired(config);
+    let (facts, parsed) = nginx::gather(config, desired.as_deref(), port).await;
+    let root = parsed.and_then(|parsed| parsed.files.into_iter().next());
+    let root = root.unwrap_or_else(|| nginx::root(config));
+    (facts, root)
 }
 
 fn beside(config: &Config, parsed: &Parsed) -> beside::Facts {
@@ -115,6 +128,6 @@ fn questions(desired: Option<&Desired>, port: u16) -> Vec<Ask> {
 }
 
 /// A path that doesn't depend on the working directory.
-fn absolute(path: &Path) -> std::path::PathBuf {
+fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

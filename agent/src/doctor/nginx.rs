@@ -52,10 +52,7 @@ pub(super) async fn gather(
         Some(nginx) => read(&nginx.invocation).await,
         None => (Read::Not, None),
     };
-    let root = found
-        .as_ref()
-        .and_then(|nginx| nginx.invocation.config.clone())
-        .unwrap_or_else(|| settings.config.clone());
+    let root = root(config);
     let directory = parsed.as_ref().and_then(Parsed::directory);
     let directory = directory.or(root.parent()).unwrap_or(Path::new("/"));
     let snippet = directory.join(SNIPPET);
@@ -103,6 +100,13 @@ pub(super) async fn gather(
         read,
     };
     (facts, parsed)
+}
+
+/// nginx's first file, as it is called, or as configured.
+pub(super) fn root(config: &Config) -> PathBuf {
+    let found = Nginx::find(&config.nginx, clock::now()).ok();
+    let called = found.and_then(|nginx| nginx.invocation.config);
+    called.unwrap_or_else(|| config.nginx.config.clone())
 }
 
 async fn read(invocation: &Invocation) -> (Read, Option<Parsed>) {

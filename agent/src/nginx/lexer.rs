@@ -51,6 +51,11 @@ impl<'a> Lexer<'a> {
         self.mistake.get_or_insert((self.line, what));
     }
 
+    /// How far it came, in bytes: right behind the last item.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }

@@ -24,6 +24,7 @@
 //! preflight      asks nginx for a made-up token, as the CA will for a real one
 //!   fetch          one HTTP request
 //! few            many small waits, a few at once
+//! include_fix    puts the include into port-80 servers, and takes it out again
 //! edits          configuration files newer than the workers
 //! ended          when the master has ended
 //! ```
@@ -41,6 +42,7 @@ mod ended;
 mod fetch;
 mod few;
 mod glob;
+pub mod include_fix;
 mod lexer;
 pub(crate) mod links;
 mod listen;

@@ -117,6 +117,17 @@ pub struct KeptOut {
 }
 
 impl Facts {
+    /// Whether nginx refuses its configuration because the challenge map isn't read.
+    pub fn lacks_map(&self) -> bool {
+        matches!(&self.read, Read::Refused(words) if words.contains(UNKNOWN_VARIABLE))
+    }
+
+    /// Whether nginx refuses its configuration because the snippet isn't there.
+    pub fn lacks_snippet(&self) -> bool {
+        let named = |words: &String| words.contains(&*self.snippet.to_string_lossy());
+        !self.snippet_there && matches!(&self.read, Read::Refused(words) if named(words))
+    }
+
     pub(super) fn is_denied(&self) -> bool {
         matches!(self.pid, Pid::Unreadable(_))
             || self.master.is_some_and(|master| !master.may_be_signalled)
@@ -225,7 +236,7 @@ fn examine_configuration(facts: &Facts, found: &mut Findings) {
             format!("nginx's configuration can't be known: {why}"),
             "run nginx -T by hand to see why",
         ),
-        Read::Refused(words) if words.contains(UNKNOWN_VARIABLE) => {
+        Read::Refused(_) if facts.lacks_map() => {
             let map = facts.map.path.display();
             if facts.map.is_there {
                 found.in_the_way(
@@ -247,11 +258,7 @@ fn examine_configuration(facts: &Facts, found: &mut Findings) {
                 );
             }
         }
-        Read::Refused(words)
-            if !facts.snippet_there && words.contains(&*facts.snippet.to_string_lossy()) =>
-        {
-            snippet_is_missing(&facts.snippet, found);
-        }
+        Read::Refused(_) if facts.lacks_snippet() => snippet_is_missing(&facts.snippet, found),
         Read::Refused(words) => found.in_the_way_at(
             place_in(words),
             "nginx-refuses",

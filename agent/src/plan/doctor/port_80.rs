@@ -58,6 +58,15 @@ pub enum Lack {
     },
 }
 
+impl Facts {
+    /// Whether nginx is known to speak plain HTTP nowhere at the port.
+    pub fn has_no_server(&self) -> bool {
+        Sites::new(&self.servers, &self.local)
+            .plain_http(self.port)
+            .is_empty()
+    }
+}
+
 /// Every server block at the port that doesn't answer HTTP-01 first, in the order of the configuration.
 pub fn blocks(facts: &Facts) -> Vec<Block<'_>> {
     let sites = Sites::new(&facts.servers, &facts.local);
@@ -161,9 +170,8 @@ fn asked(facts: &Facts, sites: &Sites<'_>, arriving: &BTreeSet<SocketAddr>) -> B
 }
 
 pub(super) fn examine(facts: &Facts, is_running: bool, found: &mut Findings) {
-    let sites = Sites::new(&facts.servers, &facts.local);
     let port = facts.port;
-    if sites.plain_http(port).is_empty() {
+    if facts.has_no_server() {
         found.in_the_way(
             "no-port-80-server",
             format!("nginx speaks plain HTTP at port {port} on no address of this host, so no HTTP-01 is answered"),

@@ -4,11 +4,17 @@
 //! agent  its configuration, its rights, the clock, its identity, the issuer, other servers than nginx
 //! disk   the directories that it writes in
 //! nginx  nginx, its configuration, the challenge map, the server blocks at port 80
+//! fix    the include is put into server blocks as people have them, and taken out
+//!   fix_refused  what is not put in, or put back
+//!   sites  a host with them
 //! ```
 
 mod agent;
 mod disk;
+mod fix;
+mod fix_refused;
 mod nginx;
+mod sites;
 
 use std::process::Command;
 
