@@ -282,6 +282,8 @@ async fn workers_that_could_not_read_the_agent_s_files_are_told_of_before_there_
     .unwrap();
     fs::set_permissions(host.root(), fs::Permissions::from_mode(0o755)).unwrap();
     host.start_nginx().await;
+    // Whose rights are asked for.
+    host.workers_are_older_than_edits().await;
     let text = Text::of(&host);
     let told = doctor(&host).await;
     assert_eq!(told.in_the_way(), ["not-enrolled", "workers-kept-out"]);
