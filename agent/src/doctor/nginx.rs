@@ -143,7 +143,7 @@ fn edit(config: &Config, parsed: &Parsed, running: Option<&Running>) -> Option<E
         .filter(|file| !file.starts_with(&config.live_directory))
         .cloned()
         .collect();
-    let edit = edits::newest_change(&files, &[&config.nginx.challenge_map])?;
+    let edit = edits::newest_change(&files, &[&config.nginx.challenge_map], clock::now())?;
     let since = running?.serving_since();
     edit::in_progress(Some(edit.at), since).then_some(edit)
 }

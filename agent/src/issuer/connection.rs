@@ -18,6 +18,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 
 use super::tls;
+use crate::clock;
 
 /// For one TCP connection and its handshake.
 const DIAL_LIMIT: Duration = Duration::from_secs(10);
@@ -78,7 +79,8 @@ impl Connection {
                             problem,
                         });
                     }
-                    problems.push((endpoint.clone(), problem.to_string()));
+                    let problem = clock_problem(&problem).unwrap_or_else(|| problem.to_string());
+                    problems.push((endpoint.clone(), problem));
                 }
             }
         }
@@ -150,6 +152,25 @@ fn wrong_issuer(error: &io::Error) -> Option<tls::WrongIssuer> {
         return None;
     };
     other.0.downcast_ref::<tls::WrongIssuer>().cloned()
+}
+
+/// Dates are judged by this machine's clock, which is oftener wrong than the issuer's certificate.
+fn clock_problem(error: &io::Error) -> Option<String> {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    let rustls::Error::InvalidCertificate(wrong) =
+        error.get_ref()?.downcast_ref::<rustls::Error>()?
+    else {
+        return None;
+    };
+    let is = match wrong {
+        Expired | ExpiredContext { .. } => "has expired",
+        NotValidYet | NotValidYetContext { .. } => "is not valid yet",
+        _ => return None,
+    };
+    Some(format!(
+        "its certificate {is} by this machine's clock, which says {}: set the clock (timedatectl, chrony)",
+        clock::now()
+    ))
 }
 
 /// A status as one sentence for people: the issuer's own words, else the transport's cause.

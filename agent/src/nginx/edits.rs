@@ -16,8 +16,9 @@ pub struct Edit {
     pub at: Timestamp,
 }
 
-/// The newest of these files, those that can't be read left out; `ours` are files that the agent itself keeps.
-pub fn newest_change(files: &[PathBuf], ours: &[&Path]) -> Option<Edit> {
+/// The newest of these files; those that can't be read are left out, and those that are dated later than `now`, which
+/// tell nothing: a clock was set. `ours` are files that the agent itself keeps.
+pub fn newest_change(files: &[PathBuf], ours: &[&Path], now: Timestamp) -> Option<Edit> {
     // nginx may name a file of ours by another path, through a linked directory.
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let ours: Vec<PathBuf> = ours.iter().map(|path| real(path)).collect();
@@ -33,6 +34,7 @@ pub fn newest_change(files: &[PathBuf], ours: &[&Path]) -> Option<Edit> {
                 at: Timestamp::try_from(modified).ok()?,
             })
         })
+        .filter(|edit| edit.at <= now)
         .max_by_key(|edit| edit.at)
 }
 
@@ -52,8 +54,12 @@ mod tests {
             fs::write(file, "").unwrap();
         }
         let files = [root.join("conf.d/map.conf"), root.join("conf.d/site.conf")];
-        assert_eq!(newest_change(&files[..1], &[&map]), None);
-        let edit = newest_change(&files, &[&map]).unwrap();
+        let now = crate::clock::now();
+        assert_eq!(newest_change(&files[..1], &[&map], now), None);
+        let edit = newest_change(&files, &[&map], now).unwrap();
         assert_eq!(edit.file, files[1]);
+        // By a clock that was set back since nothing is known.
+        let before = edit.at - jiff::SignedDuration::from_secs(1);
+        assert_eq!(newest_change(&files, &[&map], before), None);
     }
 }

@@ -15,9 +15,16 @@ pub fn renew_at(not_before: Timestamp, not_after: Timestamp, jitter: f64) -> Tim
         .unwrap_or(not_before)
 }
 
+/// What is over, perhaps only by this machine's clock, isn't saved by asking oftener than this.
+const OVER: Duration = Duration::from_secs(60);
+
 /// How long to wait after so many attempts that failed, at least 1.
 pub fn retry(attempts: u32, remaining: Duration, jitter: f64) -> Duration {
-    let cap = pace(Duration::from_secs(3_600), Some(remaining));
+    let cap = if remaining.is_zero() {
+        OVER
+    } else {
+        pace(Duration::from_secs(3_600), Some(remaining))
+    };
     backoff(
         Duration::from_secs(5),
         cap,
@@ -31,6 +38,13 @@ pub fn retry(attempts: u32, remaining: Duration, jitter: f64) -> Duration {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_seems_to_be_over_is_not_asked_for_all_the_time() {
+        let waits = (1..=10).map(|attempts| retry(attempts, Duration::ZERO, 1.0));
+        assert_eq!(waits.max(), Some(OVER));
+        assert_eq!(retry(1, Duration::ZERO, 1.0), Duration::from_secs(5));
+    }
 
     proptest! {
         #[test]

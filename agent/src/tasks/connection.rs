@@ -145,9 +145,10 @@ impl ConnectionTask {
     async fn session(&mut self) -> Ended {
         let failed = |problem: String| Ended::Again(connect::Why::Failed(1), problem);
         let identity = self.identity.borrow_and_update().clone();
-        if identity.not_after <= clock::now() {
+        let now = clock::now();
+        if identity.not_after <= now {
             return failed(format!(
-                "this host's identity ended at {} while the issuer wasn't reached; stop the agent and run `certwell-agent enroll --again TOKEN` with a new token",
+                "this host's identity ended at {} by this machine's clock, which says {now}: where that is wrong, set it (timedatectl, chrony); else stop the agent and run `certwell-agent enroll --again TOKEN` with a new token",
                 identity.not_after
             ));
         }

@@ -36,6 +36,8 @@ pub(crate) struct Host {
     pub(crate) http: SocketAddr,
     nginx: Option<Child>,
     agent: Option<Child>,
+    /// Of the agent and its verbs.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl Host {
@@ -48,6 +50,7 @@ impl Host {
             http: free_port(),
             nginx: None,
             agent: None,
+            environment: Vec::new(),
         };
         for sub in ["conf.d", "snippets", "live", "temp", "state", "run"] {
             fs::create_dir_all(host.path(sub)).unwrap();
@@ -223,7 +226,8 @@ impl Host {
         command
             .arg("--config")
             .arg(self.path("agent.toml"))
-            .args(arguments);
+            .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -217,7 +217,7 @@ async fn an_edit_after_the_workers_started_is_newer_than_they_are() {
     let serving = host.master().serving_since().unwrap();
     let files = host.parsed().files;
     let since = |ours: &[&Path]| {
-        edits::newest_change(&files, ours)
+        edits::newest_change(&files, ours, clock::now())
             .filter(|edit| edit.at.duration_since(serving) > jiff::SignedDuration::from_secs(1))
     };
     let map = host.settings().challenge_map;

@@ -182,13 +182,13 @@ impl HostView {
             .filter(|file| !file.starts_with(live))
             .cloned()
             .collect();
-        edits::newest_change(&files, &[&self.settings.challenge_map])
+        edits::newest_change(&files, &[&self.settings.challenge_map], clock::now())
     }
 
     /// When the challenge map was written.
     pub(super) fn map_written(&self) -> Option<Timestamp> {
-        edits::newest_change(std::slice::from_ref(&self.settings.challenge_map), &[])
-            .map(|edit| edit.at)
+        let map = std::slice::from_ref(&self.settings.challenge_map);
+        edits::newest_change(map, &[], Timestamp::MAX).map(|edit| edit.at)
     }
 
     /// Whether nginx reads the challenge map, as far as that is known.

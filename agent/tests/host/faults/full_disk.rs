@@ -6,7 +6,6 @@ use std::{
     fs,
     path::PathBuf,
     process::{Child, Command},
-    time::Duration,
 };
 
 use certwell_proto::v1;
@@ -19,6 +18,7 @@ use crate::{
     faults::{
         is_pair, problems, serves,
         small_disk::{ReadOnly, SmallDisk},
+        status_has,
     },
     host::{Host, NAME},
     issuer::eventually,
@@ -33,20 +33,6 @@ async fn ended(world: &World, generation: u64, what: &str) -> v1::CertificateRep
         report.outcome_generation == generation && (held || converged)
     };
     world.issuer.told(what, NAME, over).await
-}
-
-/// One of the sentences of `certwell-agent status` has all these words.
-async fn status_has(host: &Host, what: &str, words: &[&str]) {
-    let mut last = Vec::new();
-    for _ in 0..200 {
-        last = problems(host);
-        let has = |problem: &String| words.iter().all(|word| problem.contains(word));
-        if last.iter().any(has) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{what}: status doesn't say {words:?}, but {last:#?}");
 }
 
 /// No temporary file or link is left, and whatever is in the store under a number is whole.

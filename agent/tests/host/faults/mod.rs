@@ -5,6 +5,7 @@
 //! gate            an agent that is held between two of its steps
 //! small_disk      a file system that can be filled, or made read-only
 //! witness         somebody who looks on, and judges by what is served
+//! clock           a clock that is an hour or ten days off
 //! draining        after a reload: old workers that answer, and listeners that fail
 //! drift           somebody alters what lies at live/NAME
 //! edits           an operator saves half an edit, or a whole one, between two of our steps
@@ -19,6 +20,7 @@
 //! rollback        nginx fails our new generation
 //! ```
 
+mod clock;
 mod draining;
 mod drift;
 mod edits;
@@ -92,6 +94,20 @@ pub(crate) async fn status_says(host: &Host, words: &[&str]) -> String {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     panic!("status doesn't say {words:?}, but {last:#?}");
+}
+
+/// One of the sentences of `certwell-agent status` has all these words.
+pub(crate) async fn status_has(host: &Host, what: &str, words: &[&str]) {
+    let mut last = Vec::new();
+    for _ in 0..200 {
+        last = problems(host);
+        let has = |problem: &String| words.iter().all(|word| problem.contains(word));
+        if last.iter().any(has) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{what}: status doesn't say {words:?}, but {last:#?}");
 }
 
 /// The sentences of `certwell-agent status --json`.
