@@ -17,14 +17,31 @@ use super::{
 /// The variable of the challenge map: a block that tests it answers HTTP-01.
 const CHALLENGE_TEST: &str = "($certwell_acme_reply)";
 
-/// The text of `nginx -T`, as server blocks. Never fails: what isn't understood is said in the warnings.
-pub fn parse(dump: &str) -> Parsed {
-    parse_in(dump, Path::new("/"))
+/// What the process that reads a configuration adds to its meaning.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    /// The master's directory: its paths are relative to it where its prefix is.
+    pub directory: &'a Path,
+    /// What `$hostname` is.
+    pub hostname: &'a str,
+    /// Whether it may take port 80: a block without `listen` is at 8000 otherwise.
+    pub is_root: bool,
 }
 
-/// The same of a master that runs in this directory: its paths are relative to it where its prefix is.
-pub fn parse_in(dump: &str, directory: &Path) -> Parsed {
-    let mut tree = Tree::parse(dump, directory);
+/// The text of `nginx -T`, as server blocks, read by root in `/` on `localhost`. Never fails: what isn't understood is
+/// said in the warnings.
+pub fn parse(dump: &str) -> Parsed {
+    let reader = Reader {
+        directory: Path::new("/"),
+        hostname: "localhost",
+        is_root: true,
+    };
+    parse_by(dump, reader)
+}
+
+/// The same by another reader.
+pub fn parse_by(dump: &str, reader: Reader<'_>) -> Parsed {
+    let mut tree = Tree::parse(dump, reader.directory);
     let mut parsed = Parsed {
         servers: Vec::new(),
         files: tree.paths(),
@@ -52,6 +69,7 @@ pub fn parse_in(dump: &str, directory: &Path) -> Parsed {
         {
             parsed.servers.push(server(
                 &tree,
+                reader,
                 protocol,
                 *item,
                 &inherited,
@@ -118,6 +136,7 @@ fn source(tree: &Tree<'_>, value: &str) -> Written {
 
 fn server(
     tree: &Tree<'_>,
+    reader: Reader<'_>,
     protocol: Protocol,
     outer: Effective<'_>,
     inherited: &Tls,
@@ -179,9 +198,12 @@ fn server(
                 )),
             },
             // In `mail` it is what the server calls itself; names don't choose among its blocks.
-            "server_name" if protocol != Protocol::Mail => read
-                .names
-                .extend(directive.args.iter().filter_map(|name| server_name(name))),
+            "server_name" if protocol != Protocol::Mail => read.names.extend(
+                directive
+                    .args
+                    .iter()
+                    .filter_map(|name| server_name(name, reader.hostname)),
+            ),
             "if" if directive.args.concat() == CHALLENGE_TEST => {
                 read.challenge_include.get_or_insert_with(|| item.entry());
             }
@@ -194,12 +216,8 @@ fn server(
         }
     }
     if read.listens.is_empty() {
-        // nginx's own default, 8000 for those who may not take 80.
-        let port = if nix::unistd::geteuid().is_root() {
-            80
-        } else {
-            8000
-        };
+        // nginx's own default.
+        let port = if reader.is_root { 80 } else { 8000 };
         read.listens.push(plain(ListenAddress::AnyV4(port)));
     }
     for listen in &mut read.listens {
@@ -232,16 +250,12 @@ fn answers_early(tree: &Tree<'_>, item: Effective<'_>) -> bool {
     }
 }
 
-fn server_name(text: &str) -> Option<ServerName> {
+fn server_name(text: &str, hostname: &str) -> Option<ServerName> {
     let lower = text.to_ascii_lowercase();
     if text.is_empty() {
         None
     } else if text == "$hostname" {
-        let hostname = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .to_lowercase();
-        Some(ServerName::Exact(hostname))
+        Some(ServerName::Exact(hostname.to_lowercase()))
     } else if let Some(regex) = text.strip_prefix('~') {
         Some(ServerName::Regex(regex.to_owned()))
     } else if let Some(base) = lower.strip_prefix("*.") {
@@ -302,127 +316,4 @@ fn share_flags(servers: &mut [Server]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn http(body: &str) -> Parsed {
-        parse(&format!(
-            "# configuration file /etc/nginx/nginx.conf:\nhttp {{\n{body}\n}}\n"
-        ))
-    }
-
-    #[test]
-    fn certificates_are_inherited_as_a_whole_and_twins_stay_paired() {
-        let parsed = http(
-            "ssl_certificate a.pem; ssl_certificate_key a.key;\n\
-             server { listen 443 ssl; }\n\
-             server { listen 443 ssl; ssl_certificate /live/m/f.pem; ssl_certificate_key /live/m/k.pem;\n\
-               ssl_certificate /live/r/f.pem; ssl_certificate_key /live/r/k.pem; }\n\
-             server { listen 443; ssl_certificate /c/$ssl_server_name.pem; ssl_certificate_key data:$key; }",
-        );
-        let shown = |n: usize| format!("{:?}", parsed.servers[n].certificates);
-        assert!(shown(0).contains("/etc/nginx/a.pem") && shown(0).contains("/etc/nginx/a.key"));
-        assert_eq!(parsed.servers[1].certificates.len(), 2);
-        assert!(shown(1).contains("/live/r/f.pem") && !shown(1).contains("a.pem"));
-        assert_eq!(
-            parsed.servers[2].certificates[0].certificate,
-            CertificateSource::Variable("/c/$ssl_server_name.pem".into())
-        );
-        assert_eq!(
-            parsed.servers[2].certificates[0].key,
-            CertificateSource::Data
-        );
-        assert!(
-            parsed.servers[2].listens[0].tls,
-            "ssl is a property of the address"
-        );
-    }
-
-    #[test]
-    fn names_of_every_kind() {
-        let parsed =
-            http("server { server_name WWW.a.org *.b.org .c.org d.* ~^x\\.(?<y>.+)$ \"\" _; }");
-        use ServerName::*;
-        assert_eq!(
-            parsed.servers[0].names,
-            [
-                Exact("www.a.org".into()),
-                Leading("b.org".into()),
-                Dotted("c.org".into()),
-                Trailing("d".into()),
-                Regex("^x\\.(?<y>.+)$".into()),
-                Exact("_".into())
-            ]
-        );
-    }
-
-    #[test]
-    fn the_include_is_found_before_or_after_a_redirect() {
-        let challenge = "if ($certwell_acme_reply) { return 200 $certwell_acme_reply; }";
-        let dump = format!(
-            "# configuration file /etc/nginx/nginx.conf:\nhttp {{\n  include sites/*;\n}}\n\n\
-             # configuration file /etc/nginx/sites/a:\nserver {{\n  listen 80;\n  include snippets/certwell-acme.conf;\n  return 301 https://$host$request_uri;\n}}\n\
-             server {{\n  return 301 https://$host$request_uri;\n  include snippets/certwell-acme.conf;\n}}\n\
-             server {{\n  if ($host = a.org) {{ return 301 https://$host$request_uri; }}\n  location / {{ return 404; }}\n}}\n\
-             server {{\n  location / {{ return 404; }}\n}}\n\n\
-             # configuration file /etc/nginx/snippets/certwell-acme.conf:\n{challenge}\n"
-        );
-        let parsed = parse(&dump);
-        let shown: Vec<_> = parsed
-            .servers
-            .iter()
-            .map(|s| {
-                let line = |place: &Option<super::super::servers::Place>| {
-                    place.as_ref().map(|place| place.line)
-                };
-                (
-                    s.at.to_string(),
-                    line(&s.challenge_include),
-                    line(&s.redirect_before_include),
-                )
-            })
-            .collect();
-        assert_eq!(
-            shown,
-            [
-                ("/etc/nginx/sites/a:1".to_owned(), Some(3), None),
-                ("/etc/nginx/sites/a:6".to_owned(), Some(8), Some(7)),
-                ("/etc/nginx/sites/a:10".to_owned(), None, Some(11)),
-                ("/etc/nginx/sites/a:14".to_owned(), None, None),
-            ]
-        );
-    }
-
-    #[test]
-    fn stream_servers_count_when_they_speak_tls() {
-        let parsed = parse(
-            "# configuration file /n.conf:\nstream {\n server { listen 993 ssl proxy_protocol; ssl_certificate c; ssl_certificate_key k; proxy_pass x; }\n server { listen 53 udp; }\n}\n",
-        );
-        assert_eq!(parsed.servers.len(), 1);
-        assert!(parsed.servers[0].listens[0].proxy_protocol);
-    }
-
-    #[test]
-    fn what_is_not_understood_stops_nothing() {
-        let parsed = http(
-            "frobnicate on { x; }\n server { listen 99999; listen 127.0.0.1:81; strange \"words\" 'of' $a$b; }",
-        );
-        assert_eq!(parsed.servers[0].listens.len(), 1);
-        assert_eq!(parsed.warnings.len(), 1);
-        assert!(
-            parsed.warnings[0].starts_with("/etc/nginx/nginx.conf:3"),
-            "{:?}",
-            parsed.warnings
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_configuration_makes_it_panic(
-            words in proptest::collection::vec("server|listen|http|stream|ssl_certificate|include|\\{|\\}|;|if|return|[\\[\\]:*~.0-9a-z$/\"'-]{1,12}|\n", 0..80)
-        ) {
-            let _ = http(&words.join(" "));
-        }
-    }
-}
+mod tests;

@@ -121,10 +121,13 @@ fn outcome(invocation: &Invocation) -> Outcome {
             // Not needed to be there when a master is asked whose own directory is gone.
             let directory = invocation.directory.clone();
             let directory = directory.or_else(|| std::env::current_dir().ok());
-            let mut parsed = blocks::parse_in(
-                &String::from_utf8_lossy(&ran.stdout),
-                directory.as_deref().unwrap_or(Path::new("/")),
-            );
+            let hostname = rustix::system::uname();
+            let reader = blocks::Reader {
+                directory: directory.as_deref().unwrap_or(Path::new("/")),
+                hostname: &hostname.nodename().to_string_lossy(),
+                is_root: nix::unistd::geteuid().is_root(),
+            };
+            let mut parsed = blocks::parse_by(&String::from_utf8_lossy(&ran.stdout), reader);
             links::follow(&mut parsed);
             Outcome::Parsed(parsed)
         }

@@ -61,7 +61,7 @@ mod title;
 mod variables;
 pub(crate) mod workers;
 
-pub use blocks::{parse, parse_in};
+pub use blocks::{Reader, parse, parse_by};
 pub use challenge_map::Challenge;
 pub use ended::Ended;
 pub use master::{Master, Nginx, Worker};

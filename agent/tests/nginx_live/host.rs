@@ -11,7 +11,7 @@ use std::{
 
 use certwell_agent::{
     clock,
-    nginx::{Master, Nginx, Parsed, Reload, Settings, parse},
+    nginx::{Master, Nginx, Parsed, Reader, Reload, Settings, parse_by},
 };
 use certwell_proto::Fingerprint;
 use nix::{
@@ -162,7 +162,13 @@ impl Host {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        parse(&String::from_utf8(output.stdout).unwrap())
+        let called = nix::sys::utsname::uname().unwrap();
+        let reader = Reader {
+            directory: Path::new("/"),
+            hostname: called.nodename().to_str().unwrap(),
+            is_root: nix::unistd::geteuid().is_root(),
+        };
+        parse_by(&String::from_utf8(output.stdout).unwrap(), reader)
     }
 
     /// A self-signed certificate in `live/NAME`, by a rename as the agent does it.
