@@ -97,9 +97,22 @@ async fn an_old_worker_that_drains_and_still_answers_the_old_leaf_holds_up_nothi
     assert!(!host.agent_log().contains("not served yet"));
 }
 
-fn signal_master(host: &Host, signal: Signal) {
-    let text = fs::read_to_string(host.path("run/nginx.pid")).unwrap();
-    kill(Pid::from_raw(text.trim().parse().unwrap()), signal).unwrap();
+/// A master that hears of a reload and doesn't come to it until this is dropped, at the latest with its test.
+struct Busy(Pid);
+
+impl Busy {
+    fn master_of(host: &Host) -> Self {
+        let text = fs::read_to_string(host.path("run/nginx.pid")).unwrap();
+        let master = Pid::from_raw(text.trim().parse().unwrap());
+        kill(master, Signal::SIGSTOP).unwrap();
+        Self(master)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
 }
 
 #[tokio::test]
@@ -108,8 +121,7 @@ async fn an_old_leaf_before_the_deadline_means_to_wait() {
     let host = &world.host;
     host.settled_workers().await;
     let told = reloads(host);
-    // It hears of the reload, and comes to it when it can.
-    signal_master(host, Signal::SIGSTOP);
+    let busy = Busy::master_of(host);
     let witness = Witness::of(host.https);
     let second = world.bundle(2);
     world.offer(&second);
@@ -119,7 +131,7 @@ async fn an_old_leaf_before_the_deadline_means_to_wait() {
     .await;
     witness.sees_more(200).await;
     assert_eq!(host.served(), Some(leaf(&first)));
-    signal_master(host, Signal::SIGCONT);
+    drop(busy);
     world.outcome(2, v1::Outcome::Converged).await;
     witness.is_told();
     serves(&world, &second).await;
@@ -135,14 +147,14 @@ async fn an_old_leaf_after_the_deadline_is_not_applied_and_what_nginx_does_later
     let (world, first) = serving().await;
     let host = &world.host;
     host.settled_workers().await;
-    signal_master(host, Signal::SIGSTOP);
+    let busy = Busy::master_of(host);
     let witness = Witness::of(host.https);
     let second = world.bundle(2);
     world.offer(&second);
     world.outcome(2, v1::Outcome::NotApplied).await;
     assert_eq!(host.served(), Some(leaf(&first)));
     assert_eq!(host.active(), "2");
-    signal_master(host, Signal::SIGCONT);
+    drop(busy);
     world.outcome(2, v1::Outcome::Converged).await;
     witness.is_told();
     serves(&world, &second).await;
