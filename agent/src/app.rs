@@ -93,6 +93,7 @@ pub fn lock_state(config: &Config) -> Result<StateLock, AppError> {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(StateLock(lock)),
             Err((again, Errno::EWOULDBLOCK)) if tries > 0 => {
+                tracing::debug!(path = %path.display(), tries, "somebody holds the lock; asked for again");
                 tries -= 1;
                 file = again;
                 std::thread::sleep(LOCK_PAUSE);

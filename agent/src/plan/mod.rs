@@ -4,6 +4,7 @@
 //! adopt     taking a certbot lineage over, and giving it back
 //! admit     whether an offered generation may be taken
 //! install   the next step of a round of installs
+//! resume    what becomes of what is active and isn't known to be served
 //! outcome   how an install ended
 //! ending    which ending is told
 //! check     how often all is looked at when nothing changes
@@ -37,6 +38,7 @@ pub mod identity;
 pub mod install;
 pub mod inventory;
 pub mod outcome;
+pub mod resume;
 pub mod retry;
 pub mod served;
 pub mod settled;

@@ -6,7 +6,10 @@ use certwell_agent::disk::{Ledger, Permissions, Store};
 use certwell_proto::{Generation, v1};
 use nix::fcntl::{Flock, FlockArg};
 
+use tokio::time::Instant;
+
 use super::{
+    faults::gate::Gate,
     fleet::self_signed,
     host::{Host, NAME},
     issuer::eventually,
@@ -97,24 +100,11 @@ async fn what_was_given_up_on_is_not_put_back_where_nothing_is() {
 
 #[tokio::test]
 async fn a_retry_that_becomes_due_during_a_pass_is_made_after_it() {
-    let world = world().await;
-    world.host.set_agent("edit-hold = \"0s\"");
-    let (mut world, _) = serving_as(world).await;
+    let (mut world, _) = serving().await;
     world.host.end_agent().await;
     // One pass after a start, in which no file that is watched changes, so that only time wakes the agent: one
-    // certificate can't be fetched, and is to be tried again within two seconds; then another one is reloaded. nginx tries for about two seconds to bind a port
-    // that is taken, so long the pass lasts.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap();
-    world
-        .host
-        .write_nginx(true, &format!("server {{ listen {port}; }}"));
-    // No edit in progress, which would be looked at again soon.
-    let config = fs::File::options()
-        .write(true)
-        .open(world.host.path("nginx.conf"))
-        .unwrap();
-    config.set_modified(std::time::UNIX_EPOCH).unwrap();
+    // certificate can't be fetched, and is to be tried again within two seconds; then another one is reloaded, and there
+    // the agent is held until that time is past.
     let second = world.bundle(2);
     activate_unknown(&world.host, &second);
     world.offer(&second);
@@ -130,16 +120,17 @@ async fn a_retry_that_becomes_due_during_a_pass_is_made_after_it() {
     let key = (other.to_owned(), 1);
     bundles().bundles.remove(&key);
     let _ = fs::remove_file(world.host.path("state/desired.bin"));
-    world.host.start_agent();
-    world
-        .issuer
-        .told("it can't be fetched", other, |report| {
-            report.outcome() == v1::Outcome::Held
-        })
-        .await;
-    bundles().bundles.insert(key, bundle);
-    tokio::time::sleep(Duration::from_millis(1_800)).await;
-    drop(taken);
+    let asked = || bundles().fetches.iter().filter(|of| **of == key).count();
+    let gate = Gate::start_agent_armed(&mut world.host, "Reload ");
+    gate.held("Reload ").await;
+    assert_eq!(asked(), 1, "it can't be fetched");
+    bundles().bundles.insert(key.clone(), bundle);
+    let due = Instant::now() + Duration::from_secs(2);
+    eventually("its retry is due", || async {
+        (Instant::now() > due).then_some(())
+    })
+    .await;
+    gate.open();
     world.outcome(2, v1::Outcome::Converged).await;
     world
         .issuer
@@ -268,7 +259,11 @@ async fn a_lock_that_a_child_of_a_killed_agent_still_holds_is_waited_for() {
     let file = fs::File::create(world.host.path("state/lock")).unwrap();
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
     world.host.start_agent();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("it has been asked for", || async {
+        let log = world.host.agent_log();
+        log.contains("somebody holds the lock").then_some(())
+    })
+    .await;
     drop(lock);
     world.outcome(1, v1::Outcome::Converged).await;
 }

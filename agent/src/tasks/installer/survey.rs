@@ -19,6 +19,7 @@ use crate::{
         edit,
         install::{self, Host, Phase, Progress, Round},
         outcome::Outcome,
+        resume::{self, Back},
         served::{self, Sighting},
     },
 };
@@ -28,18 +29,13 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// … and then less and less often.
 const LAST_LOOK: Duration = Duration::from_secs(60);
 
-/// Those that wait for the host. Not what a crash left untested: that may be just what nginx refuses.
+/// Those that wait for the host.
 fn held(running: &Running) -> Vec<CertificateName> {
     let host = running.round.host;
-    let waits = |trail: &Trail| match host {
-        Host::Broken => trail.before.is_none(),
-        Host::Editing | Host::Absent | Host::Unknown => true,
-        Host::Sound | Host::Stopped => false,
-    };
     running
         .trails
         .iter()
-        .filter(|(_, trail)| waits(trail))
+        .filter(|(_, trail)| resume::waits(host, trail.before.is_some()))
         .map(|(name, _)| name.clone())
         .collect()
 }
@@ -193,18 +189,18 @@ impl Installer {
     /// The way back from a generation that a crash kept from being tested, where there is one that is worth going.
     fn unproven(&self, name: &CertificateName, generation: Generation) -> Option<Before> {
         let entry = self.ledger.entry(name)?;
-        let before = match entry.active() {
-            // Its install came to an end.
-            Some(active) if active == generation => return None,
-            Some(active) => Before::Link(self.store.path(name, active)),
-            None => Before::Aside(self.live.kept_aside(name)?),
+        let (before, path) = match resume::way_back(entry.active(), generation)? {
+            Back::To(active) => {
+                let path = self.store.path(name, active);
+                (Before::Link(path.clone()), path)
+            }
+            Back::KeptAside => {
+                let path = self.live.kept_aside(name)?;
+                (Before::Aside(path.clone()), path)
+            }
         };
-        let (Before::Link(path) | Before::Aside(path)) = &before else {
-            return None;
-        };
-        let proven = entry.active().is_none_or(|active| !active.is_none());
-        let valid = state::leaf_in(path).is_some_and(|leaf| leaf.is_valid_at(clock::now()));
-        (proven && valid).then_some(before)
+        let valid = state::leaf_in(&path).is_some_and(|leaf| leaf.is_valid_at(clock::now()));
+        valid.then_some(before)
     }
 
     /// The active generation, if it is an issued one that nothing better is due for, and whether it is served.

@@ -58,6 +58,14 @@ impl Gate {
         gate
     }
 
+    /// The same, to be held after this step from its start on.
+    pub(crate) fn start_agent_armed(host: &mut Host, step: &str) -> Self {
+        let (gate, end) = Self::before(&host.path("run/agent.log"));
+        gate.arm(step);
+        host.start_agent_with(end);
+        gate
+    }
+
     fn before(log: &Path) -> (Self, Stdio) {
         let log = fs::OpenOptions::new().create(true).append(true).open(log);
         let mut log = log.unwrap();

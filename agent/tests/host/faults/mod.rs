@@ -26,7 +26,7 @@ mod drift;
 mod edits;
 mod foreign_reload;
 mod full_disk;
-mod gate;
+pub(crate) mod gate;
 mod hold;
 mod live;
 mod nginx_broken;
