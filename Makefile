@@ -1,7 +1,7 @@
 # The few verbs. Everything that is missing is installed by `make demo` and `make test`.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench
+.PHONY: help demo test check bench sweep
 
 CARGO ?= cargo
 export RUST_LIB_BACKTRACE ?= 0
@@ -38,3 +38,8 @@ bench: ## Prints figures of speed and size (release build)
 	@lab/setup.sh demo
 	@$(CARGO) build --release --workspace --bins
 	@$(CARGO) run --quiet --release --package certwell-lab -- bench
+
+sweep: ## Kills agents before every call that changes something, and lets every such call fail
+	@lab/setup.sh test
+	@$(CARGO) build --quiet --workspace --bins
+	@$(CARGO) run --quiet --package certwell-lab -- sweep

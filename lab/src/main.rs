@@ -1,8 +1,9 @@
-//! `make demo` and `make bench`.
+//! `make demo`, `make bench` and `make sweep`.
 
 mod bench;
 mod demo;
 mod narrator;
+mod sweeping;
 
 use std::process::ExitCode;
 
@@ -28,12 +29,21 @@ enum Verb {
         /// Only these.
         parts: Vec<bench::Part>,
     },
+    /// Kill agents before every call that changes something, and let every such call fail.
+    Sweep {
+        /// Only these.
+        works: Vec<certwell_lab::sweep::Work>,
+        /// Only kill them.
+        #[arg(long)]
+        kills: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Demo { once } => demo::run(once),
         Verb::Bench { parts } => bench::run(&parts),
+        Verb::Sweep { works, kills } => sweeping::run(works, kills),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("certwell-lab: {error:#}");

@@ -111,8 +111,14 @@ pub fn replace_lightly(path: &Path, content: &[u8], mode: u32) -> Result<(), Dis
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = parent(path).join(format!(".{name}.new"));
     remove_if_there(&temporary)?;
-    create(&temporary, content, mode)?;
-    std::fs::rename(&temporary, path).map_err(DiskError::about("replacing", path))
+    let written = create(&temporary, content, mode).and_then(|_| {
+        std::fs::rename(&temporary, path).map_err(DiskError::about("replacing", path))
+    });
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
 }
 
 /// Forces a directory's entries to disk.

@@ -12,6 +12,8 @@ use crate::{clock, disk::durable};
 
 /// What changes together is written together.
 const COALESCE: Duration = Duration::from_millis(300);
+/// What couldn't be written is tried again after this.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// `state.json`. Stable: `status --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +89,7 @@ impl StateFileTask {
     /// Until shutdown, when it writes once more.
     pub async fn run(mut self) {
         let mut last: Option<StateFile> = None;
+        let mut unkept = false;
         loop {
             let link = self.link.borrow_and_update().clone();
             let observed = self.observed.borrow_and_update().clone();
@@ -98,13 +101,14 @@ impl StateFileTask {
             });
             if news {
                 file.written = clock::now();
-                self.write(&file);
-                last = Some(file);
+                last = self.write(&file).then_some(file);
             }
-            if self.kept.has_changed().unwrap_or(false) {
+            if unkept || self.kept.has_changed().unwrap_or(false) {
                 let bytes = self.kept.borrow_and_update().clone();
-                warn_of(durable::replace_lightly(&self.desired_path, &bytes, 0o600));
+                let kept = durable::replace_lightly(&self.desired_path, &bytes, 0o600);
+                unkept = !is_written(kept);
             }
+            let again = last.is_none() || unkept;
             tokio::select! {
                 // First: the senders of the others end with their tasks, and are ready for ever then.
                 biased;
@@ -119,15 +123,20 @@ impl StateFileTask {
                 _ = self.link.changed() => {}
                 _ = self.kept.changed() => self.kept.mark_changed(),
                 _ = self.identity_not_after.changed() => {}
+                () = tokio::time::sleep(AGAIN), if again => {}
             }
             tokio::time::sleep(COALESCE).await;
         }
     }
 
-    fn write(&self, file: &StateFile) {
+    /// Whether it is written.
+    fn write(&self, file: &StateFile) -> bool {
         match serde_json::to_vec_pretty(file) {
-            Ok(text) => warn_of(durable::replace_lightly(&self.state_path, &text, 0o600)),
-            Err(error) => tracing::warn!(%error, "no state file"),
+            Ok(text) => is_written(durable::replace_lightly(&self.state_path, &text, 0o600)),
+            Err(error) => {
+                tracing::warn!(%error, "no state file");
+                false
+            }
         }
     }
 
@@ -183,8 +192,9 @@ fn outcome_name(outcome: certwell_proto::v1::Outcome) -> Option<&'static str> {
     })
 }
 
-fn warn_of(written: Result<(), durable::DiskError>) {
-    if let Err(error) = written {
-        tracing::warn!(%error, "what status would show isn't written");
+fn is_written(written: Result<(), durable::DiskError>) -> bool {
+    if let Err(error) = &written {
+        tracing::warn!(%error, "what status would show isn't written; it is tried again");
     }
+    written.is_ok()
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
-    scene::{NAME, Pair, Stage},
+    scene::NAME,
+    stage::{Pair, Stage},
     tree::{Entry, Tree},
 };
 

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    strace::Deed,
+    call::Deed,
     tree::{Entry, Tree},
 };
 

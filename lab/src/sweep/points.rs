@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::strace::{Call, Deed, without_process};
+use super::{
+    call::{Call, Deed},
+    strace::without_process,
+};
 
 /// One call of the agent's, before which it is killed, or which fails.
 #[derive(Debug, Clone, PartialEq, Eq)]

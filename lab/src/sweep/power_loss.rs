@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
+    call::Deed,
     checker,
     disk::Disk,
     record::Recording,
-    scene::Stage,
-    strace::Deed,
+    stage::Stage,
     tree::{Entry, Tree},
 };
 

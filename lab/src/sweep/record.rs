@@ -6,9 +6,11 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
 use super::{
+    call::{Call, Deed},
     points::{self, Point},
-    scene::{Stage, Work},
-    strace::{self, Call, Deed},
+    scene::Work,
+    stage::Stage,
+    strace,
     tree::Tree,
 };
 use crate::{process::Process, wait_for};

@@ -14,10 +14,12 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::{
+    call::Call,
     checker::{self, Found},
     points::Point,
     record::Recording,
-    scene::{Stage, Work},
+    scene::Work,
+    stage::Stage,
     strace,
     tree::{self, Entry, Tree},
 };
@@ -25,10 +27,16 @@ use crate::{process::Process, wait_for};
 
 /// For a run to come to its point.
 const COMING: Duration = Duration::from_secs(40);
+/// For an agent to do its work although a call failed; if it hasn't by then, it is started again.
+const ALONE: Duration = Duration::from_secs(20);
+const MOMENT: Duration = Duration::from_millis(500);
 /// For a restarted agent to do its work; it connects within five seconds, and waits between attempts.
 const CONVERGING: Duration = Duration::from_secs(60);
 /// A point whose number can't be known before is looked for so often.
 const SEARCHES: usize = 8;
+
+/// After so many that don't hold the rest is left.
+const TOO_MANY: usize = 8;
 
 /// What became of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,51 +47,53 @@ pub enum Fate {
     DidNotCome,
 }
 
-/// Tries points on all hosts at once, each host one after the other; how many were tried.
-///
-/// # Errors
-/// The first that doesn't hold, with its point.
-pub fn each(
+/// What came of many points.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// How many were tried.
+    pub tried: usize,
+    /// Those that didn't come a second time, as may be.
+    pub missed: Vec<String>,
+    /// What didn't hold, and where.
+    pub wrong: Vec<String>,
+}
+
+/// Tries points on all hosts at once, each host one after the other, until too many don't hold.
+pub fn each<P: Sync>(
     stages: &mut [Stage],
-    points: &[Point],
-    attempt: impl Fn(&mut Stage, &Point) -> Result<Fate> + Sync,
-) -> Result<usize> {
-    let (next, tried) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let wrong = Mutex::new(Vec::new());
-    let end = |error: anyhow::Error| {
-        wrong
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(error);
-        next.store(points.len(), Ordering::Relaxed);
-    };
+    points: &[P],
+    name: impl Fn(&P) -> (&Point, String) + Sync,
+    attempt: impl Fn(&mut Stage, &P) -> Result<Fate> + Sync,
+) -> Tried {
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(Tried::default());
     thread::scope(|scope| {
         for stage in stages {
             scope.spawn(|| {
-                while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match attempt(stage, point) {
-                        Ok(Fate::Tried) => drop(tried.fetch_add(1, Ordering::Relaxed)),
-                        Ok(Fate::DidNotCome) if point.is_chance() => {}
+                while let Some(one) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (point, words) = name(one);
+                    let fate = attempt(stage, one);
+                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    match fate {
+                        Ok(Fate::Tried) => all.tried += 1,
+                        Ok(Fate::DidNotCome) if point.is_chance() => all.missed.push(words),
                         Ok(Fate::DidNotCome) => {
-                            end(anyhow::anyhow!("{point} didn't come a second time"));
+                            all.wrong
+                                .push(format!("{words}: didn't come a second time"));
                         }
                         Err(error) => {
-                            end(error.context(format!("at {point}, on {}", stage.host.name)));
+                            let host = &stage.host.name;
+                            all.wrong.push(format!("{words}, on {host}: {error:#}"));
                         }
+                    }
+                    if all.wrong.len() >= TOO_MANY {
+                        next.store(points.len(), Ordering::Relaxed);
                     }
                 }
             });
         }
     });
-    match wrong
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .into_iter()
-        .next()
-    {
-        Some(error) => Err(error),
-        None => Ok(tried.into_inner()),
-    }
+    all.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Kills the agent before the point's call; the host is whole, and an agent that is started again ends the work.
@@ -97,6 +107,38 @@ pub fn kill_at(stage: &mut Stage, point: &Point, recording: &Recording) -> Resul
     }
     let found = checker::check(stage).context("right after the kill")?;
     nginx_takes_it(stage, found).context("right after the kill")?;
+    go_on(stage)?;
+    ended_well(stage, recording)?;
+    Ok(Fate::Tried)
+}
+
+/// Lets the point's call fail once with an error of the system; the host is whole, and the agent ends the work by
+/// itself, or when it is started again.
+///
+/// # Errors
+/// What isn't so.
+pub fn fail_at(
+    stage: &mut Stage,
+    point: &Point,
+    error: &str,
+    recording: &Recording,
+) -> Result<Fate> {
+    let Some(alone) = failed(stage, point, error)? else {
+        return Ok(Fate::DidNotCome);
+    };
+    let found = checker::check(stage).context("after the failure")?;
+    nginx_takes_it(stage, found).context("after the failure")?;
+    // What couldn't be removed goes at the next start.
+    if alone && ended_well(stage, recording).is_ok() {
+        return Ok(Fate::Tried);
+    }
+    go_on(stage)?;
+    ended_well(stage, recording)?;
+    Ok(Fate::Tried)
+}
+
+/// An agent that is started again ends the work.
+fn go_on(stage: &mut Stage) -> Result<()> {
     let since = crate::clock::now();
     stage.host.start_agent()?;
     wait_for("a restarted agent to do its work", CONVERGING, || {
@@ -104,8 +146,31 @@ pub fn kill_at(stage: &mut Stage, point: &Point, recording: &Recording) -> Resul
         stage.is_done(since)
     })?;
     stage.host.stop_agent();
-    ended_well(stage, recording)?;
-    Ok(Fate::Tried)
+    Ok(())
+}
+
+/// Whether the agent then did its work by itself; nothing where the call that failed wasn't the point's.
+fn failed(stage: &mut Stage, point: &Point, error: &str) -> Result<Option<bool>> {
+    let mut nth = point.nth;
+    for _ in 0..SEARCHES {
+        stage.restore()?;
+        let inject = format!("error={error}:when={nth}");
+        let (calls, done) = run_injected(stage, point, &inject, ALONE)?;
+        let mut came = None;
+        for (index, call) in calls.iter().enumerate() {
+            if point.is(call, &stage.root)? {
+                if call.injected {
+                    return Ok(Some(done));
+                }
+                came = came.or(Some(index + 1));
+            }
+        }
+        if point.filter.is_some() {
+            return Ok(None);
+        }
+        nth = came.unwrap_or(nth + 1);
+    }
+    Ok(None)
 }
 
 /// As after a run that wasn't cut off.
@@ -134,8 +199,9 @@ fn ended_well(stage: &Stage, recording: &Recording) -> Result<()> {
 fn killed(stage: &Stage, point: &Point) -> Result<bool> {
     let mut nth = point.nth;
     for _ in 0..SEARCHES {
-        let calls = run_until_killed(stage, point, nth)?;
-        let at = |call: &strace::Call| point.is(call, &stage.root);
+        let inject = format!("signal=KILL:when={nth}");
+        let (calls, _) = run_injected(stage, point, &inject, COMING)?;
+        let at = |call: &Call| point.is(call, &stage.root);
         let last = calls.last().context("strace saw nothing")?;
         if last.answer.is_none() && at(last)? {
             return Ok(true);
@@ -155,13 +221,17 @@ fn killed(stage: &Stage, point: &Point) -> Result<bool> {
     Ok(false)
 }
 
-fn run_until_killed(stage: &Stage, point: &Point, nth: usize) -> Result<Vec<strace::Call>> {
+/// Runs the agent until it has ended or done its work, with something done to one call; what strace saw of such calls,
+/// and whether the work was done.
+fn run_injected(
+    stage: &Stage,
+    point: &Point,
+    inject: &str,
+    within: Duration,
+) -> Result<(Vec<Call>, bool)> {
     let log = stage.world.join(format!("{}.strace", stage.host.name));
     let call = &point.call;
-    let mut options = vec![
-        "-e".to_owned(),
-        format!("inject={call}:signal=KILL:when={nth}"),
-    ];
+    let mut options = vec!["-e".to_owned(), format!("inject={call}:{inject}")];
     if let Some(filter) = &point.filter {
         options.push("-P".into());
         options.push(stage.root.join(filter).display().to_string());
@@ -170,19 +240,21 @@ fn run_until_killed(stage: &Stage, point: &Point, nth: usize) -> Result<Vec<stra
     let traced = strace::before(&program, call, &options, &log);
     let since = crate::clock::now();
     let mut process = Process::start(&traced, &stage.world, &stage.host.agent_log())?;
-    wait_for("the kill, or the end of the work", COMING, || {
+    let ended = wait_for("the end of the work", within, || {
         if process.ended()?.is_some() {
-            return Ok(());
+            return Ok(false);
         }
-        stage.is_done(since)
-    })?;
+        stage.is_done(since).map(|()| true)
+    });
     if process.ended()?.is_none() {
         // What is still to come is a matter of moments, or comes when it ends.
-        let _ = process.wait(Duration::from_secs(2));
-        let _ = process.signal_group(Signal::SIGTERM);
+        let _ = process.wait(MOMENT);
+    }
+    if process.ended()?.is_none() {
+        process.signal_group(Signal::SIGTERM)?;
         process.wait(COMING)?;
     }
-    strace::read(&log)
+    Ok((strace::read(&log)?, ended.unwrap_or(false)))
 }
 
 /// nginx's own test. Where it is nginx that refuses the new pair, it has to be for just that.

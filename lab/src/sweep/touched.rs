@@ -8,10 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{
-    record::Recording,
-    scene::{NAME, Stage},
-};
+use super::{record::Recording, scene::NAME, stage::Stage};
 use crate::paths;
 
 const PAGE: &str = "docs/architecture.md";
