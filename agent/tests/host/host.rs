@@ -384,6 +384,10 @@ impl Drop for Host {
         if std::thread::panicking() {
             eprintln!("--- agent.log\n{}", self.agent_log());
             eprintln!(
+                "--- nginx.out\n{}",
+                fs::read_to_string(self.path("run/nginx.out")).unwrap_or_default()
+            );
+            eprintln!(
                 "--- error.log\n{}",
                 fs::read_to_string(self.path("run/error.log")).unwrap_or_default()
             );
@@ -391,11 +395,12 @@ impl Drop for Host {
     }
 }
 
+/// On a loopback address of this process's own: there no other process takes the port before nginx does, be it for a
+/// server or for the near end of a connection.
 pub(crate) fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    let [.., high, middle, low] = std::process::id().to_be_bytes();
+    let own = std::net::Ipv4Addr::new(127, high | 128, middle, low.clamp(1, 254));
+    TcpListener::bind((own, 0)).unwrap().local_addr().unwrap()
 }
 
 /// The leaf that is served there, by a handshake of the test's own.

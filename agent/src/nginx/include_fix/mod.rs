@@ -6,6 +6,7 @@
 //! propose  which files are to be changed, and how
 //! diff     that, as people read it
 //! record   what lay there before, kept until it is taken back
+//! replace  one file, whole
 //! ```
 //!
 //! Every file is replaced whole, with the owner, mode and extended attributes that it had, and only where it still is
@@ -16,6 +17,7 @@ mod edit;
 mod layout;
 pub mod propose;
 pub mod record;
+mod replace;
 
 use std::path::PathBuf;
 
