@@ -344,8 +344,12 @@ async fn while_the_issuer_is_away_the_best_that_is_whole_on_disk_is_put_there() 
     })
     .await;
     serves(&world, &first).await;
-    world.issuer.memory.lock().unwrap().reports.clear();
+    // What is told first is what was so before.
     world.issuer.restart().await;
-    world.outcome(2, v1::Outcome::Converged).await;
+    eventually("the second is drawn anew", || async {
+        (world.host.active() == "2").then_some(())
+    })
+    .await;
     serves(&world, &second).await;
+    world.outcome(2, v1::Outcome::Converged).await;
 }

@@ -52,7 +52,9 @@ use super::{
 pub(crate) async fn serves(world: &World, bundle: &v1::Bundle) {
     assert!(
         is_pair(&world.host.live(), bundle),
-        "another pair, or half of one"
+        "another pair than generation {}, or half of one, at {:?}",
+        bundle.generation,
+        fs::read_link(world.host.live())
     );
     world.host.assert_nginx_takes_its_configuration();
     eventually("it is served", || async {
