@@ -23,12 +23,16 @@ use crate::{
     nginx::{
         Endpoint, Master, Nginx, Tested,
         dump::{self, DumpError},
+        edits,
         master::MasterError,
         reload,
         run::{self, RunError},
         workers::Rights,
     },
-    plan::adopt::{self, Conflict, Entry, Found, Step, Successor, Unfit},
+    plan::{
+        adopt::{self, Conflict, Entry, Found, Step, Successor, Unfit},
+        edit,
+    },
 };
 
 /// For one run of nginx, as in the daemon.
@@ -67,12 +71,27 @@ pub enum WorkError {
     /// nginx's workers couldn't read it: why.
     #[error("{0}")]
     Closed(String),
+    /// A reload would load an operator's edit with it.
+    #[error("{lineage}: {}", not_loaded(.file))]
+    Edited {
+        /// The lineage.
+        lineage: String,
+        /// The configuration file that is newer than nginx's workers.
+        file: PathBuf,
+    },
     /// nginx couldn't be asked.
     #[error(transparent)]
     Run(#[from] RunError),
     /// What it is configured to serve couldn't be read.
     #[error(transparent)]
     Dump(#[from] DumpError),
+}
+
+fn not_loaded(file: &Path) -> String {
+    format!(
+        "{} was changed after nginx began to serve, so an edit seems to be in progress, which a reload would load half-done: finish it, test it and reload nginx (nginx -t && systemctl reload nginx), and run this again",
+        file.display()
+    )
 }
 
 /// Which way.
@@ -92,6 +111,8 @@ pub struct Before {
     healthy: HashMap<(Endpoint, Option<String>), bool>,
     /// Of its workers, where it runs.
     workers: Option<Rights>,
+    /// A configuration file that is newer than they are.
+    edited: Option<PathBuf>,
 }
 
 /// What came of telling nginx.
@@ -203,7 +224,16 @@ impl<'a> Work<'a> {
             None => HashMap::new(),
         };
         let mut workers = nginx.master.iter().flat_map(Master::active);
+        let since = nginx.master.as_ref().and_then(Master::serving_since);
+        let change = edits::newest_foreign_change(
+            &listeners.parsed.files,
+            &self.config.live_directory,
+            &self.config.nginx.challenge_map,
+            clock::now(),
+        );
+        let edited = change.filter(|change| edit::in_progress(Some(change.at), since));
         Ok(Ok(Before {
+            edited: edited.map(|change| change.file),
             listeners: Some(listeners),
             healthy,
             workers: workers.find_map(|worker| Rights::of(worker.pid)),
@@ -259,6 +289,19 @@ impl<'a> Work<'a> {
             });
         closed.map_or(Ok(()), |why| {
             Err(WorkError::Closed(format!("{}: {why}", self.lineage)))
+        })
+    }
+
+    /// Whether a reload loads nothing but what takes the lineage's place.
+    ///
+    /// # Errors
+    /// When an operator's edit is in progress.
+    pub fn may_reload(&self, before: &Before) -> Result<(), WorkError> {
+        before.edited.as_ref().map_or(Ok(()), |file| {
+            Err(WorkError::Edited {
+                lineage: self.lineage.clone(),
+                file: file.clone(),
+            })
         })
     }
 
@@ -330,6 +373,9 @@ impl<'a> Work<'a> {
             Some(listeners) => listeners.clone(),
             // nginx couldn't tell them before; it takes its configuration now.
             None => match self.before().await? {
+                Ok(Before {
+                    edited: Some(file), ..
+                }) => return Ok(Applied::Untold(not_loaded(&file))),
                 Ok(Before {
                     listeners: Some(listeners),
                     ..

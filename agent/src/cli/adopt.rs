@@ -111,6 +111,7 @@ async fn take_over(
     // What is in the way is known before anything is touched.
     work.next(Direction::Adopt)?;
     let generation = work.fit(&before)?;
+    work.may_reload(&before)?;
     if let Err(error) = work.walk(Direction::Adopt) {
         if matches!(error, WorkError::Step(StepError::CannotExchange { .. })) {
             work.walk(Direction::Undo)?;
@@ -183,6 +184,7 @@ async fn give_back(mut work: Work<'_>, lineage: &str) -> Result<Exit, Failure> {
     work.next(Direction::Undo)?;
     // What nginx refuses may be just what is to be undone.
     let before = work.before().await?.unwrap_or_default();
+    work.may_reload(&before)?;
     work.walk(Direction::Undo)?;
     let said = match judge(work.apply(&before).await?) {
         Judged::Well(said) => said,
@@ -275,6 +277,7 @@ impl From<WorkError> for Failure {
     fn from(error: WorkError) -> Self {
         let exit = match &error {
             WorkError::Conflict { .. }
+            | WorkError::Edited { .. }
             | WorkError::Unfit(_)
             | WorkError::Closed(_)
             | WorkError::Step(StepError::CannotExchange { .. }) => Exit::Conflict,

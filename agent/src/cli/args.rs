@@ -85,9 +85,9 @@ rest is listed.")]
     #[command(after_help = "\
 Exit codes: 0 adopted (or given back) and served, or adopted already, 2 no
 lineage's name, 3 on disk but not served yet, 4 configuration, 6 not root,
-7 no such lineage, or not adopted, 8 certwell's certificate doesn't fit, the
-file system can't exchange, certbot is at work, or somebody changed what lies
-there, 9 nginx refuses it: all is as it was.")]
+7 no such lineage, or not adopted, 8 certwell's certificate doesn't fit, an
+edit of nginx's configuration is in progress, the file system can't exchange,
+certbot is at work, or somebody changed what lies there, 9 nginx refuses it: all is as it was.")]
     Adopt {
         /// certwell's certificate, if it has another name.
         #[arg(long = "as", value_name = "CERTIFICATE", conflicts_with = "undo")]

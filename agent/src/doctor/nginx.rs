@@ -137,13 +137,12 @@ fn pid(settings: &Settings, running: Option<&Running>) -> Pid {
 
 /// A configuration file that is newer than the workers, as the installer sees it.
 fn edit(config: &Config, parsed: &Parsed, running: Option<&Running>) -> Option<Edit> {
-    let files: Vec<PathBuf> = parsed
-        .files
-        .iter()
-        .filter(|file| !file.starts_with(&config.live_directory))
-        .cloned()
-        .collect();
-    let edit = edits::newest_change(&files, &[&config.nginx.challenge_map], clock::now())?;
+    let edit = edits::newest_foreign_change(
+        &parsed.files,
+        &config.live_directory,
+        &config.nginx.challenge_map,
+        clock::now(),
+    )?;
     let since = running?.serving_since();
     edit::in_progress(Some(edit.at), since).then_some(edit)
 }

@@ -16,6 +16,17 @@ pub struct Edit {
     pub at: Timestamp,
 }
 
+/// The newest change of nginx's configuration that isn't ours, as the challenge map and what lies in `live` are.
+pub fn newest_foreign_change(
+    files: &[PathBuf],
+    live: &Path,
+    challenge_map: &Path,
+    now: Timestamp,
+) -> Option<Edit> {
+    let files = files.iter().filter(|file| !file.starts_with(live));
+    newest_change(&files.cloned().collect::<Vec<_>>(), &[challenge_map], now)
+}
+
 /// The newest of these files; those that can't be read are left out, and those that are dated later than `now`, which
 /// tell nothing: a clock was set. `ours` are files that the agent itself keeps.
 pub fn newest_change(files: &[PathBuf], ours: &[&Path], now: Timestamp) -> Option<Edit> {

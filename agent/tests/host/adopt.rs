@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::symlink, process::Command};
 use certwell_proto::v1;
 
 use super::{
+    faults::reloaded,
     fleet::self_signed,
     host::NAME,
     issuer::eventually,
@@ -244,6 +245,7 @@ async fn what_nginx_refuses_after_the_exchange_goes_back() {
         text.replacen("server_name", &format!("{trusted} server_name"), 1),
     )
     .unwrap();
+    reloaded(&host.world.host).await;
     refused(&host, &[NAME], 9, &["was put back", "extra.pem"]).await;
     assert!(host.nginx_takes_it());
 }

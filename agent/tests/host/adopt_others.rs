@@ -12,6 +12,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
 use super::{
     adopt::refused,
+    faults::reloaded,
     fleet::self_signed,
     host::{NAME, free_port, served_at},
     issuer::eventually,
@@ -167,7 +168,7 @@ async fn one_of_twins_is_not_replaced_by_another_of_the_same_kind() {
     refused(&host, &["rsa", "--as", NAME], 8, &words).await;
     assert_eq!(served_at(rsa_only), Some(rsa));
     host.world.host.write_nginx(true, &twins(host.port));
-    host.world.host.reload_nginx();
+    reloaded(&host.world.host).await;
     let (code, told) = host.adopt(&[NAME]).await;
     assert_eq!(code, 0, "the twin of certwell's kind: {told}");
     assert_eq!(host.served(), Some(host.ours));

@@ -8,6 +8,8 @@ mod adopt;
 #[cfg(test)]
 mod adopt_cut_off;
 #[cfg(test)]
+mod adopt_edits;
+#[cfg(test)]
 mod adopt_others;
 #[cfg(test)]
 mod adopt_unserved;

@@ -309,7 +309,8 @@ fn ordered_anew(world: &World, certbot: &Certbot) -> Result<()> {
     Ok(())
 }
 
-/// The lineage whose key is gone: nginx refuses it until certwell's takes its place.
+/// The lineage whose key is gone: nginx refuses it until certwell's takes its place. The operator's new server block
+/// is loaded by the operator.
 fn mended(world: &mut World, certbot: &Certbot) -> Result<()> {
     let site = Site::new(BROKEN, &[BROKEN]).with_files_in(&certbot.live(BROKEN));
     let sally = world.host_mut("sally")?;
@@ -318,10 +319,18 @@ fn mended(world: &mut World, certbot: &Certbot) -> Result<()> {
         sally.nginx.test()?.code != 0,
         "nginx takes a pair without a key"
     );
+    let first = sally.agent_command(&["adopt", BROKEN])?;
+    ensure!(
+        first.code == 3 && first.stderr.contains("an edit seems to be in progress"),
+        "{first:?}"
+    );
+    ensure!(sally.nginx.test()?.code == 0);
+    sally.nginx.reload()?;
+    serves(world, BROKEN, ours(world, BROKEN)?)?;
+    let sally = world.host("sally")?;
     sally
         .agent_command(&["adopt", BROKEN])?
         .success("certwell-agent adopt")?;
-    ensure!(sally.nginx.test()?.code == 0);
     serves(world, BROKEN, ours(world, BROKEN)?)
 }
 

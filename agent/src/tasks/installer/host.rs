@@ -176,13 +176,12 @@ impl HostView {
 
     /// The newest change of the configuration that isn't ours.
     pub(super) fn newest_change(&self, live: &Path) -> Option<Edit> {
-        let files: Vec<PathBuf> = self
-            .files
-            .iter()
-            .filter(|file| !file.starts_with(live))
-            .cloned()
-            .collect();
-        edits::newest_change(&files, &[&self.settings.challenge_map], clock::now())
+        edits::newest_foreign_change(
+            &self.files,
+            live,
+            &self.settings.challenge_map,
+            clock::now(),
+        )
     }
 
     /// When the challenge map was written.
