@@ -30,7 +30,7 @@ use crate::{
         workers::Rights,
     },
     plan::{
-        adopt::{self, Conflict, Entry, Found, Step, Successor, Unfit},
+        adopt::{self, Conflict, Entry, Found, Spot, Step, Successor, Unfit},
         edit,
     },
 };
@@ -42,16 +42,14 @@ const RUN_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
     /// Something that somebody else put there.
-    #[error("{lineage}: {conflict} ({live}, {conf})", live = .live.display(), conf = .conf.display())]
+    #[error("{lineage}: {path} {conflict}", path = .path.display())]
     Conflict {
         /// The lineage.
         lineage: String,
         /// What is in the way.
         conflict: Conflict,
-        /// Where its directory is.
-        live: PathBuf,
-        /// Where its renewal configuration is.
-        conf: PathBuf,
+        /// The path that is wrong.
+        path: PathBuf,
     },
     /// The certificate can't take its place.
     #[error(transparent)]
@@ -336,9 +334,12 @@ impl<'a> Work<'a> {
         };
         next.map_err(|conflict| WorkError::Conflict {
             lineage: self.lineage.clone(),
+            path: match &conflict {
+                Conflict::TwoConfs => self.places.conf(),
+                Conflict::Stranger(Spot::Live, _) => self.places.live(),
+                Conflict::Stranger(Spot::Aside, _) | Conflict::Lost => self.places.aside(),
+            },
             conflict,
-            live: self.places.live(),
-            conf: self.places.conf(),
         })
     }
 

@@ -68,22 +68,57 @@ pub enum Step {
     Done,
 }
 
-/// What somebody else put in the way.
+/// Where certbot's directory and certwell's link are, by turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spot {
+    /// `live/LINEAGE`.
+    Live,
+    /// `live/.LINEAGE.before-certwell`.
+    Aside,
+}
+
+/// What somebody else put in the way; each continues a sentence that begins with the path in question.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// Both renewal configurations are there.
     #[error(
-        "there is a new renewal configuration beside the one that was put aside; move the one away that isn't wanted"
+        "is a new renewal configuration beside the one that was put aside (.before-certwell); move the one away that isn't wanted"
     )]
     TwoConfs,
     /// Something that we don't put there.
-    #[error(
-        "what lies at live/ or aside (.before-certwell) is not what certwell puts there; see what was changed, and move it away"
-    )]
-    Stranger,
+    #[error("{}", stranger(.1))]
+    Stranger(Spot, Entry),
     /// The directory is gone.
-    #[error("certbot's directory, which was kept aside, is gone: there is nothing to go back to")]
+    #[error("is gone, where certbot's directory was kept: there is nothing to go back to")]
     Lost,
+}
+
+fn stranger(found: &Entry) -> String {
+    let what = match found {
+        Entry::Absent => {
+            return "is gone; see what was changed, and put back what was there".to_owned();
+        }
+        Entry::Directory => "a directory".to_owned(),
+        Entry::Link(to) => format!("a link to {}", to.display()),
+        Entry::Other => "neither a directory nor a link".to_owned(),
+    };
+    format!("is {what}, not what certwell puts there; see what was changed, and move it away")
+}
+
+impl Conflict {
+    /// Which of the two is to blame: the first that isn't what it can be.
+    fn of(found: &Found, target: &Path) -> Self {
+        let is_right = match &found.live {
+            Entry::Directory => true,
+            Entry::Link(to) => to == target,
+            Entry::Absent | Entry::Other => false,
+        };
+        if is_right {
+            Self::Stranger(Spot::Aside, found.aside.clone())
+        } else {
+            Self::Stranger(Spot::Live, found.live.clone())
+        }
+    }
 }
 
 /// The next step of taking it over. `target` is what the link leads to.
@@ -99,7 +134,7 @@ pub fn adopt(found: &Found, target: &Path) -> Result<Step, Conflict> {
         // Of an attempt with another certificate.
         (Entry::Directory, Entry::Link(_)) => Step::RemoveLink,
         (live, Entry::Absent) if ours(live) => return Err(Conflict::Lost),
-        _ => return Err(Conflict::Stranger),
+        _ => return Err(Conflict::of(found, target)),
     };
     match found.conf {
         Conf::Present if found.conf_aside => Err(Conflict::TwoConfs),
@@ -121,7 +156,7 @@ pub fn undo(found: &Found, target: &Path) -> Result<Step, Conflict> {
         (Entry::Directory, Entry::Absent) => Step::Done,
         (Entry::Directory, aside) if ours(aside) => Step::RemoveLink,
         (live, Entry::Absent) if ours(live) => return Err(Conflict::Lost),
-        _ => return Err(Conflict::Stranger),
+        _ => return Err(Conflict::of(found, target)),
     };
     if found.conf == Conf::Present && found.conf_aside {
         return Err(Conflict::TwoConfs);

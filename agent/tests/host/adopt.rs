@@ -164,7 +164,8 @@ async fn what_does_not_fit_is_refused_before_anything_is_touched() {
 
     // Something of somebody's where certbot's directory would be kept.
     fs::create_dir(host.aside()).unwrap();
-    refused(&host, &[NAME], 8, &["not what certwell puts there"]).await;
+    let aside = format!("{} is a directory, not what", host.aside().display());
+    refused(&host, &[NAME], 8, &[&aside]).await;
     fs::remove_dir(host.aside()).unwrap();
     fs::write(host.conf(".before-certwell"), "x").unwrap();
     refused(&host, &[NAME], 8, &["beside the one that was put aside"]).await;
@@ -271,10 +272,12 @@ async fn undo_leaves_what_somebody_else_put_there() {
     symlink(&elsewhere, host.lineage()).unwrap();
     let before = tree(&host.certbot());
     let (code, told) = host.adopt(&[NAME, "--undo"]).await;
-    assert!(
-        code == 8 && told.contains("not what certwell puts there"),
-        "{told}"
+    let live = format!(
+        "{} is a link to {}, not what certwell puts there",
+        host.lineage().display(),
+        elsewhere.display()
     );
+    assert!(code == 8 && told.contains(&live), "{told}");
     assert_eq!(tree(&host.certbot()), before);
     fs::remove_file(host.lineage()).unwrap();
     fs::rename(host.world.host.path("link"), host.lineage()).unwrap();

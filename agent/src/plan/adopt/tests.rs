@@ -112,12 +112,16 @@ fn from_wherever_a_run_ended_both_directions_lead_to_their_end() {
 fn what_somebody_else_put_there_is_left() {
     let elsewhere = || Entry::Link("/srv/other".into());
     let dir = || Entry::Directory;
+    let at_live = |found| Conflict::Stranger(Spot::Live, found);
+    let aside = |found| Conflict::Stranger(Spot::Aside, found);
     let table = [
-        (elsewhere(), Entry::Absent, false, Conflict::Stranger),
-        (elsewhere(), dir(), false, Conflict::Stranger),
-        (dir(), dir(), false, Conflict::Stranger),
-        (dir(), Entry::Other, false, Conflict::Stranger),
-        (Entry::Absent, dir(), false, Conflict::Stranger),
+        (elsewhere(), Entry::Absent, false, at_live(elsewhere())),
+        (elsewhere(), dir(), false, at_live(elsewhere())),
+        (dir(), dir(), false, aside(dir())),
+        (dir(), Entry::Other, false, aside(Entry::Other)),
+        (ours(), Entry::Other, false, aside(Entry::Other)),
+        (ours(), elsewhere(), false, aside(elsewhere())),
+        (Entry::Absent, dir(), false, at_live(Entry::Absent)),
         (ours(), Entry::Absent, false, Conflict::Lost),
         (dir(), Entry::Absent, true, Conflict::TwoConfs),
         (ours(), dir(), true, Conflict::TwoConfs),
