@@ -6,6 +6,7 @@
 //! proof     handshakes with the listeners that use a lineage
 //! lock      the lock that certbot itself takes
 //! work      one lineage under way
+//! wrong     why it doesn't go on
 //! adoption  the steps of plan::adopt on disk
 //! note      STATE/adopted.json
 //! ```
@@ -19,6 +20,7 @@ pub mod note;
 pub mod proof;
 pub mod renewal;
 pub mod work;
+pub mod wrong;
 
 pub use adoption::Places;
 pub use lineage::{Lineage, Renewal};

@@ -7,90 +7,39 @@ use std::{
 };
 
 use certwell_proto::{CertificateName, Generation, Leaf};
+use tokio::time::Instant;
 
 use super::{
     Adopted, Places,
-    adoption::StepError,
     lineage::{self, read_leaf},
-    note::{Adoption, NoteError},
+    note::Adoption,
     proof::{Listeners, Proof},
+    wrong::{WorkError, not_loaded},
 };
 use crate::{
     clock,
     config::Config,
-    disk::{Live, LiveDirectory, Store, durable::DiskError},
+    disk::{Live, LiveDirectory, Store},
     inventory::{algorithm, entry_of, leaves, spellings},
     nginx::{
         Endpoint, Master, Nginx, Tested,
         dump::{self, DumpError},
         edits,
         master::MasterError,
-        reload,
-        run::{self, RunError},
+        reload, run,
         workers::Rights,
     },
     plan::{
-        adopt::{self, Conflict, Entry, Found, Spot, Step, Successor, Unfit},
+        adopt::{self, Conflict, Entry, Found, Spot, Step, Successor},
         edit,
     },
 };
 
 /// For one run of nginx, as in the daemon.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
-
-/// Why it doesn't go on.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkError {
-    /// Something that somebody else put there.
-    #[error("{lineage}: {path} {conflict}", path = .path.display())]
-    Conflict {
-        /// The lineage.
-        lineage: String,
-        /// What is in the way.
-        conflict: Conflict,
-        /// The path that is wrong.
-        path: PathBuf,
-    },
-    /// The certificate can't take its place.
-    #[error(transparent)]
-    Unfit(#[from] Unfit),
-    /// A step on disk.
-    #[error(transparent)]
-    Step(#[from] StepError),
-    /// A look at the disk, or the note.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// The note is damaged.
-    #[error(transparent)]
-    Note(#[from] NoteError),
-    /// There is no nginx.
-    #[error(transparent)]
-    Absent(#[from] MasterError),
-    /// nginx's workers couldn't read it: why.
-    #[error("{0}")]
-    Closed(String),
-    /// A reload would load an operator's edit with it.
-    #[error("{lineage}: {}", not_loaded(.file))]
-    Edited {
-        /// The lineage.
-        lineage: String,
-        /// The configuration file that is newer than nginx's workers.
-        file: PathBuf,
-    },
-    /// nginx couldn't be asked.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// What it is configured to serve couldn't be read.
-    #[error(transparent)]
-    Dump(#[from] DumpError),
-}
-
-fn not_loaded(file: &Path) -> String {
-    format!(
-        "{} was changed after nginx began to serve, so an edit seems to be in progress, which a reload would load half-done: finish it, test it and reload nginx (nginx -t && systemctl reload nginx), and run this again",
-        file.display()
-    )
-}
+/// Workers that a reload of a moment ago sends away are gone by then.
+const RELOADED: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,20 +171,33 @@ impl<'a> Work<'a> {
             None => HashMap::new(),
         };
         let mut workers = nginx.master.iter().flat_map(Master::active);
-        let since = nginx.master.as_ref().and_then(Master::serving_since);
-        let change = edits::newest_foreign_change(
-            &listeners.parsed.files,
-            &self.config.live_directory,
-            &self.config.nginx.challenge_map,
-            clock::now(),
-        );
-        let edited = change.filter(|change| edit::in_progress(Some(change.at), since));
         Ok(Ok(Before {
-            edited: edited.map(|change| change.file),
+            edited: self.edited(&listeners.parsed.files).await,
             listeners: Some(listeners),
             healthy,
             workers: workers.find_map(|worker| Rights::of(worker.pid)),
         }))
+    }
+
+    /// The configuration file that is newer than nginx's workers.
+    async fn edited(&self, files: &[PathBuf]) -> Option<PathBuf> {
+        let until = Instant::now() + RELOADED;
+        loop {
+            let since = self.nginx().ok()?.master?.serving_since();
+            let change = edits::newest_foreign_change(
+                files,
+                &self.config.live_directory,
+                &self.config.nginx.challenge_map,
+                clock::now(),
+            )?;
+            if !edit::in_progress(Some(change.at), since) {
+                return None;
+            }
+            if Instant::now() >= until {
+                return Some(change.file);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     fn nginx(&self) -> Result<Nginx, MasterError> {
