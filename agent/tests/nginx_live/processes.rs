@@ -216,8 +216,10 @@ async fn an_edit_after_the_workers_started_is_newer_than_they_are() {
     let host = Host::started(&[PLAIN]).await;
     let serving = host.master().serving_since().unwrap();
     let files = host.parsed().files;
+    // The edits below are dated half a minute ahead.
+    let now = clock::now() + Duration::from_secs(60);
     let since = |ours: &[&Path]| {
-        edits::newest_change(&files, ours, clock::now())
+        edits::newest_change(&files, ours, now)
             .filter(|edit| edit.at.duration_since(serving) > jiff::SignedDuration::from_secs(1))
     };
     let map = host.settings().challenge_map;
