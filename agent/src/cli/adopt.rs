@@ -2,7 +2,7 @@
 
 use certwell_proto::{CertificateName, Exit};
 
-use super::{Failure, exit_of_io, say};
+use super::{Failure, exit_of_io, tell};
 use crate::{
     certbot::{
         Places,
@@ -80,7 +80,7 @@ async fn take_over(
     let found = work.look()?;
     let in_place = matches!(&found.live, Entry::Link(to) if *to == work.target());
     if in_place && work.note().is_some_and(|note| note.settled) {
-        say(format_args!(
+        tell(format_args!(
             "{lineage} is adopted already: {live} leads to {target}"
         ));
         return Ok(Exit::Done);
@@ -155,17 +155,17 @@ async fn take_over(
         }
     };
     work.save(true)?;
-    say(format_args!(
+    tell(format_args!(
         "{lineage} is adopted: {live} leads to {target}, generation {generation}"
     ));
-    say(said);
-    say(format_args!(
+    tell(said);
+    tell(format_args!(
         "certbot leaves it alone: its renewal configuration is {}",
         work.places.conf_aside().display()
     ));
     let hooks = work.hooks();
     if !hooks.is_empty() {
-        say(format_args!(
+        tell(format_args!(
             "certbot ran {} after a renewal; certwell runs none of it and reloads nginx by itself: whatever else reads {live} has to be told of a new certificate by other means",
             hooks.join(", ")
         ));
@@ -208,15 +208,15 @@ async fn give_back(mut work: Work<'_>, lineage: &str) -> Result<Exit, Failure> {
         }
     };
     work.forget()?;
-    say(format_args!(
+    tell(format_args!(
         "{lineage} is certbot's again: {} and {} are as they were",
         work.places.live().display(),
         work.places.conf().display()
     ));
-    say(said);
+    tell(said);
     let end = work.leaf().map(|leaf| leaf.not_after);
     if let Some(end) = end.filter(|end| *end <= clock::now()) {
-        say(format_args!(
+        tell(format_args!(
             "its certificate expired at {end}: run `certbot renew --cert-name {lineage}` now, or adopt it again"
         ));
     }

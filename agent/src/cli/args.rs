@@ -176,9 +176,10 @@ Exit codes: 0 done, 1 holds.json is damaged, 2 usage, 4 configuration, 6 not roo
     NginxListeners,
 }
 
-/// One component of a path, and none that certbot or we hide things under.
+/// One component of a path that can be shown, and none that certbot or we hide things under.
 fn lineage(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.starts_with('.') || text.contains('/') || text == "README" {
+    let is_path = text.starts_with('.') || text.contains('/');
+    if text.is_empty() || is_path || text == "README" || text.chars().any(char::is_control) {
         return Err("a lineage's name is needed, such as media.example.org".into());
     }
     Ok(text.to_owned())

@@ -3,7 +3,7 @@
 use certwell_proto::Exit;
 use serde::Serialize;
 
-use super::{Cli, Failure, say};
+use super::{Cli, Failure, escaped, say};
 use crate::{
     clock, config, doctor,
     plan::doctor::{Finding, Findings, examine},
@@ -82,8 +82,12 @@ fn print(found: &Findings) {
 fn print_one(before: &str, finding: &Finding) {
     let indent = format!("\n{}", " ".repeat(before.len()));
     // A mistake of agent.toml is shown with its line and a caret.
-    let sentence = finding.sentence.replace('\n', &indent);
-    say(format_args!("{before}{sentence}{indent}{}", finding.remedy));
+    let lines = finding
+        .sentence
+        .split('\n')
+        .chain([finding.remedy.as_str()]);
+    let lines: Vec<String> = lines.map(escaped).collect();
+    say(format_args!("{before}{}", lines.join(&indent)));
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use certwell_proto::{Exit, Generation};
 use serde::Serialize;
 
-use super::{Failure, exit_of_io, say};
+use super::{Failure, exit_of_io, say, tell};
 use crate::{
     clock,
     config::Config,
@@ -201,17 +201,17 @@ const MANAGED: usize = 24;
 fn print(host: &Host, rows: &[Row]) {
     match host {
         Host::Running => {}
-        Host::Stopped => say("nginx is not running: what it serves could not be asked"),
-        Host::Refused(words) => say(format_args!(
+        Host::Stopped => tell("nginx is not running: what it serves could not be asked"),
+        Host::Refused(words) => tell(format_args!(
             "nginx refuses its configuration, so what it uses is not known: {words}"
         )),
-        Host::Unknown(why) => say(format_args!("what nginx uses is not known: {why}")),
+        Host::Unknown(why) => tell(format_args!("what nginx uses is not known: {why}")),
     }
     if rows.is_empty() {
-        say("no certificate is known on this host");
+        tell("no certificate is known on this host");
         return;
     }
-    say(format_args!(
+    tell(format_args!(
         "{:NAMES$}  {:UNTIL$}  {:SERVED$}  MANAGED BY",
         "NAMES", "UNTIL", "SERVED"
     ));
@@ -225,20 +225,20 @@ fn print_row(row: &Row) {
         || "-".to_owned(),
         |leaf| leaf.not_after.strftime("%Y-%m-%d").to_string(),
     );
-    say(format_args!(
+    tell(format_args!(
         "{:NAMES$}  {until:UNTIL$}  {:SERVED$}  {}",
         short(&names(row)),
         word(row.served()),
         cut(&managed(&row.managed), MANAGED),
     ));
-    say(format_args!("    {}", row.source));
+    tell(format_args!("    {}", row.source));
     if let Some(leaf) = &row.leaf {
-        say(format_args!("    issued by {}", leaf.issuer));
+        tell(format_args!("    issued by {}", leaf.issuer));
     }
     if let Managed::Certwell { adopted, .. } = &row.managed
         && !adopted.is_empty()
     {
-        say(format_args!(
+        tell(format_args!(
             "    adopted from certbot: {}",
             adopted.join(", ")
         ));
@@ -250,20 +250,20 @@ fn print_row(row: &Row) {
             format!(" {}", used.names.join(" "))
         };
         if used.listeners.is_empty() {
-            say(format_args!(
+            tell(format_args!(
                 "    named by{names} ({}), which has no TLS listener",
                 used.at
             ));
             continue;
         }
-        say(format_args!(
+        tell(format_args!(
             "    used by {}{names} ({})",
             used.listeners.join(", "),
             used.at
         ));
     }
     for problem in &row.problems {
-        say(format_args!("    ! {problem}"));
+        tell(format_args!("    ! {problem}"));
     }
 }
 

@@ -84,7 +84,9 @@ pub fn main() -> ExitCode {
     match perform(&cli) {
         Ok(exit) => exit.into(),
         Err(Failure { exit, sentence }) => {
-            let _ = writeln!(io::stderr(), "certwell-agent: {sentence}");
+            // A mistake of the configuration has lines.
+            let lines: Vec<String> = sentence.split('\n').map(escaped).collect();
+            let _ = writeln!(io::stderr(), "certwell-agent: {}", lines.join("\n"));
             exit.into()
         }
     }
@@ -197,6 +199,24 @@ fn write_out(text: &[u8]) -> Result<Exit, Failure> {
 /// A line on standard output; a reader that has gone away is no failure of ours.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// The same of what others named.
+pub(crate) fn tell(line: impl Display) {
+    say(escaped(&line.to_string()));
+}
+
+/// With what a terminal would obey shown as it is written in a program.
+fn escaped(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for c in line.chars() {
+        if c.is_control() {
+            out.extend(c.escape_debug());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// As people read instants.

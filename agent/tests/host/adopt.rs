@@ -123,6 +123,7 @@ async fn what_does_not_fit_is_refused_before_anything_is_touched() {
     let live = host.world.host.path("live");
     refused(&host, &["nobody.example.org"], 7, &["has no lineage"]).await;
     refused(&host, &["../x"], 2, &["lineage's name"]).await;
+    refused(&host, &["a\u{1b}[2J"], 2, &["lineage's name"]).await;
     refused(
         &host,
         &[NAME, "--undo"],

@@ -36,6 +36,8 @@ mod host;
 #[cfg(test)]
 mod install;
 #[cfg(test)]
+mod inventory;
+#[cfg(test)]
 mod issuer;
 #[cfg(test)]
 mod kept;
