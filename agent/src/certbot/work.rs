@@ -22,7 +22,7 @@ use crate::{
     disk::{Live, LiveDirectory, Store},
     inventory::{algorithm, entry_of, leaves, spellings},
     nginx::{
-        Endpoint, Master, Nginx, Tested,
+        Endpoint, Nginx, Tested,
         dump::{self, DumpError},
         edits,
         master::MasterError,
@@ -56,7 +56,7 @@ pub struct Before {
     /// The listeners that use the lineage; absent where nginx refused its configuration.
     pub listeners: Option<Listeners>,
     healthy: HashMap<(Endpoint, Option<String>), bool>,
-    /// Of its workers, where it runs.
+    /// Of its workers, or of those that it will have.
     workers: Option<Rights>,
     /// A configuration file that is newer than they are.
     edited: Option<PathBuf>,
@@ -170,12 +170,21 @@ impl<'a> Work<'a> {
             Some(_) => listeners.healthy().await,
             None => HashMap::new(),
         };
-        let mut workers = nginx.master.iter().flat_map(Master::active);
+        let workers = match &nginx.master {
+            Some(master) => master.active().find_map(|worker| Rights::of(worker.pid)),
+            None => {
+                let user = match listeners.parsed.user.clone() {
+                    Some(user) => user,
+                    None => run::built_for(&nginx.invocation, RUN_LIMIT).await?,
+                };
+                Rights::of_user(&user)
+            }
+        };
         Ok(Ok(Before {
             edited: self.edited(&listeners.parsed.files).await,
             listeners: Some(listeners),
             healthy,
-            workers: workers.find_map(|worker| Rights::of(worker.pid)),
+            workers,
         }))
     }
 

@@ -9,6 +9,7 @@ use super::{
     listen::{listen, plain},
     servers::{
         CertificateFiles, CertificateSource, ListenAddress, Parsed, Protocol, Server, ServerName,
+        WorkerUser,
     },
     syntax::{Effective, Tree},
     variables::Maps,
@@ -46,11 +47,20 @@ pub fn parse_by(dump: &str, reader: Reader<'_>) -> Parsed {
         servers: Vec::new(),
         files: tree.paths(),
         warnings: std::mem::take(&mut tree.warnings),
+        user: None,
         http: Vec::new(),
         http_includes: Vec::new(),
     };
     for outer in tree.top() {
         let protocol = match &*outer.directive.name {
+            "user" => {
+                let mut words = outer.directive.args.iter().map(ToString::to_string);
+                parsed.user = words.next().map(|name| WorkerUser {
+                    name,
+                    group: words.next(),
+                });
+                continue;
+            }
             "http" => Protocol::Http,
             "stream" => Protocol::Stream,
             "mail" => Protocol::Mail,

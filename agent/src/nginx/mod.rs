@@ -70,6 +70,7 @@ pub use probe::Probed;
 pub use run::{Invocation, Tested};
 pub use servers::{
     CertificateFiles, CertificateSource, Listen, ListenAddress, Parsed, Place, Server, ServerName,
+    WorkerUser,
 };
 pub use settings::{Reload, Settings};
 pub use sites::Sites;

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time::Instant};
 
-use super::child;
+use super::{child, servers::WorkerUser};
 
 /// How nginx is called so that it reads the configuration that its master reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +195,27 @@ pub async fn version(invocation: &Invocation, limit: Duration) -> Result<String,
     Ok(version_of(&ran.stderr))
 }
 
+/// Whom workers run as where the configuration doesn't say: as nginx was built.
+///
+/// # Errors
+/// As for [`test`].
+pub async fn built_for(invocation: &Invocation, limit: Duration) -> Result<WorkerUser, RunError> {
+    let ran = invocation.run("-V", limit).await?;
+    Ok(user_of(&ran.stderr))
+}
+
+/// From its `configure arguments: … --user=nginx --group=nginx`; `nobody` without.
+fn user_of(said: &str) -> WorkerUser {
+    let option = |key: &str| {
+        let mut words = said.split_whitespace();
+        words.find_map(|word| Some(word.strip_prefix(key)?.to_owned()))
+    };
+    WorkerUser {
+        name: option("--user=").unwrap_or_else(|| "nobody".to_owned()),
+        group: option("--group="),
+    }
+}
+
 /// From `nginx version: nginx/1.22.1 (Debian)` to `1.22.1`; other builds keep their own name.
 fn version_of(said: &str) -> String {
     let line = said
@@ -296,6 +317,20 @@ pub(crate) mod tests {
             "nginx: invalid option: \"x\""
         );
         assert_eq!(refusal(""), "nginx gave no reason");
+    }
+
+    #[test]
+    fn whom_known_builds_run_workers_as() {
+        let user = |arguments: &str| {
+            let said = format!("nginx version: nginx/1.22.1\nconfigure arguments: {arguments}\n");
+            let user = user_of(&said);
+            (user.name, user.group)
+        };
+        assert_eq!(user("--with-debug"), ("nobody".into(), None));
+        assert_eq!(
+            user("--user=nginx --group=www --with-debug"),
+            ("nginx".into(), Some("www".into()))
+        );
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Parsed {
     pub files: Vec<PathBuf>,
     /// What couldn't be understood, one sentence each; never a reason to stop.
     pub warnings: Vec<String>,
+    /// Whom its workers are to run as, where it says so.
+    pub user: Option<WorkerUser>,
     /// Where each `http` block begins.
     pub http: Vec<Place>,
     /// What the includes at http level name, absolute; patterns among them.
@@ -64,6 +66,15 @@ fn real(file: &Path) -> PathBuf {
 
 fn canonical(directory: &Path) -> PathBuf {
     std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
+}
+
+/// The account that nginx's workers run under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerUser {
+    /// Its name.
+    pub name: String,
+    /// Its group; without one, the group of the same name.
+    pub group: Option<String>,
 }
 
 /// One server block.

@@ -1,14 +1,18 @@
 //! What nginx's workers may read: certificates by variable are opened by them, not by the master.
 
 use std::{
+    ffi::CString,
     fs::{self, Metadata},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
-use super::{links, servers::Place};
+use super::{
+    links,
+    servers::{Place, WorkerUser},
+};
 use crate::disk;
 
 /// Set by `setfacl`; what it grants isn't in the mode.
@@ -26,6 +30,24 @@ impl Rights {
     /// Of a process; `None` when it has ended.
     pub(crate) fn of(pid: i32) -> Option<Self> {
         Self::read(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+    }
+
+    /// Of an account that a process is started for; `None` when this system doesn't know it.
+    pub(crate) fn of_user(user: &WorkerUser) -> Option<Self> {
+        let account = User::from_name(&user.name).ok().flatten()?;
+        let group = |name: &str| Group::from_name(name).ok().flatten();
+        let own = match &user.group {
+            Some(name) => group(name),
+            // Debian's `nobody` has no group of its name.
+            None => group(&user.name).or_else(|| group("nogroup")),
+        }?;
+        let name = CString::new(user.name.as_str()).ok()?;
+        let others = getgrouplist(&name, own.gid).unwrap_or_default();
+        let groups = [own.gid].into_iter().chain(others);
+        Some(Self {
+            user: account.uid.as_raw(),
+            groups: groups.map(Gid::as_raw).collect(),
+        })
     }
 
     fn read(status: &str) -> Option<Self> {
@@ -130,6 +152,21 @@ mod tests {
         assert_eq!((rights.user, rights.groups), (4, vec![8, 9, 10]));
         assert_eq!(Rights::read("Uid:\t1\n"), None);
         assert!(Rights::of(std::process::id() as i32).is_some());
+    }
+
+    #[test]
+    fn an_account_has_its_own_group_or_the_one_that_is_named_and_those_that_it_is_in() {
+        let of = |name: &str, group: Option<&str>| {
+            Rights::of_user(&WorkerUser {
+                name: name.into(),
+                group: group.map(str::to_owned),
+            })
+        };
+        let root = of("root", None).unwrap();
+        assert_eq!((root.user, root.groups[0]), (0, 0));
+        let daemons = of("root", Some("daemon")).unwrap().groups;
+        assert_ne!(daemons[0], 0);
+        assert_eq!(of("nobody-of-this-host", None), None);
     }
 
     #[test]

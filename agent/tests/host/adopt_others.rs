@@ -57,6 +57,14 @@ async fn what_workers_read_by_themselves_they_must_be_able_to_read_of_certwell_s
         "set file-group = \"www-data\" in agent.toml",
     ];
     refused(&host, &[NAME], 8, &words).await;
+    // Those that a stopped nginx will have, too.
+    host.world.host.stop_nginx();
+    let before = tree(&host.certbot());
+    let (code, told) = host.adopt(&[NAME]).await;
+    assert_eq!(code, 8, "{told}");
+    assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    assert_eq!(tree(&host.certbot()), before);
+    host.world.host.start_nginx().await;
 
     let config = host.world.host.path("agent.toml");
     let text = fs::read_to_string(&config).unwrap();

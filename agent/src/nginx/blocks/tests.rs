@@ -37,6 +37,21 @@ fn certificates_are_inherited_as_a_whole_and_twins_stay_paired() {
 }
 
 #[test]
+fn whom_workers_run_as_is_read_where_it_is_said_be_it_in_an_included_file() {
+    let user = |text: &str| {
+        let dump = format!(
+            "# configuration file /n/nginx.conf:\ninclude more.conf;\nhttp {{ user x; }}\n\n# configuration file /n/more.conf:\n{text}\n"
+        );
+        let user = parse(&dump).user?;
+        Some((user.name, user.group))
+    };
+    assert_eq!(user("user www;"), Some(("www".into(), None)));
+    let grouped = Some(("www".into(), Some("tls".into())));
+    assert_eq!(user("user www tls;"), grouped);
+    assert_eq!(user("worker_processes 1;"), None);
+}
+
+#[test]
 fn names_of_every_kind() {
     let parsed =
         http("server { server_name WWW.a.org *.b.org .c.org d.* ~^x\\.(?<y>.+)$ \"\" _; }");
