@@ -82,8 +82,17 @@ pub fn on_disk(config: &Config, parsed: &Parsed) -> Result<Facts, DiskError> {
     let lineages = lineages
         .into_iter()
         .map(|found| {
-            let adopted_by = found.link.as_deref().and_then(|link| entry_of(&live, link));
+            let way = found.link.as_ref().map(|_| links::way(&found.live));
+            let way = way.unwrap_or_default();
+            let through = |directories: &[PathBuf]| {
+                let mut entries = way.iter().filter_map(|step| entry_of(directories, step));
+                entries.rfind(|entry| *entry != found.name)
+            };
+            // An operator's link; with a configuration it is a lineage all the same.
+            let alias_of = through(&certbot_live).filter(|_| found.renewal == Renewal::None);
+            let adopted_by = way.iter().find_map(|step| entry_of(&live, step));
             Lineage {
+                alias_of,
                 renews: found.renewal == Renewal::Configured && timed,
                 adopted_by,
                 name: found.name,

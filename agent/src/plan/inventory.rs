@@ -67,6 +67,8 @@ pub struct Lineage {
     pub name: String,
     /// Whether certbot can renew it, and something runs certbot.
     pub renews: bool,
+    /// The lineage that its live directory is a link to: another name of that one.
+    pub alias_of: Option<String>,
     /// The certificate of certwell's that its live directory is now a link to.
     pub adopted_by: Option<String>,
     /// The leaf of its `fullchain.pem`.
@@ -90,6 +92,19 @@ pub struct Facts {
     pub lineages: Vec<Lineage>,
     /// certwell's certificates.
     pub own: Vec<Own>,
+}
+
+impl Facts {
+    fn lineage(&self, name: &str) -> Option<usize> {
+        self.lineages
+            .iter()
+            .position(|lineage| lineage.name == name)
+    }
+
+    /// The lineage of which this is another name.
+    fn original(&self, lineage: &Lineage) -> Option<usize> {
+        self.lineage(lineage.alias_of.as_ref()?)
+    }
 }
 
 /// Who sees to a certificate.
@@ -197,7 +212,11 @@ pub fn rows(facts: &Facts, now: Timestamp) -> Vec<Row> {
         uses.entry(key(facts, used)).or_default().push(used.clone());
     }
     // An adopted lineage is certwell's, also where nginx doesn't name it.
-    for lineage in &facts.lineages {
+    for lineage in facts
+        .lineages
+        .iter()
+        .filter(|lineage| facts.original(lineage).is_none())
+    {
         let by = lineage.adopted_by.as_ref();
         if let Some(own) = by.and_then(|by| facts.own.iter().position(|own| own.name == *by)) {
             adopted.entry(own).or_default().push(lineage.name.clone());
@@ -207,7 +226,8 @@ pub fn rows(facts: &Facts, now: Timestamp) -> Vec<Row> {
         uses.entry(Key::Own(at)).or_default();
     }
     for (at, lineage) in facts.lineages.iter().enumerate() {
-        if !adopted.values().flatten().any(|name| *name == lineage.name) {
+        let is_alias = facts.original(lineage).is_some();
+        if !is_alias && !adopted.values().flatten().any(|name| *name == lineage.name) {
             uses.entry(Key::Lineage(at)).or_default();
         }
     }
@@ -239,11 +259,8 @@ fn key(facts: &Facts, used: &Use) -> Key {
 }
 
 fn lineage_of(facts: &Facts, used: &Use) -> Option<usize> {
-    let entry = entry_below(&facts.certbot_live, used)?;
-    facts
-        .lineages
-        .iter()
-        .position(|lineage| lineage.name == entry)
+    let at = facts.lineage(entry_below(&facts.certbot_live, used)?)?;
+    Some(facts.original(&facts.lineages[at]).unwrap_or(at))
 }
 
 /// The name of the entry of one of these directories that a certificate's path leads through.

@@ -1,12 +1,22 @@
 //! What `certwell-agent inventory` tells of a host.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
+
+use serde_json::Value;
 
 use super::{
+    faults::reloaded,
     fleet::self_signed,
     host::NAME,
-    lineage::{adopting, lay_out},
+    lineage::{Adopting, adopting, lay_out, server},
 };
+
+async fn rows(host: &Adopting) -> Vec<Value> {
+    let (code, told) = host.verb(&["inventory", "--json"]).await;
+    assert_eq!(code, 0, "{told}");
+    let found: Value = serde_json::from_str(&told).unwrap();
+    found["certificates"].as_array().unwrap().clone()
+}
 
 #[tokio::test]
 async fn what_a_terminal_would_obey_in_a_name_is_shown_and_not_sent_to_it() {
@@ -20,4 +30,34 @@ async fn what_a_terminal_would_obey_in_a_name_is_shown_and_not_sent_to_it() {
     assert!(!told.contains('\u{1b}'), "{told}");
     let shown = "evil\\u{1b}[2J\\n  ! no/privkey.pem is gone";
     assert!(told.contains(shown), "{told}");
+}
+
+#[tokio::test]
+async fn an_operator_s_link_to_a_lineage_is_another_name_of_it_before_and_after_it_is_adopted() {
+    let host = adopting(NAME).await;
+    let link = host.certbot().join("live/alias");
+    symlink(NAME, &link).unwrap();
+    let block = server(host.port, NAME, &link);
+    host.world.host.write_nginx(true, &block);
+    reloaded(&host.world.host).await;
+    let file = link.join("fullchain.pem").display().to_string();
+    let of = |kind: &str, rows: &[Value]| -> Vec<Value> {
+        let is_of = |row: &&Value| row["managed_by"]["kind"] == kind;
+        rows.iter().filter(is_of).cloned().collect()
+    };
+    let found = of("certbot", &rows(&host).await);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["managed_by"]["name"], NAME);
+    assert_eq!(found[0]["used_by"][0]["file"], file.as_str());
+    assert_eq!(found[0]["served"], "yes");
+
+    let (code, told) = host.adopt(&[NAME]).await;
+    assert!(code == 0 && told.contains("1 listener and name"), "{told}");
+    let all = rows(&host).await;
+    assert!(of("certbot", &all).is_empty(), "{all:#?}");
+    let found = of("certwell", &all);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["managed_by"]["adopted"], serde_json::json!([NAME]));
+    let mut used = found[0]["used_by"].as_array().unwrap().iter();
+    assert!(used.any(|used| used["file"] == file.as_str()), "{found:#?}");
 }

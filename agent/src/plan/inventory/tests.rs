@@ -43,6 +43,7 @@ fn lineage(name: &str, number: u8) -> Lineage {
     Lineage {
         name: name.into(),
         renews: true,
+        alias_of: None,
         adopted_by: None,
         leaf: Some(leaf(number, 500)),
         problems: Vec::new(),
@@ -141,6 +142,45 @@ fn every_certificate_has_one_row_and_one_who_sees_to_it() {
         ["127.0.0.1:443 (a) serves another certificate (09090909)"]
     );
     assert_eq!(rows[4].problems, ["/etc/ssl/gone.pem: not found"]);
+}
+
+#[test]
+fn another_name_of_a_lineage_has_no_row_before_and_after_the_lineage_is_adopted() {
+    let mut facts = facts();
+    let alias = Lineage {
+        alias_of: Some("bot".into()),
+        renews: false,
+        ..lineage("alias", 3)
+    };
+    facts.lineages = vec![alias, lineage("bot", 3)];
+    let (alias, bot) = (
+        "/etc/letsencrypt/live/alias/fullchain.pem",
+        "/etc/letsencrypt/live/bot/fullchain.pem",
+    );
+    facts.uses = vec![used(alias, &[bot], Vec::new())];
+    let found = rows(&facts, at(50));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let by_certbot = Managed::Certbot {
+        lineage: "bot".into(),
+        renews: true,
+    };
+    assert_eq!(
+        (&found[0].managed, found[0].used_by.len()),
+        (&by_certbot, 1)
+    );
+
+    for lineage in &mut facts.lineages {
+        lineage.adopted_by = Some("own".into());
+    }
+    facts.uses = vec![used(alias, &[bot, OWN, STORE], Vec::new())];
+    let found = rows(&facts, at(50));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let by_us = Managed::Certwell {
+        name: "own".into(),
+        generation: Generation(3),
+        adopted: vec!["bot".into()],
+    };
+    assert_eq!((&found[0].managed, found[0].used_by.len()), (&by_us, 1));
 }
 
 #[test]
