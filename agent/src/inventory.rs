@@ -19,12 +19,12 @@ use crate::{
     config::Config,
     disk::{Live, LiveDirectory, Store, durable::DiskError},
     nginx::{
-        CertificateFiles, CertificateSource, KeyAlgorithm, Managed, Nginx, Parsed, ProbeTarget,
-        Probed, Server, ServerName, addresses,
+        CertificateFiles, CertificateSource, KeyAlgorithm, Managed, Nginx, Parsed, Presented,
+        ProbeTarget, Probed, Server, ServerName, addresses,
         dump::{self, DumpError},
         links, probe, targets,
     },
-    plan::inventory::{Facts, Lineage, Own, Seen, Shown, Use},
+    plan::inventory::{Facts, Lineage, Own, Role, Seen, Shown, Use},
 };
 
 /// For one run of nginx, as in the daemon.
@@ -69,7 +69,8 @@ pub fn on_disk(config: &Config, parsed: &Parsed) -> Result<Facts, DiskError> {
     let called: Vec<&str> = called
         .chain(own.iter().map(|own| own.name.as_str()))
         .collect();
-    let uses = uses(&parsed.servers, &called);
+    let mut uses = uses(&parsed.servers, &called);
+    uses.extend(parsed.presented.iter().map(presented));
     let mut files = BTreeMap::new();
     for used in &uses {
         if let CertificateSource::File(path) = &used.source
@@ -170,6 +171,7 @@ fn uses_of(server: &Server, called: &[&str]) -> Vec<Use> {
         })
         .collect();
     let used = |source: CertificateSource, through: Vec<PathBuf>| Use {
+        role: Role::Listener,
         source,
         through,
         listeners: listeners.clone(),
@@ -186,6 +188,18 @@ fn uses_of(server: &Server, called: &[&str]) -> Vec<Use> {
         used(CertificateSource::File(path), through)
     });
     written.chain(expanded).collect()
+}
+
+fn presented(named: &Presented) -> Use {
+    Use {
+        role: Role::Upstream,
+        source: named.certificate.clone(),
+        through: named.through.clone(),
+        listeners: Vec::new(),
+        names: Vec::new(),
+        at: named.at.clone(),
+        seen: Vec::new(),
+    }
 }
 
 /// The files that are there of what paths with variables can be.
@@ -243,7 +257,8 @@ async fn see(
         let path = number(&target.certificate).and_then(|at| paths.get(at));
         let seen = sighting(&target, probed);
         let named = uses.iter_mut().filter(|used| {
-            used.at == target.at
+            used.role == Role::Listener
+                && used.at == target.at
                 && matches!(&used.source, CertificateSource::File(named) if path.is_some_and(|path| *path == named))
         });
         for used in named {

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     inventory::{Host, gather},
     nginx::CertificateSource,
-    plan::inventory::{self, Managed, Row, Seen, Served, Shown, Use},
+    plan::inventory::{self, Managed, Role, Row, Seen, Served, Shown, Use},
 };
 
 const VERSION: u32 = 1;
@@ -53,6 +53,7 @@ struct ManagedBy {
 
 #[derive(Debug, Serialize)]
 struct UsedBy {
+    role: &'static str,
     at: String,
     file: Option<String>,
     listeners: Vec<String>,
@@ -167,6 +168,10 @@ fn of_use(row: &Row, used: &Use) -> UsedBy {
         }
     };
     UsedBy {
+        role: match used.role {
+            Role::Listener => "listener",
+            Role::Upstream => "upstream",
+        },
         at: used.at.to_string(),
         file: match &used.source {
             CertificateSource::File(path) => Some(path.display().to_string()),
@@ -183,6 +188,7 @@ fn word(served: Served) -> &'static str {
         Served::Yes => "yes",
         Served::No => "no",
         Served::Unprobed => "unprobed",
+        Served::Upstream => "upstream",
         Served::Unused => "unused",
     }
 }
@@ -244,6 +250,10 @@ fn print_row(row: &Row) {
         ));
     }
     for used in &row.used_by {
+        if used.role == Role::Upstream {
+            tell(format_args!("    presented to upstreams ({})", used.at));
+            continue;
+        }
         let names = if used.names.is_empty() {
             String::new()
         } else {

@@ -8,8 +8,8 @@ use std::{
 use super::{
     listen::{listen, plain},
     servers::{
-        CertificateFiles, CertificateSource, ListenAddress, Parsed, Protocol, Server, ServerName,
-        WorkerUser,
+        CertificateFiles, CertificateSource, ListenAddress, Parsed, Place, Presented, Protocol,
+        Server, ServerName, WorkerUser,
     },
     syntax::{Effective, Tree},
     variables::Maps,
@@ -48,6 +48,7 @@ pub fn parse_by(dump: &str, reader: Reader<'_>) -> Parsed {
         files: tree.paths(),
         warnings: std::mem::take(&mut tree.warnings),
         user: None,
+        presented: presented(&tree),
         http: Vec::new(),
         http_includes: Vec::new(),
     };
@@ -93,6 +94,24 @@ pub fn parse_by(dump: &str, reader: Reader<'_>) -> Parsed {
         server.protocol == Protocol::Http || server.listens.iter().any(|listen| listen.tls)
     });
     parsed
+}
+
+/// Whatever block such a directive stands in, nginx loads the file; one of no value takes back what is inherited.
+fn presented(tree: &Tree<'_>) -> Vec<Presented> {
+    let named = tree.for_upstreams.iter().filter_map(|(file, directive)| {
+        let value = directive.args.first().filter(|value| !value.is_empty())?;
+        let (certificate, _) = source(tree, value);
+        let at = Place {
+            file: file.into(),
+            line: directive.line,
+        };
+        Some(Presented {
+            certificate,
+            through: Vec::new(),
+            at,
+        })
+    });
+    named.collect()
 }
 
 /// The TLS settings of one level, `None` where that level says nothing.

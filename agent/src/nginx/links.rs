@@ -18,14 +18,23 @@ pub(super) fn follow(parsed: &mut Parsed) {
     for server in &mut parsed.servers {
         for files in &mut server.certificates {
             if let CertificateSource::File(path) = &mut files.certificate {
-                let mut way = way(path);
-                if goes_up(path) && !way.is_empty() {
-                    *path = way.remove(0);
-                }
-                files.through = way;
+                files.through = followed(path);
             }
         }
     }
+    for presented in &mut parsed.presented {
+        if let CertificateSource::File(path) = &mut presented.certificate {
+            presented.through = followed(path);
+        }
+    }
+}
+
+fn followed(path: &mut PathBuf) -> Vec<PathBuf> {
+    let mut way = way(path);
+    if goes_up(path) && !way.is_empty() {
+        *path = way.remove(0);
+    }
+    way
 }
 
 /// The same with links followed as they lead now; `None` when they lead where they did.

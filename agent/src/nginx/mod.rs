@@ -69,8 +69,8 @@ pub use preflight::{Ask, Verdict};
 pub use probe::Probed;
 pub use run::{Invocation, Tested};
 pub use servers::{
-    CertificateFiles, CertificateSource, Listen, ListenAddress, Parsed, Place, Server, ServerName,
-    WorkerUser,
+    CertificateFiles, CertificateSource, Listen, ListenAddress, Parsed, Place, Presented, Server,
+    ServerName, WorkerUser,
 };
 pub use settings::{Reload, Settings};
 pub use sites::Sites;

@@ -21,6 +21,8 @@ pub struct Parsed {
     pub warnings: Vec<String>,
     /// Whom its workers are to run as, where it says so.
     pub user: Option<WorkerUser>,
+    /// The certificates that nginx presents to upstreams.
+    pub presented: Vec<Presented>,
     /// Where each `http` block begins.
     pub http: Vec<Place>,
     /// What the includes at http level name, absolute; patterns among them.
@@ -249,6 +251,17 @@ impl CertificateFiles {
         })
         .then_some(path)
     }
+}
+
+/// A certificate that nginx presents to upstreams, as a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presented {
+    /// `proxy_ssl_certificate`, `grpc_ssl_certificate` or `uwsgi_ssl_certificate`.
+    pub certificate: CertificateSource,
+    /// The paths that it leads through.
+    pub through: Vec<PathBuf>,
+    /// The directive.
+    pub at: Place,
 }
 
 /// What an `ssl_certificate` or `ssl_certificate_key` names.

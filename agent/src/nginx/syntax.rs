@@ -40,6 +40,8 @@ pub(crate) struct Tree<'a> {
     root: String,
     /// By path, in the order of bytes, in which glob(3) names them.
     files: BTreeMap<String, Vec<Directive<'a>>>,
+    /// What names a certificate for an upstream, in whatever block, each with its file.
+    pub(crate) for_upstreams: Vec<(String, Directive<'a>)>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -89,6 +91,9 @@ impl<'a> Tree<'a> {
                     header.path
                 ));
             }
+            let named = file.for_upstreams.into_iter();
+            tree.for_upstreams
+                .extend(named.map(|directive| (header.path.clone(), directive)));
             tree.files.insert(header.path.clone(), file.directives);
         }
         tree
@@ -318,6 +323,8 @@ struct File<'a> {
     directives: Vec<Directive<'a>>,
     /// What its includes name, as written, those in blocks that nobody looks into as well.
     includes: Vec<Cow<'a, str>>,
+    /// What names a certificate for an upstream, in such blocks as well.
+    for_upstreams: Vec<Directive<'a>>,
     /// The first thing that isn't understood: its line, and what it is.
     mistake: Option<(u32, &'static str)>,
     /// Nothing is wrong but that a block doesn't end.
@@ -338,6 +345,11 @@ impl<'a> File<'a> {
                 && name == "include"
             {
                 file.includes.extend_from_slice(args);
+            }
+            if let Item::Simple(words) = &item
+                && is_for_upstreams(words)
+            {
+                file.for_upstreams.push(directive(words.clone(), None));
             }
             match item {
                 Item::Opens(_) if passed > 0 => passed += 1,
@@ -386,6 +398,16 @@ fn is_looked_into(words: &Words<'_>) -> bool {
         matches!(
             &**name,
             "http" | "stream" | "mail" | "server" | "if" | "map"
+        )
+    })
+}
+
+/// What nginx itself presents, as a client.
+fn is_for_upstreams(words: &Words<'_>) -> bool {
+    words.words.first().is_some_and(|name| {
+        matches!(
+            &**name,
+            "proxy_ssl_certificate" | "grpc_ssl_certificate" | "uwsgi_ssl_certificate"
         )
     })
 }

@@ -10,9 +10,20 @@ use jiff::Timestamp;
 
 use crate::nginx::{CertificateSource, Place};
 
-/// A server block that names a certificate.
+/// For what nginx has a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A server block shows it to those who connect.
+    Listener,
+    /// nginx presents it to upstreams, as a client: no handshake from outside can tell.
+    Upstream,
+}
+
+/// A server block that names a certificate, or a directive that names one for upstreams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
+    /// For what.
+    pub role: Role,
     /// What it names.
     pub source: CertificateSource,
     /// The paths that leads through.
@@ -21,7 +32,7 @@ pub struct Use {
     pub listeners: Vec<String>,
     /// Its names, as configured.
     pub names: Vec<String>,
-    /// Where the block begins.
+    /// Where the block begins, or the directive.
     pub at: Place,
     /// What its listeners were seen to serve.
     pub seen: Vec<Seen>,
@@ -139,6 +150,8 @@ pub enum Served {
     No,
     /// Nothing could be asked.
     Unprobed,
+    /// nginx presents it to upstreams, and to nobody else.
+    Upstream,
     /// nginx doesn't name it, or only where nothing speaks TLS.
     Unused,
 }
@@ -178,7 +191,12 @@ impl Row {
     /// Over all of nginx that names it.
     pub fn served(&self) -> Served {
         if self.used_by.iter().all(|used| used.listeners.is_empty()) {
-            return Served::Unused;
+            let mut uses = self.used_by.iter();
+            return if uses.any(|used| used.role == Role::Upstream) {
+                Served::Upstream
+            } else {
+                Served::Unused
+            };
         }
         // What nginx puts together for each handshake isn't known here.
         if self.leaf.is_none() && self.twins.is_empty() {

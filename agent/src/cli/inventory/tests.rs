@@ -29,6 +29,7 @@ fn row() -> Row {
             adopted: vec!["media.example.org".into()],
         },
         used_by: vec![Use {
+            role: Role::Listener,
             source: CertificateSource::File(
                 "/etc/letsencrypt/live/media.example.org/fullchain.pem".into(),
             ),
@@ -67,6 +68,7 @@ fn the_json_is_as_it_was() {
         },
         "served": "no",
         "used_by": [{
+            "role": "listener",
             "at": "/etc/nginx/sites-enabled/media:12",
             "file": "/etc/letsencrypt/live/media.example.org/fullchain.pem",
             "listeners": ["0.0.0.0:443"],

@@ -52,6 +52,29 @@ fn whom_workers_run_as_is_read_where_it_is_said_be_it_in_an_included_file() {
 }
 
 #[test]
+fn certificates_for_upstreams_are_found_in_whatever_block_and_trust_anchors_are_none() {
+    let parsed = parse(
+        "# configuration file /n/nginx.conf:\n\
+         http {\n proxy_ssl_certificate a.pem; ssl_client_certificate ca.pem; proxy_ssl_trusted_certificate ca.pem;\n\
+         server { location / {\n grpc_ssl_certificate /b.pem; if ($x) {\n proxy_ssl_certificate \"\"; } } }\n\
+         server { location /u { include up.conf; } } }\n\
+         stream { server {\n proxy_ssl_certificate data:x; proxy_ssl_certificate_key k.pem; } }\n\n\
+         # configuration file /n/up.conf:\nuwsgi_ssl_certificate /c/$host.pem;\n",
+    );
+    let told = |named: &Presented| format!("{} {:?}", named.at, named.certificate);
+    let found: Vec<String> = parsed.presented.iter().map(told).collect();
+    assert_eq!(
+        found,
+        [
+            "/n/nginx.conf:2 File(\"/n/a.pem\")",
+            "/n/nginx.conf:4 File(\"/b.pem\")",
+            "/n/nginx.conf:8 Data",
+            "/n/up.conf:1 Variable(\"/c/$host.pem\")",
+        ]
+    );
+}
+
+#[test]
 fn names_of_every_kind() {
     let parsed =
         http("server { server_name WWW.a.org *.b.org .c.org d.* ~^x\\.(?<y>.+)$ \"\" _; }");
@@ -105,9 +128,7 @@ fn the_include_is_found_before_or_after_a_redirect() {
         .servers
         .iter()
         .map(|s| {
-            let line = |place: &Option<crate::nginx::servers::Place>| {
-                place.as_ref().map(|place| place.line)
-            };
+            let line = |place: &Option<Place>| place.as_ref().map(|place| place.line);
             (
                 s.at.to_string(),
                 line(&s.challenge_include),

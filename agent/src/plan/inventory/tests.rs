@@ -20,6 +20,7 @@ fn leaf(number: u8, ends: i64) -> Leaf {
 
 fn used(path: &str, through: &[&str], seen: Vec<Shown>) -> Use {
     Use {
+        role: Role::Listener,
         source: CertificateSource::File(path.into()),
         through: through.iter().map(PathBuf::from).collect(),
         listeners: vec!["0.0.0.0:443".into()],
@@ -142,6 +143,30 @@ fn every_certificate_has_one_row_and_one_who_sees_to_it() {
         ["127.0.0.1:443 (a) serves another certificate (09090909)"]
     );
     assert_eq!(rows[4].problems, ["/etc/ssl/gone.pem: not found"]);
+}
+
+#[test]
+fn what_is_presented_to_upstreams_is_judged_as_no_listener() {
+    let upstream = |path: &str| Use {
+        role: Role::Upstream,
+        listeners: Vec::new(),
+        ..used(path, &[], Vec::new())
+    };
+    let own = used(OWN, &[STORE], vec![Shown::Leaf(Fingerprint([1; 32]))]);
+    let facts = Facts {
+        files: BTreeMap::from([("/etc/ssl/client.pem".into(), Ok(leaf(5, 20)))]),
+        uses: vec![own, upstream(OWN), upstream("/etc/ssl/client.pem")],
+        ..facts()
+    };
+    let found = rows(&facts, at(50));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert_eq!(found[0].source, "/etc/ssl/client.pem");
+    assert_eq!(found[0].served(), Served::Upstream);
+    assert_eq!(found[0].problems.len(), 1, "it expired: {found:#?}");
+    assert_eq!(
+        (found[1].served(), found[1].used_by.len()),
+        (Served::Yes, 2)
+    );
 }
 
 #[test]
