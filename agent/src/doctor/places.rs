@@ -179,6 +179,7 @@ mod tests {
         fs::write(root.join("file"), "").unwrap();
         symlink("real", root.join("link")).unwrap();
         symlink("nowhere/below", root.join("dangling")).unwrap();
+        symlink("gone", root.join("short")).unwrap();
         symlink("loop", root.join("loop")).unwrap();
 
         let (entry, way) = walk(&root.join("link/deep"));
@@ -210,6 +211,13 @@ mod tests {
             ),
             ("file/x", Entry::NotDirectory(root.join("file"))),
             (
+                "short",
+                Entry::Dangling {
+                    link: root.join("short"),
+                    target: "gone".into(),
+                },
+            ),
+            (
                 "dangling",
                 Entry::Dangling {
                     link: root.join("dangling"),
@@ -229,7 +237,7 @@ mod tests {
             assert_eq!(walk(&root.join(path)).0, expected, "{path}");
         }
         assert_eq!(try_writing(&root), Trial::Passed);
-        assert_eq!(fs::read_dir(&root).unwrap().count(), 5, "nothing is left");
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 6, "nothing is left");
         assert!(space(&root).unwrap().bytes > 0);
     }
 }
