@@ -19,7 +19,7 @@ use crate::{
         include_fix::{Fixes, Proposal, diff, propose, propose::ProposeError, record::RecordError},
         reload, run,
     },
-    plan::confirm,
+    plan::{confirm, doctor::nginx::Read},
 };
 
 /// For one run of nginx, as in the daemon.
@@ -92,6 +92,9 @@ pub(super) async fn put_in(config: &Config, wanted: Wanted) -> Result<Exit, Fail
             return Ok(Exit::Done);
         }
         one_round(config, &proposal, wanted).await?;
+        if matches!(facts.read, Read::Known(_)) {
+            break;
+        }
     }
     Ok(Exit::Done)
 }

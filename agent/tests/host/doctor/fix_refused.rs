@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write as _,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use super::sites::{INCLUDE, Sites, said};
@@ -123,7 +123,7 @@ fn at_a_terminal(sites: &Sites, meanwhile: impl FnOnce(), answer: &str) -> (Opti
         .map(|word| word.to_str().unwrap().to_owned())
         .collect();
     let typed = sites.host.path("run/typescript");
-    let mut script = Command::new("script")
+    let script = Command::new("script")
         .args([
             "--quiet",
             "--flush",
@@ -133,22 +133,37 @@ fn at_a_terminal(sites: &Sites, meanwhile: impl FnOnce(), answer: &str) -> (Opti
         ])
         .arg(&typed)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
+    let mut script = Ending(script);
+    let said = || fs::read_to_string(&typed).unwrap_or_default();
+    within_limit("it asks", || said().contains("[y/N]").then_some(()));
+    meanwhile();
+    writeln!(script.0.stdin.as_ref().unwrap(), "{answer}").unwrap();
+    let ended = within_limit("it ends", || script.0.try_wait().unwrap());
+    (ended.code(), said())
+}
+
+/// Ends with the test.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn within_limit<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let began = tokio::time::Instant::now();
-    while !fs::read_to_string(&typed)
-        .unwrap_or_default()
-        .contains("[y/N]")
-    {
-        assert!(began.elapsed().as_secs() < 40, "never asked");
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(began.elapsed().as_secs() < 40, "never: {what}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    meanwhile();
-    let mut stdin = script.stdin.take().unwrap();
-    writeln!(stdin, "{answer}").unwrap();
-    let output = script.wait_with_output().unwrap();
-    (output.status.code(), said(&output))
 }
 
 #[tokio::test]
