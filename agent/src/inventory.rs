@@ -19,8 +19,8 @@ use crate::{
     config::Config,
     disk::{Live, LiveDirectory, Store, durable::DiskError},
     nginx::{
-        CertificateFiles, CertificateSource, KeyAlgorithm, Managed, Nginx, Parsed, Presented,
-        ProbeTarget, Probed, Server, ServerName, addresses,
+        CertificateSource, KeyAlgorithm, Managed, Nginx, Parsed, Presented, ProbeTarget, Probed,
+        Server, ServerName, addresses,
         dump::{self, DumpError},
         links, probe, targets,
     },
@@ -233,23 +233,20 @@ async fn see(
     };
     let paths: Vec<&PathBuf> = files.keys().collect();
     // Names of no certificate: they only tell which file a handshake is about.
-    let subjects: Vec<Managed> = paths
+    let subjects: Vec<(&Path, Managed)> = paths
         .iter()
         .enumerate()
         .filter_map(|(at, path)| {
             let identifiers = files[*path].as_ref().map(|leaf| leaf.identifiers.clone());
-            Some(Managed {
+            let managed = Managed {
                 name: format!("{at}").parse().ok()?,
                 identifiers: identifiers.unwrap_or_default(),
                 keys: algorithm(path).into_iter().collect(),
-            })
+            };
+            Some((path.as_path(), managed))
         })
         .collect();
-    let is_of = |subject: &Managed, files: &CertificateFiles| {
-        let path = number(&subject.name).and_then(|at| paths.get(at));
-        matches!(&files.certificate, CertificateSource::File(named) if path.is_some_and(|path| *path == named))
-    };
-    let targets = targets::probes_of(servers, &local, &subjects, is_of)
+    let targets = targets::probes_of(servers, &local, &subjects)
         .into_iter()
         .filter(|target| target.first || target.way != targets::Way::Handshake)
         .collect();

@@ -15,7 +15,7 @@ use super::{
         CertificateFiles, CertificateSource, Listen, ListenAddress, Place, Protocol, Server,
     },
     sites::{Answers, Sites},
-    variables::Lead,
+    variables::{Expansion, Lead},
 };
 pub(crate) use subject::made_up;
 use subject::{Read, Subject};
@@ -159,18 +159,27 @@ pub fn probes_in(
     plan.targets
 }
 
-/// The same for certificates that needn't lie in the live directory: `uses` tells which files are of which one.
+/// The same for single files, each with what is known of it; what these certificates are called stands for nothing.
 pub fn probes_of(
     servers: &[Server],
     local: &[IpAddr],
-    subjects: &[Managed],
-    uses: impl Fn(&Managed, &CertificateFiles) -> bool,
+    subjects: &[(&Path, Managed)],
 ) -> Vec<ProbeTarget> {
     let mut plan = Plan::new(servers, local);
     for (index, server) in servers.iter().enumerate() {
-        for managed in subjects {
-            if server.certificates.iter().any(|files| uses(managed, files)) {
-                plan.add_certificate(Subject::new(index, server, managed));
+        for (file, managed) in subjects {
+            let of = Subject::new(index, server, managed);
+            let is_it = |files: &CertificateFiles| matches!(&files.certificate, CertificateSource::File(path) if path == file);
+            if server.certificates.iter().any(is_it) {
+                plan.add_certificate(of);
+            }
+            if server.read_by_workers {
+                let names: Vec<String> = of.names_to(file).collect();
+                let names = || names.iter().map(String::as_str);
+                let unknown = plan.add_leads(of, |path| path.leads_to(file, names()));
+                if unknown.is_some() {
+                    plan.add_unknown(of);
+                }
             }
         }
     }
@@ -242,14 +251,27 @@ impl<'a> Plan<'a> {
     /// A certificate at `entry`, to which paths with variables can lead.
     fn add_expansions(&mut self, of: Subject<'_>, entry: &Path) {
         let names: Vec<String> = of.candidates().collect();
-        let expansions = of
-            .server
-            .certificates
-            .iter()
-            .flat_map(|files| &files.expansions);
+        let names = || names.iter().map(String::as_str);
+        let Some(expansion) = self.add_leads(of, |path| path.leads(entry, names())) else {
+            return;
+        };
+        // All files of a generation can be read by the same.
+        let file = entry.join("fullchain.pem");
+        let live = entry.parent().unwrap_or(entry);
+        let read = Some(Read::File(&file)).filter(|_| expansion.is_below(live));
+        self.add_unknown(Subject { read, ..of });
+    }
+
+    /// What paths with variables lead to, by `lead`; one of which that isn't known.
+    fn add_leads<'s>(
+        &mut self,
+        of: Subject<'s>,
+        lead: impl Fn(&Expansion) -> Lead,
+    ) -> Option<&'s Expansion> {
+        let certificates = of.server.certificates.iter();
         let mut unknown = None;
-        for expansion in expansions {
-            let lead = expansion.leads(entry, names.iter().map(String::as_str));
+        for expansion in certificates.flat_map(|files| &files.expansions) {
+            let lead = lead(expansion);
             match &lead {
                 Lead::No => {}
                 Lead::Unknown => unknown = unknown.or(Some(expansion)),
@@ -260,18 +282,12 @@ impl<'a> Plan<'a> {
                 }),
             }
         }
-        if let Some(expansion) = unknown {
-            // All files of a generation can be read by the same.
-            let file = entry.join("fullchain.pem");
-            let live = entry.parent().unwrap_or(entry);
-            let read = Some(Read::File(&file)).filter(|_| expansion.is_below(live));
-            for listen in of.listens() {
-                self.unprobed(
-                    Subject { read, ..of },
-                    listen,
-                    "its certificate path holds variables",
-                );
-            }
+        unknown
+    }
+
+    fn add_unknown(&mut self, of: Subject<'_>) {
+        for listen in of.listens() {
+            self.unprobed(of, listen, "its certificate path holds variables");
         }
     }
 

@@ -170,7 +170,22 @@ impl Expansion {
     /// Which names lead to the certificate at `entry` by this path; `names` are those to be tried.
     pub(super) fn leads<'n>(&self, entry: &Path, names: impl Iterator<Item = &'n str>) -> Lead {
         let entry = format!("{}/", entry.display());
-        if !can_begin(&self.path, &entry) {
+        self.leads_by(&entry, |path| path.starts_with(&entry), names)
+    }
+
+    /// The same to one file.
+    pub(super) fn leads_to<'n>(&self, file: &Path, names: impl Iterator<Item = &'n str>) -> Lead {
+        let file = file.to_string_lossy();
+        self.leads_by(&file, |path| path == file, names)
+    }
+
+    fn leads_by<'n>(
+        &self,
+        wanted: &str,
+        is_it: impl Fn(&str) -> bool,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Lead {
+        if !can_begin(&self.path, wanted) {
             return Lead::No;
         }
         if self.when == When::Unknown || variables(&self.path).any(|name| name != ASKED) {
@@ -190,7 +205,7 @@ impl Expansion {
         };
         let mut found: Vec<String> = Vec::new();
         for name in names {
-            let leads = replaced(&self.path, ASKED, name).starts_with(&entry);
+            let leads = is_it(&replaced(&self.path, ASKED, name));
             if leads && permitted(name) && !found.iter().any(|other| other == name) {
                 found.push(name.to_owned());
             }

@@ -248,7 +248,13 @@ async fn the_inventory_knows_what_variables_lead_to_and_what_no_listener_uses() 
     let row = |source: &str| rows.iter().find(|row| row["source"] == source).unwrap();
     let theirs = row(&host.lineage().join("fullchain.pem").display().to_string());
     assert_eq!(theirs["managed_by"]["kind"], "certbot");
-    assert_eq!(theirs["served"], "unprobed");
+    assert_eq!(theirs["served"], "yes", "{theirs:#}");
+    let handshake = &theirs["used_by"][0]["handshakes"][0];
+    assert_eq!(handshake["name"], NAME);
+    assert_eq!(handshake["fingerprint"], host.theirs.to_string());
+    let by_variable = host.certbot().join("live/$ssl_server_name/fullchain.pem");
+    let written = row(&by_variable.display().to_string());
+    assert_eq!(written["served"], "unprobed", "{written:#}");
     assert_eq!(theirs["used_by"][0]["listeners"][0], host.port.to_string());
     let unused = row(&idle.to_string());
     assert_eq!(unused["served"], "unused");

@@ -95,6 +95,23 @@ impl<'a> Subject<'a> {
             .chain(self.covered())
     }
 
+    /// The names that may be asked for to get this file: the server block's, those that the certificate covers, and
+    /// those that its path is made of.
+    pub(super) fn names_to(&self, file: &Path) -> impl Iterator<Item = String> {
+        let own = self.server.names.iter().filter_map(|name| match name {
+            ServerName::Exact(name) => Some(name.clone()),
+            _ => None,
+        });
+        let called = [file.file_stem(), file.parent().and_then(Path::file_name)];
+        let called = called
+            .into_iter()
+            .flatten()
+            .filter_map(|name| name.to_str());
+        own.chain(self.covered())
+            .chain(called.map(str::to_owned))
+            .filter(|name| can_be_sent(name))
+    }
+
     /// A name that the certificate covers and the default server answers; none: a handshake without SNI.
     pub(super) fn nameless(&self, answers: &Answers<'_>) -> Option<String> {
         self.covered()
