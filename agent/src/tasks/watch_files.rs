@@ -61,10 +61,11 @@ impl FileWatch {
         }
     }
 
-    /// Watches exactly these from now on.
-    pub fn set(&mut self, directories: BTreeSet<PathBuf>) {
+    /// Watches exactly these from now on. Those that weren't watched before: what changed in them wasn't noticed.
+    pub fn set(&mut self, directories: BTreeSet<PathBuf>) -> HashSet<PathBuf> {
+        let mut fresh = HashSet::new();
         let Some(watcher) = &mut self.watcher else {
-            return;
+            return fresh;
         };
         let found: BTreeMap<PathBuf, Option<Inode>> = directories
             .into_iter()
@@ -89,6 +90,7 @@ impl FileWatch {
             };
             match watcher.watch(&directory, RecursiveMode::NonRecursive) {
                 Ok(()) => {
+                    fresh.insert(directory.clone());
                     kept.insert(directory, inode);
                 }
                 Err(error) => {
@@ -97,6 +99,7 @@ impl FileWatch {
             }
         }
         self.watched = kept;
+        fresh
     }
 
     /// The paths that changed, once it is quiet for a moment. Nothing is lost when this is cut short: paths are kept
@@ -163,10 +166,13 @@ mod tests {
         let watched = directory.path().join("sites");
         std::fs::create_dir(&watched).unwrap();
         let mut watch = FileWatch::new();
-        watch.set([watched.clone()].into());
+        let fresh = watch.set([watched.clone()].into());
+        assert_eq!(fresh, HashSet::from([watched.clone()]));
+        assert!(watch.set([watched.clone()].into()).is_empty());
         std::fs::rename(&watched, directory.path().join("old")).unwrap();
         std::fs::create_dir(&watched).unwrap();
-        watch.set([watched.clone()].into());
+        let fresh = watch.set([watched.clone()].into());
+        assert_eq!(fresh, HashSet::from([watched.clone()]));
         let _ = tokio::time::timeout(Duration::from_millis(400), watch.changes()).await;
         let file = watched.join("media");
         std::fs::write(&file, "a").unwrap();

@@ -205,8 +205,12 @@ impl Installer {
         self.set_watches();
         loop {
             self.pass().await;
-            self.set_watches();
+            let fresh = self.set_watches();
             self.watch_master();
+            // What changed there before it was watched.
+            if !fresh.is_empty() && self.files_changed(&fresh) {
+                continue;
+            }
             loop {
                 match self.woken().await {
                     Woken::Stop => return,

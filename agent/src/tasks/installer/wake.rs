@@ -137,7 +137,8 @@ impl Installer {
             .ok();
     }
 
-    pub(super) fn set_watches(&mut self) {
+    /// The directories that weren't watched before.
+    pub(super) fn set_watches(&mut self) -> HashSet<PathBuf> {
         let mut directories: BTreeSet<PathBuf> = self.host.directories();
         directories.insert(self.live.root().to_owned());
         // Adopting a lineage, or giving it back, shows here.
@@ -148,7 +149,7 @@ impl Installer {
                 directories.insert(self.store.path(name, generation));
             }
         }
-        self.watch.set(directories);
+        self.watch.set(directories)
     }
 
     /// Whether any of it matters.
