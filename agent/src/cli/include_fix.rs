@@ -8,7 +8,7 @@ use std::{
 use certwell_proto::Exit;
 use tokio::time::Instant;
 
-use super::{Failure, exit_of_io, say};
+use super::{Failure, escaped, exit_of_io, say};
 use crate::{
     clock,
     config::Config,
@@ -100,7 +100,7 @@ pub(super) async fn put_in(config: &Config, wanted: Wanted) -> Result<Exit, Fail
 }
 
 async fn one_round(config: &Config, proposal: &Proposal, wanted: Wanted) -> Result<(), Failure> {
-    let _ = io::stdout().write_all(diff::unified(&proposal.changes).as_bytes());
+    let _ = io::stdout().write_all(shown(&diff::unified(&proposal.changes)).as_bytes());
     if !wanted.yes {
         agreed()?;
     }
@@ -136,6 +136,20 @@ async fn one_round(config: &Config, proposal: &Proposal, wanted: Wanted) -> Resu
     ));
     say("certwell-agent doctor --undo takes it out again");
     reloaded(config, &nginx, wanted.reload).await
+}
+
+/// A file's own text, of which a terminal obeys nothing but tabs and ends of lines.
+fn shown(diff: &str) -> String {
+    let line = |line: &str| {
+        let (text, end) = match line.strip_suffix('\r') {
+            Some(text) => (text, "\r"),
+            None => (line, ""),
+        };
+        let parts: Vec<String> = text.split('\t').map(escaped).collect();
+        format!("{}{end}", parts.join("\t"))
+    };
+    let lines: Vec<String> = diff.split('\n').map(line).collect();
+    lines.join("\n")
 }
 
 pub(super) async fn take_out(config: &Config, wanted: Wanted) -> Result<Exit, Failure> {
@@ -263,5 +277,18 @@ async fn reloaded(config: &Config, nginx: &Nginx, wanted: bool) -> Result<(), Fa
         )),
         Ok(reload::Waited::Gone) => Err(failed(&"nginx stopped while it was to reload")),
         Err(error) => Err(failed(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_a_file_says() {
+        assert_eq!(
+            shown("+\ta\r\n+b\rc \u{1b}[2J\n"),
+            "+\ta\r\n+b\\rc \\u{1b}[2J\n"
+        );
     }
 }

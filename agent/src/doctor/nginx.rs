@@ -21,7 +21,7 @@ use crate::{
         dump::{self, DumpError},
         edits::{self, Edit},
         master::masters,
-        preflight,
+        preflight, run,
         workers::Rights,
     },
     plan::{
@@ -89,10 +89,10 @@ pub(super) async fn gather(
         },
         snippet_there: snippet.exists(),
         snippet,
-        kept_out: parsed
-            .as_ref()
-            .map(|parsed| kept_out(config, parsed, running.as_ref()))
-            .unwrap_or_default(),
+        kept_out: match (&parsed, rights(found.as_ref(), parsed.as_ref()).await) {
+            (Some(parsed), Some(rights)) => kept_out(config, parsed, &rights),
+            _ => Vec::new(),
+        },
         port_80: match &parsed {
             Some(parsed) => port_80(config, parsed, running.is_some(), desired, port).await,
             None => port_80::Facts::default(),
@@ -147,12 +147,22 @@ fn edit(config: &Config, parsed: &Parsed, running: Option<&Running>) -> Option<E
     edit::in_progress(Some(edit.at), since).then_some(edit)
 }
 
-/// Server blocks whose certificates in the live directory are read by workers that can't.
-fn kept_out(config: &Config, parsed: &Parsed, running: Option<&Running>) -> Vec<KeptOut> {
-    let worker = running.and_then(|master| master.active().next());
-    let Some(rights) = worker.and_then(|worker| Rights::of(worker.pid)) else {
-        return Vec::new();
+/// Of nginx's workers, or of those that it would start.
+async fn rights(nginx: Option<&Nginx>, parsed: Option<&Parsed>) -> Option<Rights> {
+    let nginx = nginx?;
+    let mut workers = nginx.master.iter().flat_map(Running::active);
+    if let Some(rights) = workers.find_map(|worker| Rights::of(worker.pid)) {
+        return Some(rights);
+    }
+    let user = match parsed?.user.clone() {
+        Some(user) => user,
+        None => run::built_for(&nginx.invocation, RUN_LIMIT).await.ok()?,
     };
+    Rights::of_user(&user)
+}
+
+/// Server blocks whose certificates in the live directory are read by workers that can't.
+fn kept_out(config: &Config, parsed: &Parsed, rights: &Rights) -> Vec<KeptOut> {
     let group = Permissions::new(config.file_group.as_deref()).unwrap_or_default();
     let live = spellings(&config.live_directory);
     // What lies above the agent's own directory is the operator's.

@@ -309,6 +309,17 @@ async fn workers_that_could_not_read_the_agent_s_files_are_told_of_before_there_
         "workers-kept-out",
         &[&format!("{} is closed to them", host.root().display())],
     );
+
+    // So are those that a stopped nginx would start.
+    fs::set_permissions(host.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(host.path("agent.toml"), agent).unwrap();
+    host.stop_nginx();
+    let told = doctor(&host).await;
+    assert_eq!(
+        told.in_the_way(),
+        ["not-enrolled", "nginx-not-running", "workers-kept-out"]
+    );
+    told.says("workers-kept-out", &["user www-data"]);
 }
 
 #[tokio::test]
