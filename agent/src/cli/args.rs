@@ -99,7 +99,7 @@ certbot is at work, or somebody changed what lies there, 9 nginx refuses it: all
         #[arg(value_name = "LINEAGE", value_parser = lineage)]
         lineage: String,
     },
-    /// Tell what on this host is in the agent's way, each with its remedy, in the order to mend it.
+    /// Tell what is in the agent's way on this host, and how to mend it.
     #[command(group = ArgGroup::new("change").args(["fix_include", "undo"]), after_help = "\
 By itself it changes nothing, asks no issuer but the one that this host joined,
 and needs no running agent. Notes are worth knowing and stand in nobody's way.
@@ -130,7 +130,7 @@ could be taken out, 9 nginx refuses it: all is as it was.")]
         /// Take out again what was last put in, byte for byte.
         #[arg(long)]
         undo: bool,
-        /// Where the CA's requests arrive on this host, if something in front of it maps port 80.
+        /// Where the CA's requests arrive, if it isn't port 80.
         #[arg(long, value_name = "PORT", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
     },
