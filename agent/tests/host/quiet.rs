@@ -306,33 +306,3 @@ async fn what_changes_during_the_first_pass_of_an_agent_is_noticed_after_it() {
     })
     .await;
 }
-
-#[tokio::test]
-async fn what_changes_in_a_generation_while_it_is_installed_is_noticed_after_it() {
-    let (mut world, _) = serving().await;
-    world.host.end_agent().await;
-    // A reload that lasts until it may go on.
-    let (begun, may_go_on) = (world.host.path("run/begun"), world.host.path("run/may"));
-    world.host.set_agent(&format!(
-        "reload = \"echo >> {}; while ! test -e {}; do sleep 0.05; done; kill -HUP $(cat {})\"",
-        begun.display(),
-        may_go_on.display(),
-        world.host.path("run/nginx.pid").display()
-    ));
-    world.host.start_agent();
-    let second = world.bundle(2);
-    world.offer(&second);
-    eventually("a reload has begun", || async {
-        begun.exists().then_some(())
-    })
-    .await;
-    let chain = world.host.live().join("fullchain.pem");
-    let text = fs::read_to_string(&chain).unwrap();
-    fs::write(&chain, format!("{text}altered\n")).unwrap();
-    fs::write(&may_go_on, "").unwrap();
-    world.outcome(2, v1::Outcome::Converged).await;
-    eventually("the chain is put back", || async {
-        (fs::read_to_string(&chain).unwrap_or_default() == text).then_some(())
-    })
-    .await;
-}
