@@ -265,6 +265,22 @@ impl Host {
         self.agent = Some(child);
     }
 
+    /// The same traced by strace with these arguments, which goes with it.
+    pub(crate) fn start_agent_traced(&mut self, arguments: &[&str]) {
+        let agent = self.agent_command(&["run"]);
+        let child = Command::new("strace")
+            .args(["-D", "-f", "-q", "-o", "/dev/null"])
+            .args(arguments)
+            .arg(agent.get_program())
+            .args(agent.get_args())
+            .env("CERTWELL_LOG", "trace")
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(self.path("run/agent.log")).unwrap())
+            .spawn()
+            .unwrap();
+        self.agent = Some(child);
+    }
+
     /// Of the agent that runs.
     pub(crate) fn agent_pid(&self) -> u32 {
         self.agent.as_ref().unwrap().id()

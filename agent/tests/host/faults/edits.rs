@@ -1,7 +1,10 @@
 //! An operator saves an edit between two of our steps: half of one, which nginx refuses, or one that is whole and not
 //! loaded yet. And it is the host that is to blame for what its configuration does, not the certificate.
 
+use std::{fs, time::Duration};
+
 use certwell_proto::v1;
+use nix::libc;
 
 use crate::{
     faults::{
@@ -9,8 +12,9 @@ use crate::{
         reloaded, serves, status_says,
         witness::Witness,
     },
-    host::{Host, NAME},
+    host::{Host, NAME, free_port},
     issuer::eventually,
+    lineage::server,
     world::{World, world},
 };
 
@@ -124,4 +128,58 @@ async fn a_whole_edit_that_is_not_loaded_yet_is_waited_for_until_we_have_begun_t
         served = next;
     }
     assert!(!host.agent_log().contains("rolled back"));
+}
+
+/// Whether a thread of the agent is in the call that makes a watch.
+fn makes_a_watch(host: &Host) -> bool {
+    let call = format!("{} ", libc::SYS_inotify_add_watch);
+    let threads = fs::read_dir(format!("/proc/{}/task", host.agent_pid())).unwrap();
+    threads.flatten().any(|thread| {
+        let now = fs::read_to_string(thread.path().join("syscall"));
+        now.is_ok_and(|now| now.starts_with(&call))
+    })
+}
+
+#[tokio::test]
+async fn what_is_edited_in_a_directory_before_it_is_watched_is_noticed_after_the_pass() {
+    let mut world = world().await;
+    // Deeper than what is watched before the configuration is known.
+    let sites = world.host.path("vhosts/enabled");
+    fs::create_dir_all(&sites).unwrap();
+    let site = sites.join("a.conf");
+    fs::write(&site, "# to come\n").unwrap();
+    let include = format!("include {}/*.conf;", sites.display());
+    world.host.write_nginx(true, &include);
+    world.host.start_nginx().await;
+    world.host.start_agent();
+    world.offer(&world.bundle(1));
+    world.outcome(1, v1::Outcome::Converged).await;
+    world.host.end_agent().await;
+    // It takes long to watch the directory that the first pass comes to know.
+    world.host.start_agent_traced(&[
+        "-e",
+        "trace=inotify_add_watch",
+        "-e",
+        "inject=inotify_add_watch:delay_enter=5000000",
+        "-P",
+        sites.to_str().unwrap(),
+    ]);
+    eventually("it is about to watch", || async {
+        let before = makes_a_watch(&world.host);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (before && makes_a_watch(&world.host)).then_some(())
+    })
+    .await;
+    let port = free_port();
+    fs::write(&site, server(port, NAME, &world.host.live())).unwrap();
+    reloaded(&world.host).await;
+    let port = port.to_string();
+    let is_current = |listener: &v1::Listener| {
+        listener.address == port && listener.state() == v1::ListenerState::Current
+    };
+    let knows = |report: &v1::CertificateReport| {
+        let served = report.served.as_ref();
+        served.is_some_and(|served| served.listeners.iter().any(is_current))
+    };
+    world.issuer.told("the new listener", NAME, knows).await;
 }
