@@ -9,7 +9,7 @@ use crate::nginx::{Place, edits::Edit};
 const UNKNOWN_VARIABLE: &str = "unknown \"certwell_acme_reply\" variable";
 
 /// Other masters that are told one by one.
-const TOLD: usize = 8;
+const TOLD: usize = 3;
 
 /// What is known of nginx.
 #[derive(Debug)]

@@ -220,9 +220,15 @@ impl Installer {
                             .outcome
                             .is_some_and(|(_, outcome)| outcome == Outcome::Held)
                     }),
-                    // A log beside the configuration is written all the time.
-                    Woken::Files(paths) if !self.files_changed(&paths) => continue,
-                    Woken::Files(_) => {}
+                    Woken::Files(mut paths) => {
+                        if self.watch.is_doubtful() {
+                            paths.extend(self.set_watches());
+                        }
+                        // A log beside the configuration is written all the time.
+                        if !self.files_changed(&paths) {
+                            continue;
+                        }
+                    }
                     Woken::MasterEnded => self.look_again(),
                 }
                 break;

@@ -1,7 +1,7 @@
 //! What wakes the installer, and what each waking means.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::HashSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -139,16 +139,19 @@ impl Installer {
 
     /// The directories that weren't watched before.
     pub(super) fn set_watches(&mut self) -> HashSet<PathBuf> {
-        let mut directories: BTreeSet<PathBuf> = self.host.directories();
-        directories.insert(self.live.root().to_owned());
-        // Adopting a lineage, or giving it back, shows here.
-        directories.insert(self.config.certbot_live_directory());
-        directories.insert(self.config.state_directory.clone());
+        // Our own names first: what nginx reads may be the same directories by links.
+        let mut directories = vec![
+            self.live.root().to_owned(),
+            self.config.state_directory.clone(),
+            // Adopting a lineage, or giving it back, shows here.
+            self.config.certbot_live_directory(),
+        ];
         for (name, state) in &self.states {
             if let Some(generation) = state.disk.as_ref().and_then(OnDisk::active) {
-                directories.insert(self.store.path(name, generation));
+                directories.push(self.store.path(name, generation));
             }
         }
+        directories.extend(self.host.directories());
         self.watch.set(directories)
     }
 
