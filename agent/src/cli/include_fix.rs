@@ -62,6 +62,7 @@ impl From<ProposeError> for Failure {
         let exit = match &error {
             ProposeError::Refused(_) => Exit::NginxRefused,
             ProposeError::Unknown(_) => Exit::NotFound,
+            ProposeError::Silent(_) => Exit::NotConverged,
             ProposeError::File { .. } => Exit::Conflict,
             ProposeError::Read { source, .. } => exit_of_io(source),
         };

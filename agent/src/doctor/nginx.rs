@@ -88,6 +88,7 @@ pub(super) async fn gather(
             path: map.clone(),
         },
         snippet_there: snippet.exists(),
+        snippet_silent: is_silent(&snippet),
         snippet,
         kept_out: match (&parsed, rights(found.as_ref(), parsed.as_ref()).await) {
             (Some(parsed), Some(rights)) => kept_out(config, parsed, &rights),
@@ -100,6 +101,16 @@ pub(super) async fn gather(
         read,
     };
     (facts, parsed)
+}
+
+/// A file that can be read, has no line about the challenge map's variable, and includes none that may have.
+fn is_silent(snippet: &Path) -> bool {
+    let may_answer = |line: &str| {
+        let line = line.trim_start();
+        !line.starts_with('#')
+            && (line.contains("$certwell_acme_reply") || line.contains("include"))
+    };
+    std::fs::read(snippet).is_ok_and(|text| !String::from_utf8_lossy(&text).lines().any(may_answer))
 }
 
 /// nginx's first file, as it is called, or as configured.

@@ -15,7 +15,7 @@ use crate::{
     nginx::{challenge_map, glob, syntax::normal},
     plan::doctor::{
         nginx::{Facts, Read},
-        port_80::{self, INCLUDE, Lack},
+        port_80::{self, ANSWER, INCLUDE, Lack},
     },
 };
 
@@ -40,6 +40,9 @@ pub enum ProposeError {
     /// nginx can't be asked.
     #[error("nginx's configuration can't be known, so nothing is put in: {0}")]
     Unknown(String),
+    /// The file that would be included answers nothing.
+    #[error("{path} doesn't hold the line that answers HTTP-01, so including it changes nothing, and nothing is put in; put `{ANSWER}` into it first", path = .0.display())]
+    Silent(PathBuf),
     /// A file can't be edited.
     #[error("{path} can't be edited: {why}; put `{INCLUDE}` in by hand, first in each server block at port 80", path = .path.display())]
     File {
@@ -80,6 +83,9 @@ pub fn propose(facts: &Facts, root: &Path) -> Result<Proposal, ProposeError> {
                 {
                     wishes.late.push(include.line);
                 }
+            }
+            if servers > 0 && facts.snippet_silent {
+                return Err(ProposeError::Silent(facts.snippet.clone()));
             }
             needs_snippet |= servers > 0 && !facts.snippet_there;
             let is_included = facts.map.is_included == Some(true);

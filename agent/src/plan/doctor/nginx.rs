@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Findings, port_80};
+use super::{
+    Findings,
+    port_80::{self, ANSWER},
+};
 use crate::nginx::{Place, edits::Edit};
 
 /// The variable that the challenge map defines, as nginx names one that isn't.
@@ -38,6 +41,8 @@ pub struct Facts {
     pub snippet: PathBuf,
     /// Whether it is there.
     pub snippet_there: bool,
+    /// Whether it is there and says nothing that could answer HTTP-01.
+    pub snippet_silent: bool,
     /// Server blocks whose certificates workers are to read, and can't.
     pub kept_out: Vec<KeptOut>,
     /// What listens for the CA.
@@ -144,6 +149,9 @@ pub(super) fn examine(facts: &Facts, found: &mut Findings) {
             .any(|block| block.is_needed);
         if needed && !facts.snippet_there {
             snippet_is_missing(&facts.snippet, found);
+        }
+        if needed && facts.snippet_silent {
+            snippet_is_silent(&facts.snippet, found);
         }
         port_80::examine(&facts.port_80, facts.master.is_some(), found);
     }
@@ -286,6 +294,17 @@ fn snippet_is_missing(snippet: &Path, found: &mut Findings) {
             snippet.display()
         ),
         "`certwell-agent doctor --fix-include` puts it there, as the package does",
+    );
+}
+
+fn snippet_is_silent(snippet: &Path, found: &mut Findings) {
+    found.in_the_way(
+        "snippet-changed",
+        format!(
+            "{} doesn't hold the line that answers HTTP-01, so no server block that includes it does",
+            snippet.display()
+        ),
+        format!("put `{ANSWER}` into it"),
     );
 }
 

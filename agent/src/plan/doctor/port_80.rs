@@ -12,6 +12,8 @@ use crate::nginx::{
 
 /// What an operator adds.
 pub const INCLUDE: &str = "include snippets/certwell-acme.conf;";
+/// What the included file says.
+pub const ANSWER: &str = "if ($certwell_acme_reply) { return 200 $certwell_acme_reply; }";
 const FIX: &str = "`certwell-agent doctor --fix-include` does";
 
 /// What is known.

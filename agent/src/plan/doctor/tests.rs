@@ -116,6 +116,7 @@ fn nginx() -> nginx::Facts {
         },
         snippet: "/n/snippets/certwell-acme.conf".into(),
         snippet_there: true,
+        snippet_silent: false,
         kept_out: Vec::new(),
         port_80: port_80(SITE, &[]),
     }

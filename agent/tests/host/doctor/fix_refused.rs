@@ -52,7 +52,7 @@ async fn what_nginx_refuses_is_put_back_byte_for_byte_with_nginx_s_words() {
     fs::write(&config, text.replace(&include, "return 404;")).unwrap();
     fs::write(
         sites.host.path("snippets/certwell-acme.conf"),
-        "frobnicate on;\n",
+        "frobnicate on;\nif ($certwell_acme_reply) { return 200 $certwell_acme_reply; }\n",
     )
     .unwrap();
     let (before, when, workers) = (theirs(&sites), modified(&sites), sites.host.workers());
@@ -83,6 +83,36 @@ async fn what_nginx_refuses_is_put_back_byte_for_byte_with_nginx_s_words() {
         "{told}"
     );
     assert_eq!(theirs(&sites), before);
+}
+
+#[tokio::test]
+async fn a_snippet_that_answers_nothing_is_named_and_included_nowhere_until_it_does() {
+    let included =
+        b"server {\n  listen ADDRESS;\n  server_name plain.org;\n  include snippets/certwell-acme.conf;\n}\n";
+    for text in [PLAIN, included] {
+        let sites = Sites::started(&[("plain.org", text)]).await;
+        let snippet = sites.host.path("snippets/certwell-acme.conf");
+        let ours = fs::read_to_string(&snippet).unwrap();
+        fs::write(&snippet, format!("# {ours}")).unwrap();
+        let before = theirs(&sites);
+        let found = sites.in_the_way().await;
+        assert_eq!(found[0], "snippet-changed", "{found:?}");
+        for _ in 0..2 {
+            let (code, told) = sites.run(&["--fix-include", "--yes"]);
+            assert_eq!(code, Some(3), "{told}");
+            assert!(
+                told.contains(&snippet.display().to_string()) && told.contains(ours.trim()),
+                "{told}"
+            );
+            assert_eq!(theirs(&sites), before);
+        }
+        // The remedy.
+        fs::write(&snippet, ours).unwrap();
+        let (code, told) = sites.run(&["--fix-include", "--yes"]);
+        assert_eq!(code, Some(0), "{told}");
+        assert_eq!(sites.in_the_way().await, [""; 0]);
+        assert_eq!(sites.read("plain.org").matches(INCLUDE).count(), 1);
+    }
 }
 
 #[tokio::test]

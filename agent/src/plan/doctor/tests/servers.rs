@@ -110,6 +110,14 @@ fn what_follows_from_an_earlier_finding_is_not_told() {
         }),
         ["snippet-missing", "include-missing"]
     );
+    assert_eq!(with(|nginx| nginx.snippet_silent = true), [""; 0]);
+    assert_eq!(
+        with(|nginx| {
+            nginx.snippet_silent = true;
+            nginx.port_80 = port_80(PLAIN, &[]);
+        }),
+        ["snippet-changed", "include-missing"]
+    );
     // A stopped nginx listens nowhere.
     assert_eq!(
         with(|nginx| {
