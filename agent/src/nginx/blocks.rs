@@ -267,14 +267,15 @@ fn server(
     read
 }
 
-/// Whether a directive at server level ends the request, or moves it, before what follows.
+/// Whether a directive at server level ends the request, moves it, or (`break`) has the rewrite module pass over what
+/// follows.
 fn answers_early(tree: &Tree<'_>, item: Effective<'_>) -> bool {
     match &*item.directive.name {
-        "return" | "rewrite" => true,
+        "return" | "rewrite" | "break" => true,
         "if" => tree
             .inside(item)
             .iter()
-            .any(|inner| matches!(&*inner.directive.name, "return" | "rewrite")),
+            .any(|inner| matches!(&*inner.directive.name, "return" | "rewrite" | "break")),
         _ => false,
     }
 }

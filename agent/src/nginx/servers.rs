@@ -98,7 +98,7 @@ pub struct Server {
     pub at: Place,
     /// Where it includes the line that answers HTTP-01, if it does.
     pub challenge_include: Option<Place>,
-    /// A redirect at server level that comes before that include (or stands without one), and wins over it.
+    /// A redirect (or `break`) at server level that comes before that include (or stands without one), and wins over it.
     pub redirect_before_include: Option<Place>,
 }
 

@@ -120,7 +120,8 @@ fn the_include_is_found_before_or_after_a_redirect() {
          # configuration file /etc/nginx/sites/a:\nserver {{\n  listen 80;\n  include snippets/certwell-acme.conf;\n  return 301 https://$host$request_uri;\n}}\n\
          server {{\n  return 301 https://$host$request_uri;\n  include snippets/certwell-acme.conf;\n}}\n\
          server {{\n  if ($host = a.org) {{ return 301 https://$host$request_uri; }}\n  location / {{ return 404; }}\n}}\n\
-         server {{\n  location / {{ return 404; }}\n}}\n\n\
+         server {{\n  location / {{ return 404; }}\n}}\n\
+         server {{\n  break;\n  include snippets/certwell-acme.conf;\n}}\n\n\
          # configuration file /etc/nginx/snippets/certwell-acme.conf:\n{challenge}\n"
     );
     let parsed = parse(&dump);
@@ -143,6 +144,7 @@ fn the_include_is_found_before_or_after_a_redirect() {
             ("/etc/nginx/sites/a:6".to_owned(), Some(8), Some(7)),
             ("/etc/nginx/sites/a:10".to_owned(), None, Some(11)),
             ("/etc/nginx/sites/a:14".to_owned(), None, None),
+            ("/etc/nginx/sites/a:17".to_owned(), Some(19), Some(18)),
         ]
     );
 }

@@ -45,6 +45,11 @@ const SHAPES: &[(&str, &[u8], &str)] = &[
         "301",
     ),
     (
+        "break.org",
+        b"server {\n  listen ADDRESS;\n  server_name break.org;\n  if ($host) { break; }\n  include snippets/certwell-acme.conf;\n  return 301 https://$host;\n}\n",
+        "404",
+    ),
+    (
         "late-and-shared.org",
         b"server {\n  listen ADDRESS;\n  server_name late-and-shared.org;\n  return 301 https://$host$request_uri;\n  include snippets/all.conf;\n}\n",
         "301",
@@ -109,7 +114,7 @@ async fn server_blocks_as_people_have_them_answer_afterwards_and_do_what_they_di
         "{told}"
     );
     assert!(
-        told.contains("11 files changed, 11 server blocks begin with the include"),
+        told.contains("12 files changed, 12 server blocks begin with the include"),
         "{told}"
     );
     assert!(
@@ -150,14 +155,14 @@ async fn server_blocks_as_people_have_them_answer_afterwards_and_do_what_they_di
     let (code, told) = sites.run(&["--undo"]);
     assert_eq!(code, Some(0), "{told}");
     assert!(
-        told.contains("11 files are as before") && told.contains("nginx is reloaded"),
+        told.contains("12 files are as before") && told.contains("nginx is reloaded"),
         "{told}"
     );
     for ((name, ..), before) in SHAPES.iter().zip(before) {
         assert_eq!(fs::read(sites.path(name)).unwrap(), before, "{name}");
     }
     assert_eq!(tree(&sites.host.path("sites-enabled")), kept);
-    assert_eq!(sites.in_the_way().await.len(), 11);
+    assert_eq!(sites.in_the_way().await.len(), 12);
     let (code, told) = sites.run(&["--undo"]);
     assert_eq!(code, Some(8), "{told}");
 }
