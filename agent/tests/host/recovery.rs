@@ -43,7 +43,7 @@ async fn a_killed_agent_goes_on_without_fetching_or_reloading_again() {
     let (issuer, _, mut host, bundle) = converged().await;
     host.kill_agent();
     // As a kill during a candidate test leaves it.
-    let leftover = host.path("state/.candidate-1-0");
+    let leftover = host.path("state/.candidate-0");
     fs::create_dir(&leftover).unwrap();
     fs::write(leftover.join("nginx.conf"), "").unwrap();
     let workers = host.settled_workers().await;

@@ -5,12 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result};
 
-use super::{
-    call::{Call, Deed},
-    strace::without_process,
-};
+use super::call::{Call, Deed};
 
 /// One call of the agent's, before which it is killed, or which fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +16,8 @@ pub struct Point {
     pub call: String,
     /// What it is about, below the host's directory.
     pub path: PathBuf,
-    /// strace lets through only what is about this path below the host's directory; everything, where its name can't
-    /// be known before.
-    pub(crate) filter: Option<PathBuf>,
+    /// strace lets through only what is about this path below the host's directory.
+    pub(crate) filter: PathBuf,
     /// Which of the calls that are let through it is, from 1.
     pub(crate) nth: usize,
 }
@@ -41,21 +37,19 @@ impl Point {
         Ok(call.name == self.call && below(&deed, root).as_deref() == Some(&*self.path))
     }
 
-    /// Whether it may fail to come: what is written together when it changes together is written more or less often,
-    /// and a call that is counted among all of its name may be missed.
+    /// Whether it may fail to come: what is written together when it changes together is written more or less often.
     pub fn is_chance(&self) -> bool {
-        self.filter.is_none()
-            || ["state.json", "desired.bin"].iter().any(|name| {
-                self.path
-                    .file_name()
-                    .is_some_and(|file| file.to_string_lossy().contains(name))
-            })
+        ["state.json", "desired.bin"].iter().any(|name| {
+            self.path
+                .file_name()
+                .is_some_and(|file| file.to_string_lossy().contains(name))
+        })
     }
 }
 
 fn below(deed: &Deed, root: &Path) -> Option<PathBuf> {
     let path = deed.paths().first()?.strip_prefix(root).ok()?;
-    Some(without_process(path))
+    Some(path.to_owned())
 }
 
 /// The points of a run that was recorded on the host at `root`, in their order.
@@ -76,21 +70,17 @@ pub fn points(calls: &[Call], root: &Path) -> Result<Vec<Point>> {
             // nginx writes its logs, and tests in its candidate's directory.
             continue;
         }
-        let known = |key: &PathBuf| without_process(key) == *key;
-        let filter = call.key().filter(known);
+        let key = call.key();
+        let key = key.with_context(|| format!("{call:?} names no path to find it again by"))?;
         let nth = calls[..=at]
             .iter()
             .filter(|other| other.thread == main && other.name == call.name)
-            .filter(|other| filter.as_ref().is_none_or(|path| other.is_about(path)))
+            .filter(|other| other.is_about(&key))
             .count();
-        let filter = match filter {
-            None => None,
-            Some(key) => {
-                let key = key.strip_prefix(root);
-                ensure!(key.is_ok(), "{call:?} isn't about {}", root.display());
-                Some(key.unwrap_or(Path::new("")).to_owned())
-            }
-        };
+        let filter = key
+            .strip_prefix(root)
+            .with_context(|| format!("{call:?} isn't about {}", root.display()))?
+            .to_owned();
         found.push(Point {
             call: call.name.clone(),
             path,

@@ -32,8 +32,6 @@ const ALONE: Duration = Duration::from_secs(20);
 const MOMENT: Duration = Duration::from_millis(500);
 /// For a restarted agent to do its work; it connects within five seconds, and waits between attempts.
 const CONVERGING: Duration = Duration::from_secs(60);
-/// A point whose number can't be known before is looked for so often.
-const SEARCHES: usize = 8;
 
 /// After so many that don't hold the rest is left.
 const TOO_MANY: usize = 8;
@@ -151,24 +149,13 @@ fn go_on(stage: &mut Stage) -> Result<()> {
 
 /// Whether the agent then did its work by itself; nothing where the call that failed wasn't the point's.
 fn failed(stage: &mut Stage, point: &Point, error: &str) -> Result<Option<bool>> {
-    let mut nth = point.nth;
-    for _ in 0..SEARCHES {
-        stage.restore()?;
-        let inject = format!("error={error}:when={nth}");
-        let (calls, done) = run_injected(stage, point, &inject, ALONE)?;
-        let mut came = None;
-        for (index, call) in calls.iter().enumerate() {
-            if point.is(call, &stage.root)? {
-                if call.injected {
-                    return Ok(Some(done));
-                }
-                came = came.or(Some(index + 1));
-            }
+    stage.restore()?;
+    let inject = format!("error={error}:when={}", point.nth);
+    let (calls, done) = run_injected(stage, point, &inject, ALONE)?;
+    for call in calls.iter().filter(|call| call.injected) {
+        if point.is(call, &stage.root)? {
+            return Ok(Some(done));
         }
-        if point.filter.is_some() {
-            return Ok(None);
-        }
-        nth = came.unwrap_or(nth + 1);
     }
     Ok(None)
 }
@@ -197,28 +184,12 @@ fn ended_well(stage: &Stage, recording: &Recording) -> Result<()> {
 
 /// Whether the agent was killed at the point; else it did its work without coming there.
 fn killed(stage: &Stage, point: &Point) -> Result<bool> {
-    let mut nth = point.nth;
-    for _ in 0..SEARCHES {
-        let inject = format!("signal=KILL:when={nth}");
-        let (calls, _) = run_injected(stage, point, &inject, COMING)?;
-        let at = |call: &Call| point.is(call, &stage.root);
-        let last = calls.last().context("strace saw nothing")?;
-        if last.answer.is_none() && at(last)? {
-            return Ok(true);
-        }
-        if point.filter.is_some() && last.answer.is_some() {
-            return Ok(false);
-        }
-        // Counted among all calls of its name, there may have been a few more or less before it.
-        let mut came = None;
-        for (index, call) in calls.iter().enumerate() {
-            if at(call)? {
-                came = Some(index + 1);
-            }
-        }
-        nth = came.unwrap_or(nth + 1);
-    }
-    Ok(false)
+    let inject = format!("signal=KILL:when={}", point.nth);
+    let (calls, _) = run_injected(stage, point, &inject, COMING)?;
+    let Some(last) = calls.last() else {
+        return Ok(false);
+    };
+    Ok(last.answer.is_none() && point.is(last, &stage.root)?)
 }
 
 /// Runs the agent until it has ended or done its work, with something done to one call; what strace saw of such calls,
@@ -232,10 +203,8 @@ fn run_injected(
     let log = stage.world.join(format!("{}.strace", stage.host.name));
     let call = &point.call;
     let mut options = vec!["-e".to_owned(), format!("inject={call}:{inject}")];
-    if let Some(filter) = &point.filter {
-        options.push("-P".into());
-        options.push(stage.root.join(filter).display().to_string());
-    }
+    options.push("-P".into());
+    options.push(stage.root.join(&point.filter).display().to_string());
     let program = stage.host.agent_program(&["run"])?;
     let traced = strace::before(&program, call, &options, &log);
     let since = crate::clock::now();

@@ -1,12 +1,6 @@
 //! strace: how it is run, and what it tells of.
 
-use std::{
-    collections::HashMap,
-    ffi::OsString,
-    fs,
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -122,22 +116,6 @@ fn parse(thread: u32, line: &str) -> Result<Call> {
         answer,
         injected: line.ends_with("(INJECTED)"),
     })
-}
-
-/// The same path with the number of a process taken out, as the names of temporary directories have it.
-pub(crate) fn without_process(path: &Path) -> PathBuf {
-    path.iter()
-        .map(|part| {
-            let text = String::from_utf8_lossy(part.as_bytes());
-            match text.strip_prefix(".candidate-") {
-                Some(numbers) => {
-                    let number = numbers.split('-').nth(1).unwrap_or_default();
-                    OsString::from(format!(".candidate-PID-{number}"))
-                }
-                None => part.to_owned(),
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]
