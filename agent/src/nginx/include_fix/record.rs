@@ -64,9 +64,11 @@ pub enum RecordError {
     Meanwhile(PathBuf),
     /// Somebody edited it since.
     #[error(
-        "{path} isn't any more what was put there, so nothing was taken back; what it held before is {copy}",
+        "{path} isn't any more what was put there, so nothing was taken back; what it held before is {copy}; take the include \
+         out by hand, then remove {fix}, and --undo goes on with what was put in before that",
         path = .path.display(),
-        copy = .copy.display()
+        copy = .copy.display(),
+        fix = parent(.copy).display()
     )]
     Since {
         /// The file.

@@ -116,6 +116,29 @@ async fn a_snippet_that_answers_nothing_is_named_and_included_nowhere_until_it_d
 }
 
 #[tokio::test]
+async fn of_two_fixes_the_first_is_taken_out_although_a_file_of_the_second_is_gone() {
+    let sites = Sites::started(&[("plain.org", PLAIN), ("gone.org", b"")]).await;
+    let before = sites.read("plain.org");
+    assert_eq!(sites.run(&["--fix-include", "--yes"]).0, Some(0));
+    sites.write("gone.org", PLAIN);
+    assert_eq!(sites.run(&["--fix-include", "--yes"]).0, Some(0));
+    fs::remove_file(sites.host.path("sites-enabled/gone.org")).unwrap();
+    fs::remove_file(sites.path("gone.org")).unwrap();
+    let (code, told) = sites.run(&["--undo"]);
+    assert_eq!(code, Some(8), "{told}");
+    // The remedy.
+    let fix = sites.host.path("state/include-fix/2");
+    assert!(
+        told.contains(&format!("then remove {},", fix.display())),
+        "{told}"
+    );
+    fs::remove_dir_all(fix).unwrap();
+    let (code, told) = sites.run(&["--undo"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(sites.read("plain.org"), before);
+}
+
+#[tokio::test]
 async fn without_a_terminal_and_without_yes_it_is_shown_and_nothing_is_changed() {
     let sites = Sites::started(&[("plain.org", PLAIN)]).await;
     let before = tree(&sites.host.path("sites-available"));
