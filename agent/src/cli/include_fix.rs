@@ -6,6 +6,7 @@ use std::{
 };
 
 use certwell_proto::Exit;
+use nix::unistd::Uid;
 use tokio::time::Instant;
 
 use super::{Failure, escaped, exit_of_io, say};
@@ -60,6 +61,17 @@ impl From<DiskError> for Failure {
 impl From<ProposeError> for Failure {
     fn from(error: ProposeError) -> Self {
         let exit = match &error {
+            // Not the configuration's fault.
+            ProposeError::Refused(words)
+                if words.contains("(13: Permission denied)") && !Uid::effective().is_root() =>
+            {
+                return Self::new(
+                    Exit::Denied,
+                    format!(
+                        "nginx can't be asked without the rights of root ({words}): run this as root"
+                    ),
+                );
+            }
             ProposeError::Refused(_) => Exit::NginxRefused,
             ProposeError::Unknown(_) => Exit::NotFound,
             ProposeError::Silent(_) => Exit::NotConverged,

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::call::{Call, Deed};
 
@@ -52,6 +52,14 @@ fn below(deed: &Deed, root: &Path) -> Option<PathBuf> {
     Some(path.to_owned())
 }
 
+/// Whether only the agent writes there.
+fn is_the_agents(path: &Path) -> bool {
+    let is_candidate = path
+        .iter()
+        .any(|part| part.to_string_lossy().starts_with(".candidate-"));
+    path.starts_with("live") || (path.starts_with("agent") && !is_candidate)
+}
+
 /// The points of a run that was recorded on the host at `root`, in their order.
 ///
 /// # Errors
@@ -68,6 +76,10 @@ pub fn points(calls: &[Call], root: &Path) -> Result<Vec<Point>> {
         };
         if call.thread != main {
             // nginx writes its logs, and tests in its candidate's directory.
+            ensure!(
+                !is_the_agents(&path),
+                "{call:?} is another thread's, where no kill would find it"
+            );
             continue;
         }
         let key = call.key();

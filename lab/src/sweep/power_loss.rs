@@ -43,8 +43,14 @@ pub fn lose_power(stage: &Stage, recording: &Recording) -> Result<Losses> {
         .iter()
         .filter_map(|deed| below(deed, &stage.root))
         .collect();
-    play(stage.before(), &deeds, &|tree, versions| {
-        checker::check_tree(stage, tree)?;
+    play(stage.before(), &deeds, &|tree, versions, is_over| {
+        let found = checker::check_tree(stage, tree)?;
+        let goal = stage.work.ends_with();
+        // By then it was told that this is what the host has.
+        ensure!(
+            !is_over || found == goal,
+            "the work is over, yet the pair is the {found:?} one"
+        );
         remembered(tree, versions, &stage.root)
     })
 }
@@ -55,7 +61,7 @@ type Versions = BTreeSet<(PathBuf, Vec<u8>)>;
 fn play(
     before: &Tree,
     deeds: &[Deed],
-    check: &dyn Fn(&Tree, &Versions) -> Result<()>,
+    check: &dyn Fn(&Tree, &Versions, bool) -> Result<()>,
 ) -> Result<Losses> {
     let mut disk = Disk::new(before)?;
     let mut losses = Losses::default();
@@ -80,7 +86,7 @@ fn play(
             let is_lost = |at: usize| lost.contains(&at);
             let tree = disk.after_loss(|at| !is_lost(at));
             losses.outcomes += 1;
-            check(&tree, &versions).with_context(|| {
+            check(&tree, &versions, done == deeds.len()).with_context(|| {
                 let last = done.checked_sub(1).map(|last| &deeds[last]);
                 format!(
                     "power is lost after call {done} of {} ({last:?}), and with it: {}",
@@ -221,9 +227,12 @@ mod tests {
 
     #[test]
     fn what_is_forced_before_it_is_renamed_is_old_or_new() {
-        let check = |tree: &Tree, _: &Versions| {
+        let check = |tree: &Tree, _: &Versions, is_over: bool| {
             let found = file(tree);
-            ensure!(found == b"old" || found == b"new", "{found:?}");
+            ensure!(
+                found == b"new" || (found == b"old" && !is_over),
+                "{found:?}"
+            );
             Ok(())
         };
         let losses = play(&before(), &deeds(true, true), &check).unwrap();
@@ -231,6 +240,8 @@ mod tests {
         assert!(losses.outcomes > 6, "{losses:?}");
         let error = play(&before(), &deeds(false, true), &check).unwrap_err();
         assert!(format!("{error:#}").contains("[]"), "{error:#}");
+        let error = play(&before(), &deeds(true, false), &check).unwrap_err();
+        assert!(format!("{error:#}").contains("call 4 of 4"), "{error:#}");
     }
 
     #[test]

@@ -163,10 +163,7 @@ fn failed(stage: &mut Stage, point: &Point, error: &str) -> Result<Option<bool>>
 /// As after a run that wasn't cut off.
 fn ended_well(stage: &Stage, recording: &Recording) -> Result<()> {
     let found = checker::check(stage).context("after the restart")?;
-    let wanted = match stage.work {
-        Work::RollBack => Found::Old,
-        _ => Found::New,
-    };
+    let wanted = stage.work.ends_with();
     ensure!(found == wanted, "the {found:?} pair after the restart");
     nginx_takes_it(stage, found).context("after the restart")?;
     stage.serves(stage.goal(), Duration::from_secs(10))?;

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
+    checker::Found,
     stage::{Pair, Stage},
     tree::{self, Tree},
 };
@@ -48,6 +49,14 @@ impl Work {
             Self::Install => "install",
             Self::Pruning => "pruning",
             Self::RollBack => "roll-back",
+        }
+    }
+
+    /// Which pair is there when it is over.
+    pub fn ends_with(self) -> Found {
+        match self {
+            Self::RollBack => Found::Old,
+            Self::First | Self::Install | Self::Pruning => Found::New,
         }
     }
 
