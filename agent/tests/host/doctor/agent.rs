@@ -106,6 +106,20 @@ async fn rights_that_are_lacking_are_named() {
     assert_eq!(told.in_the_way()[0], "not-root", "{:#?}", told.in_the_way);
     told.says("not-root", &["user 65534", "as root"]);
     assert!(!told.in_the_way().contains(&"not-enrolled"), "nobody knows");
+
+    let mut stranger = Command::new(&copy);
+    stranger
+        .args(
+            host.agent_command(&["doctor", "--fix-include", "--yes"])
+                .get_args(),
+        )
+        .uid(65_534)
+        .gid(65_534)
+        .current_dir("/");
+    let output = stranger.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(said.contains("run this as root"), "{said}");
 }
 
 /// Under another clock.
