@@ -272,7 +272,9 @@ async fn reloaded(config: &Config, nginx: &Nginx, wanted: bool) -> Result<(), Fa
     let failed = |error: &dyn std::fmt::Display| {
         Failure::new(
             Exit::NotConverged,
-            format!("it is on disk and tested, but not in use yet: {error}; reload nginx by hand"),
+            format!(
+                "it is on disk and tested, but not in use yet: {error}; mend that, then reload nginx"
+            ),
         )
     };
     let began = Instant::now();

@@ -374,11 +374,7 @@ async fn a_file_system_that_cannot_exchange_is_refused_with_a_remedy_that_helps(
         .unwrap();
     let told = said(&output);
     if output.status.code() == Some(99) || told.contains("unshare failed") {
-        use std::io::Write as _;
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: no overlay can be mounted here: {told}"
-        );
+        crate::world::skipped(&format!("no overlay can be mounted here: {told}"));
         return;
     }
     assert!(told.contains("first 8"), "{told}");

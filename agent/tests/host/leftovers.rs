@@ -163,7 +163,7 @@ fn a_damaged_generation_that_cannot_be_removed_does_not_fail_the_one_in_its_plac
     fs::create_dir(&busy).unwrap();
     let aside = disk.path("store/media.example.org/1.tmp/busy");
     let Some(mut mounted) = Mounted::at(busy) else {
-        eprintln!("SKIPPED: nothing can be mounted here, which takes root");
+        crate::world::skipped("nothing can be mounted here, which takes root");
         return;
     };
     let staged = disk.store.stage(&bundle);

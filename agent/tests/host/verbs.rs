@@ -177,7 +177,7 @@ fn a_mistyped_log_setting_is_refused() {
 #[tokio::test]
 async fn verbs_without_the_right_to_look_say_so_and_nothing_else() {
     if !nix::unistd::geteuid().is_root() {
-        skipped("only root can run a command as somebody else");
+        crate::world::skipped("only root can run a command as somebody else");
         return;
     }
     let issuer = TestIssuer::start().await;
@@ -240,7 +240,7 @@ async fn an_agent_that_is_killed_by_a_fault_leaves_no_core_file() {
     .await;
     abort(&control);
     if !control.wait().unwrap().core_dumped() {
-        skipped("nothing leaves a core file on this machine");
+        crate::world::skipped("nothing leaves a core file on this machine");
         return;
     }
     let mut agent = dumps(&mut host.agent_command(&["run"]))
@@ -255,10 +255,4 @@ async fn an_agent_that_is_killed_by_a_fault_leaves_no_core_file() {
     let ended = agent.wait().unwrap();
     assert_eq!(ended.signal(), Some(6));
     assert!(!ended.core_dumped());
-}
-
-/// Not by `eprintln!`, which is heard only when a test fails.
-fn skipped(why: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }

@@ -66,3 +66,9 @@ impl World {
             .await
     }
 }
+
+/// Not by `eprintln!`, which is heard only when a test fails.
+pub(crate) fn skipped(why: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}

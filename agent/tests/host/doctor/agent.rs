@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Told, command, doctor, is_root, run, skipped};
+use super::{Told, command, doctor, is_root, run};
 use crate::{
     host::{Host, NAME, free_port},
     world::{World, world},
@@ -139,7 +139,7 @@ async fn a_clock_that_is_wrong_and_an_identity_that_has_ended_are_told_apart() {
     let host = &world.host;
     assert_eq!(doctor(host).await.in_the_way(), [""; 0]);
     if Command::new("faketime").arg("--version").output().is_err() {
-        skipped("there is no faketime");
+        crate::world::skipped("there is no faketime");
         return;
     }
     let told = at(host, "2019-12-31 12:00:00").await;

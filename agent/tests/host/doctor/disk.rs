@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::{command, doctor, is_root, run, skipped};
+use super::{command, doctor, is_root, run};
 use crate::host::{Host, NAME};
 
 const STRANGER: Option<u32> = Some(65_534);
@@ -155,7 +155,7 @@ async fn a_file_system_that_takes_nothing_is_told_of_with_the_reason() {
         .stdout
         .starts_with(b"{")
     {
-        skipped("nothing can be mounted here");
+        crate::world::skipped("nothing can be mounted here");
         return;
     }
     for directory in ["state", "live"] {
@@ -220,7 +220,7 @@ async fn a_disk_that_fails_is_told_of_in_the_system_s_words() {
         .status()
         .is_ok_and(|ended| ended.success())
     {
-        skipped("strace can't trace here");
+        crate::world::skipped("strace can't trace here");
         return;
     }
     let told = run(strace).await;

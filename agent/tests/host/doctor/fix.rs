@@ -314,7 +314,7 @@ async fn a_file_keeps_its_owner_its_mode_and_its_attributes() {
         }
     }
     if !attribute {
-        super::skipped("setfattr isn't there, or the file system has no attributes");
+        crate::world::skipped("setfattr isn't there, or the file system has no attributes");
     }
     let left = fs::read_dir(sites.host.path("sites-available"))
         .unwrap()

@@ -103,15 +103,9 @@ pub(crate) async fn doctor(host: &Host) -> Told {
 pub(crate) fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        skipped("only root can make these faults");
+        crate::world::skipped("only root can make these faults");
     }
     root
-}
-
-/// Not by `eprintln!`, which is heard only when a test fails.
-pub(crate) fn skipped(why: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 #[tokio::test]

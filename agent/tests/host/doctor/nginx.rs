@@ -366,6 +366,6 @@ async fn certificates_that_others_see_to_are_noted() {
             &[&format!("adopt --as {NAME} {NAME}")],
         );
     } else {
-        super::skipped("nothing runs certbot on this machine");
+        crate::world::skipped("nothing runs certbot on this machine");
     }
 }

@@ -26,7 +26,7 @@ fn library() -> Option<PathBuf> {
         .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
         .find(|path| path.exists());
     if found.is_none() {
-        eprintln!("SKIPPED: libfaketime isn't there (apt install faketime)");
+        crate::world::skipped("libfaketime isn't there (apt install faketime)");
     }
     found
 }

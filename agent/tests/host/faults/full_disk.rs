@@ -182,7 +182,7 @@ impl Failing {
         match child {
             Ok(child) => Some(Self(child)),
             Err(error) => {
-                eprintln!("SKIPPED: strace can't be started: {error}");
+                crate::world::skipped(&format!("strace can't be started: {error}"));
                 None
             }
         }

@@ -119,7 +119,7 @@ impl Case {
 fn may_change_owners() -> bool {
     let root = nix::unistd::Uid::effective().is_root();
     if !root {
-        eprintln!("SKIPPED: owners can't be changed here, which takes root");
+        crate::world::skipped("owners can't be changed here, which takes root");
     }
     root
 }

@@ -38,7 +38,7 @@ impl SmallDisk {
         let options = "size=1m,nr_inodes=200,mode=0755";
         let tmpfs = ["-t", "tmpfs", "-o", options, "certwell-test"].map(OsStr::new);
         if !mount(&[&tmpfs[..], &[root.as_os_str()]].concat()) {
-            eprintln!("SKIPPED: no file system can be mounted here, which takes root");
+            crate::world::skipped("no file system can be mounted here, which takes root");
             return None;
         }
         let mut disk = Self {
