@@ -17,6 +17,7 @@ use crate::{
     config::{self, Config, ConfigErrors},
     init::{self, InitError, Made},
     logging::{self, LogError},
+    making::MakeError,
     store::{
         StoreError,
         keys::{Kek, KeyError},
@@ -334,7 +335,7 @@ fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<InitError>() {
         return match error {
-            InitError::Exists { .. } => Some(Exit::Conflict),
+            InitError::Make(MakeError::Exists { .. }) => Some(Exit::Conflict),
             InitError::Path(_) => Some(Exit::Usage),
             InitError::Key(error) => exit_of_cause(error),
             InitError::Store(error) => exit_of_cause(error),

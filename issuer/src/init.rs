@@ -2,10 +2,8 @@
 //! made is removed again.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
-    io::{self, Write as _},
+    io,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -20,6 +18,7 @@ use rcgen::{
 use crate::{
     clock,
     config::{self, Config, ConfigErrors},
+    making::{MakeError, Undo, hand_over},
     store::{
         FleetCa, Store as _, StoreError,
         keys::{Kek, KeyError, NoRandomness, RecoveryKey},
@@ -70,26 +69,9 @@ pub struct Made {
 /// Why there is no new fleet.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// Something is there.
-    #[error(
-        "{path} exists already, and nothing is overwritten; this fleet may be set up, else move it away"
-    )]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file or directory can't be made.
-    #[error(
-        "can't make {path}; check that the directory above it is there and may be written by this user, and that \
-         its disk isn't full"
-    )]
-    Make {
-        /// Which.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: io::Error,
-    },
+    /// A file or directory isn't made.
+    #[error(transparent)]
+    Make(#[from] MakeError),
     /// A path that can't be written into TOML.
     #[error("the path {0:?} isn't UTF-8")]
     Path(PathBuf),
@@ -122,7 +104,7 @@ pub async fn init(
     show: impl FnOnce(&Made) -> io::Result<()>,
 ) -> Result<Made, InitError> {
     let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|source| InitError::Make {
+        std::path::absolute(path).map_err(|source| MakeError::Make {
             path: path.to_owned(),
             source,
         })
@@ -135,7 +117,7 @@ pub async fn init(
     let state_directory = absolute(&options.state_directory)?;
     for path in [&config, &key_file, &state_directory.join(DATABASE)] {
         if path.symlink_metadata().is_ok() {
-            return Err(InitError::Exists { path: path.clone() });
+            return Err(MakeError::Exists { path: path.clone() }.into());
         }
     }
 
@@ -165,6 +147,7 @@ pub async fn init(
         undo.store(&state_directory);
     }
     store?.close().await;
+    hand_over(&state_directory)?;
     undo.file(&config, text.as_bytes(), 0o644)?;
     // As `serve` is going to: the key's place, and every value.
     let config_read = Config::load(&config)?;
@@ -265,88 +248,4 @@ fn quoted(text: &str) -> String {
     }
     quoted.push('"');
     quoted
-}
-
-/// What this run made, removed again in reverse order unless it is kept.
-#[derive(Debug, Default)]
-struct Undo {
-    made: Vec<Step>,
-}
-
-#[derive(Debug)]
-enum Step {
-    File(PathBuf),
-    Directory(PathBuf),
-}
-
-impl Undo {
-    /// Makes a directory, and those above it, where they are missing.
-    fn directory(&mut self, path: &Path, mode: u32) -> Result<(), InitError> {
-        let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
-        for (left, path) in missing.iter().enumerate().rev() {
-            // Those above are for everybody's files.
-            let mode = if left == 0 { mode } else { 0o755 };
-            DirBuilder::new()
-                .mode(mode)
-                .create(path)
-                .map_err(|source| InitError::Make {
-                    path: path.to_path_buf(),
-                    source,
-                })?;
-            self.made.push(Step::Directory(path.to_path_buf()));
-        }
-        Ok(())
-    }
-
-    /// Makes a file, on disk when this returns.
-    fn file(&mut self, path: &Path, content: &[u8], mode: u32) -> Result<(), InitError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::AlreadyExists => InitError::Exists {
-                path: path.to_owned(),
-            },
-            _ => InitError::Make {
-                path: path.to_owned(),
-                source,
-            },
-        };
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)
-            .map_err(failed)?;
-        self.made.push(Step::File(path.to_owned()));
-        file.write_all(content)
-            .and_then(|()| file.sync_all())
-            .map_err(failed)?;
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        fs::File::open(parent)
-            .and_then(|parent| parent.sync_all())
-            .map_err(failed)
-    }
-
-    /// The files of a store that this run made, whole or not.
-    fn store(&mut self, directory: &Path) {
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            self.made
-                .push(Step::File(directory.join(format!("{DATABASE}{suffix}"))));
-        }
-        self.made.push(Step::File(directory.join("lock")));
-    }
-
-    fn keep(mut self) {
-        self.made.clear();
-    }
-}
-
-impl Drop for Undo {
-    fn drop(&mut self) {
-        for step in self.made.drain(..).rev() {
-            // Best effort: the failure that led here is the one to be told.
-            let _ = match step {
-                Step::File(path) => fs::remove_file(path),
-                Step::Directory(path) => fs::remove_dir(path),
-            };
-        }
-    }
 }

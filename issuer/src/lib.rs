@@ -9,7 +9,7 @@
 //! fleet    registry, listener, identities, services for agents
 //! admin    the service behind `certwell`
 //! cli      `certwell` itself
-//! daemon_cli, init, logging   `certwell-issuer` itself: its verbs, a new fleet, the log
+//! daemon_cli, init, making, logging   `certwell-issuer` itself: its verbs, a new fleet, files that are made, the log
 //! clock    the only place that reads the clock
 //! ```
 
@@ -23,5 +23,6 @@ pub mod daemon_cli;
 pub mod fleet;
 pub mod init;
 pub mod logging;
+pub mod making;
 pub mod plan;
 pub mod store;

@@ -1,6 +1,10 @@
 //! `init`: what it makes, and what it leaves alone.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    process::Stdio,
+};
 
 use certwell_issuer::{
     config::Config,
@@ -197,6 +201,27 @@ fn an_empty_state_directory_that_a_package_made_is_taken() {
     fs::set_permissions(fleet.path("state"), fs::Permissions::from_mode(0o755)).unwrap();
     ended(&fleet.init_with(&[]), Exit::Done);
     assert_eq!(mode(&fleet.path("state")), 0o700);
+}
+
+#[test]
+fn what_root_makes_for_the_services_user_belongs_to_that_user() {
+    if !nix::unistd::geteuid().is_root() {
+        let loud = b"\nSKIPPED: whom the store belongs to; only root sets it up for another user\n";
+        std::io::Write::write_all(&mut std::io::stderr(), loud).unwrap();
+        return;
+    }
+    const SERVICE: u32 = 4_998;
+    let fleet = Fleet::new();
+    fs::create_dir(fleet.path("state")).unwrap();
+    chown(fleet.path("state"), Some(SERVICE), Some(SERVICE)).unwrap();
+    ended(&fleet.init_with(&[]), Exit::Done);
+    for made in ["state", "state/certwell.db", "state/lock"] {
+        let of = fs::metadata(fleet.path(made)).unwrap();
+        assert_eq!((of.uid(), of.gid()), (SERVICE, SERVICE), "{made}");
+    }
+    for roots in ["etc/issuer.toml", "etc/issuer.kek"] {
+        assert_eq!(fs::metadata(fleet.path(roots)).unwrap().uid(), 0, "{roots}");
+    }
 }
 
 #[test]

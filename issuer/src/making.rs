@@ -1,0 +1,140 @@
+//! Files that a verb makes: removed again when a later step fails, and handed to whom their directory belongs.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown},
+    path::{Path, PathBuf},
+};
+
+use crate::store::sqlite::DATABASE;
+
+/// A file or directory isn't made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// Something is there.
+    #[error(
+        "{path} exists already, and nothing is overwritten; this fleet may be set up, else move it away"
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system refuses.
+    #[error(
+        "can't make {path}; check that the directory above it is there and may be written by this user, and that \
+         its disk isn't full"
+    )]
+    Make {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Gives the files in a directory to whom the directory belongs: root sets up what another user is going to run.
+///
+/// # Errors
+/// When the system refuses.
+pub(crate) fn hand_over(directory: &Path) -> Result<(), MakeError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| MakeError::Make { path, source }
+    };
+    let owner = fs::metadata(directory).map_err(failed(directory))?;
+    for entry in fs::read_dir(directory).map_err(failed(directory))? {
+        let path = entry.map_err(failed(directory))?.path();
+        let metadata = path.symlink_metadata().map_err(failed(&path))?;
+        let foreign = (metadata.uid(), metadata.gid()) != (owner.uid(), owner.gid());
+        if metadata.is_file() && foreign {
+            chown(&path, Some(owner.uid()), Some(owner.gid())).map_err(failed(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// What this run made, removed again in reverse order unless it is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Undo {
+    made: Vec<Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    File(PathBuf),
+    Directory(PathBuf),
+}
+
+impl Undo {
+    /// Makes a directory, and those above it, where they are missing.
+    pub(crate) fn directory(&mut self, path: &Path, mode: u32) -> Result<(), MakeError> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+        for (left, path) in missing.iter().enumerate().rev() {
+            // Those above are for everybody's files.
+            let mode = if left == 0 { mode } else { 0o755 };
+            DirBuilder::new()
+                .mode(mode)
+                .create(path)
+                .map_err(|source| MakeError::Make {
+                    path: path.to_path_buf(),
+                    source,
+                })?;
+            self.made.push(Step::Directory(path.to_path_buf()));
+        }
+        Ok(())
+    }
+
+    /// Makes a file, on disk when this returns.
+    pub(crate) fn file(&mut self, path: &Path, content: &[u8], mode: u32) -> Result<(), MakeError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists => MakeError::Exists {
+                path: path.to_owned(),
+            },
+            _ => MakeError::Make {
+                path: path.to_owned(),
+                source,
+            },
+        };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+            .map_err(failed)?;
+        self.made.push(Step::File(path.to_owned()));
+        file.write_all(content)
+            .and_then(|()| file.sync_all())
+            .map_err(failed)?;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        fs::File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .map_err(failed)
+    }
+
+    /// The files of a store that this run made, whole or not.
+    pub(crate) fn store(&mut self, directory: &Path) {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            self.made
+                .push(Step::File(directory.join(format!("{DATABASE}{suffix}"))));
+        }
+        self.made.push(Step::File(directory.join("lock")));
+    }
+
+    pub(crate) fn keep(mut self) {
+        self.made.clear();
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for step in self.made.drain(..).rev() {
+            // Best effort: the failure that led here is the one to be told.
+            let _ = match step {
+                Step::File(path) => fs::remove_file(path),
+                Step::Directory(path) => fs::remove_dir(path),
+            };
+        }
+    }
+}
