@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what the lab needs from Debian, and nothing when all is there.
 #
-#   setup.sh demo   nginx, pebble
-#   setup.sh test   the same, and what the faults are made with: faketime, strace; haproxy and certbot to live beside;
-#                   nginx's module for stream blocks
+#   setup.sh demo       nginx, pebble
+#   setup.sh packages   what Debian packages are made and judged with: cargo-deb, dpkg-shlibdeps, lintian
+#   setup.sh test       all of it, and what the faults are made with: faketime, strace; haproxy and certbot to live beside;
+#                       nginx's module for stream blocks
 set -eu
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -98,21 +99,49 @@ need_file() {
     [ -e "$1" ] || missing="$missing $2"
 }
 
+# From crates.io, into the target directory: it takes a minute or two, once.
+cargo_deb=3.8.0
+install_cargo_deb() {
+    target=$(cargo metadata --manifest-path "$here/../Cargo.toml" --no-deps --offline --format-version 1 |
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+    [ -n "$target" ] || fail "'cargo metadata' doesn't tell the target directory"
+    [ "$("$target/tools/bin/cargo-deb" --version 2>/dev/null)" != "cargo-deb $cargo_deb" ] || return 0
+    say "building cargo-deb $cargo_deb, a minute or two"
+    cargo install cargo-deb --quiet --locked --version "$cargo_deb" --no-default-features \
+        --root "$target/tools" --target-dir "$target/tools/build" ||
+        fail "cargo-deb can't be built: see the lines before"
+    rm -rf "$target/tools/build"
+}
+
+need_world() {
+    need nginx nginx
+    need pebble pebble
+    need pebble-challtestsrv pebble
+}
+
+need_for_packages() {
+    need dpkg-shlibdeps dpkg-dev
+    need strip binutils
+    need xz xz-utils
+    need lintian lintian
+}
+
+purpose=${1:-demo}
 missing=''
 check_rust
-need nginx nginx
-need pebble pebble
-need pebble-challtestsrv pebble
-case "${1:-demo}" in
-demo) ;;
+case "$purpose" in
+demo) need_world ;;
+packages) need_for_packages ;;
 test)
+    need_world
+    need_for_packages
     need faketime faketime
     need strace strace
     need haproxy haproxy
     need certbot certbot
     need_file /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
     ;;
-*) fail "unknown purpose '$1': demo or test" ;;
+*) fail "unknown purpose '$purpose': demo, packages or test" ;;
 esac
 
 if [ -n "$missing" ]; then
@@ -121,8 +150,12 @@ if [ -n "$missing" ]; then
     missing=$(printf '%s\n' "$missing" | tr ' ' '\n' | sort -u | tr '\n' ' ' | sed 's/ *$//')
     install_missing
     missing=''
-    need nginx nginx
-    need pebble pebble
-    need pebble-challtestsrv pebble
+    case "$purpose" in
+    packages) need_for_packages ;;
+    *) need_world ;;
+    esac
     [ -z "$missing" ] || fail "installed, yet not found in PATH:$missing"
 fi
+case "$purpose" in
+packages | test) install_cargo_deb ;;
+esac

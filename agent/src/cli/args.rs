@@ -169,8 +169,11 @@ Exit codes: 0 done, 1 holds.json is damaged, 2 usage, 4 configuration, 6 not roo
         /// Which one.
         shell: Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print the manual page, or write all pages into a directory.
+    Man {
+        /// Where to write certwell-agent.1 and a page for each command.
+        directory: Option<PathBuf>,
+    },
     /// The child that parses `nginx -T`.
     #[command(hide = true, name = "nginx-listeners")]
     NginxListeners,

@@ -171,7 +171,21 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "certwell-agent", &mut script);
             write_out(&script)
         }
-        Verb::Man => {
+        Verb::Man {
+            directory: Some(directory),
+        } => clap_mangen::generate_to(Cli::command(), directory)
+            .map(|()| Exit::Done)
+            .map_err(|error| {
+                let exit = match error.kind() {
+                    io::ErrorKind::NotFound => Exit::NotFound,
+                    io::ErrorKind::PermissionDenied => Exit::Denied,
+                    _ => Exit::Internal,
+                };
+                let place = directory.display();
+                let sentence = format!("can't write manual pages into {place}: {error}");
+                Failure::new(exit, sentence)
+            }),
+        Verb::Man { directory: None } => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command())
                 .render(&mut page)

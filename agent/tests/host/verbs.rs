@@ -74,6 +74,15 @@ fn usage_mistakes_end_with_2_and_help_with_0() {
     );
     assert!(!text.contains("nginx-listeners"), "{text}");
     assert!(said(&host.verb(&["man"])).contains(".TH"));
+    let pages = host.path("pages");
+    let into = pages.display().to_string();
+    let nowhere = host.verb(&["man", &into]);
+    assert_eq!(nowhere.status.code(), Some(7), "{}", said(&nowhere));
+    fs::create_dir(&pages).unwrap();
+    let written = host.verb(&["man", &into]);
+    assert_eq!(written.status.code(), Some(0), "{}", said(&written));
+    assert!(pages.join("certwell-agent-enroll.1").is_file());
+    assert!(!pages.join("certwell-agent-nginx-listeners.1").exists());
     assert!(said(&host.verb(&["completions", "bash"])).contains("complete"));
 }
 
