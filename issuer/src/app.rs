@@ -38,7 +38,10 @@ use crate::{
         order::{AT_ONCE, Driver},
         orders::{self, Stored},
     },
-    admin::{service::AdminService, socket},
+    admin::{
+        service::{AdminService, beside_backups},
+        socket,
+    },
     clock,
     config::{self, Config, Current},
     fleet::{
@@ -134,6 +137,12 @@ impl App {
         let ca = Ca::new(store.fleet_ca().await?)?;
         let revocations = Revocations::in_directory(&issuer.state_directory);
         apply_revocations(store.as_ref(), &revocations).await?;
+        if let Err(error) = beside_backups(&revocations, &issuer.backup_directory) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "revocations can't be written down beside the backups"
+            );
+        }
         let stored = Stored::read(store.as_ref()).await?;
         let facts = recall(store.as_ref(), &config, &ca, &stored).await?;
 
@@ -230,6 +239,7 @@ impl App {
             ca,
             events: events.clone(),
             revocations,
+            backups: issuer.backup_directory.clone(),
         };
         let admin_server = AdminServer::with_interceptor(admin_service, allowed);
         servers.spawn(async move {

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     admin::socket::{self, SocketError},
+    backup::{self, BackupError},
     clock,
     config::{self, Config, ConfigErrors},
     init::{self, InitError, Made},
@@ -60,6 +62,11 @@ enum Verb {
     /// Logs to standard error, by the filter in CERTWELL_LOG (default: info), as JSON lines when
     /// CERTWELL_LOG_FORMAT is json.
     Serve,
+    /// Back up the store and the configuration, while the issuer runs
+    ///
+    /// Makes a directory certwell-TIME in backup-directory, whole or not at all, reads it back, and removes the oldest
+    /// ones beyond backups-kept. It holds no key that opens it: `restore` takes it with the recovery key.
+    Backup(BackupArgs),
     /// Check the configuration without starting anything
     ///
     /// Tells every mistake, with file, line and column, whether the group in admin-group exists, and whether the
@@ -75,6 +82,16 @@ enum Verb {
         /// Where to write certwell-issuer.1 and a page for each command
         directory: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+struct BackupArgs {
+    /// Make this directory instead, and remove none
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -172,6 +189,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             clock::check()?;
             runtime()?.block_on(crate::app::serve(&config))
         }
+        Verb::Backup(arguments) => back_up(&config, &arguments),
         Verb::Check => check(&config),
         Verb::Completions { shell } => {
             // By way of a buffer: clap_complete panics when a pipe closes.
@@ -299,6 +317,51 @@ fn check(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn back_up(config: &Path, arguments: &BackupArgs) -> anyhow::Result<()> {
+    clock::check()?;
+    let taken = runtime()?.block_on(told_when_slow(
+        "copying the store",
+        backup::take(config, arguments.output.as_deref()),
+    ))?;
+    if arguments.json {
+        let document = serde_json::json!({
+            "version": 1,
+            "backup": taken.path,
+            "at": taken.at.to_string(),
+            "bytes": taken.bytes,
+            "removed": taken.removed,
+        });
+        return print(format!("{document}\n").as_bytes());
+    }
+    let removed = match taken.removed.len() {
+        0 => String::new(),
+        1 => "; removed the oldest".to_owned(),
+        count => format!("; removed the {count} oldest"),
+    };
+    print(
+        format!(
+            "{}: {} KiB, whole and readable{removed}\n",
+            taken.path.display(),
+            taken.bytes.div_ceil(1024)
+        )
+        .as_bytes(),
+    )
+}
+
+/// Shows on a terminal that work goes on, once it takes more than a second.
+async fn told_when_slow<T>(what: &'static str, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    // Cancel-safe: the work goes on below.
+    if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), &mut work).await {
+        return done;
+    }
+    let spinner = indicatif::ProgressBar::new_spinner().with_message(what);
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    let done = work.await;
+    spinner.finish_and_clear();
+    done
+}
+
 /// The exit code of a failure, by the first of its causes that has one.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     error
@@ -312,14 +375,7 @@ fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(Exit::Configuration);
     }
     if let Some(error) = cause.downcast_ref::<StoreError>() {
-        return match error {
-            StoreError::Missing { .. } => Some(Exit::NotFound),
-            StoreError::InUse { .. } | StoreError::Conflict(_) => Some(Exit::Conflict),
-            StoreError::Newer { .. } | StoreError::Unseal { .. } => Some(Exit::Configuration),
-            StoreError::Corrupt { .. } => Some(Exit::Internal),
-            // What the file system said decides.
-            StoreError::Io { .. } => None,
-        };
+        return exit_of_store(error);
     }
     if let Some(error) = cause.downcast_ref::<KeyError>() {
         return Some(if error.is_denied() {
@@ -333,12 +389,21 @@ fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         Some(SocketError::Group(_)) => return Some(Exit::Configuration),
         Some(SocketError::Io { .. }) | None => {}
     }
+    if let Some(error) = cause.downcast_ref::<BackupError>() {
+        return match error {
+            BackupError::UnderWay(_) | BackupError::Exists(_) => Some(Exit::Conflict),
+            BackupError::Config(error) => exit_of_cause(error),
+            BackupError::Store(error) => exit_of_store(error),
+            BackupError::Make(error) => exit_of_making(error),
+            BackupError::Revocations(_) | BackupError::Io { .. } => None,
+        };
+    }
     if let Some(error) = cause.downcast_ref::<InitError>() {
         return match error {
-            InitError::Make(MakeError::Exists { .. }) => Some(Exit::Conflict),
+            InitError::Make(error) => exit_of_making(error),
             InitError::Path(_) => Some(Exit::Usage),
             InitError::Key(error) => exit_of_cause(error),
-            InitError::Store(error) => exit_of_cause(error),
+            InitError::Store(error) => exit_of_store(error),
             InitError::Config(error) => exit_of_cause(error),
             _ => None,
         };
@@ -348,5 +413,23 @@ fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         io::ErrorKind::PermissionDenied => Some(Exit::Denied),
         io::ErrorKind::NotFound => Some(Exit::NotFound),
         _ => None,
+    }
+}
+
+fn exit_of_store(error: &StoreError) -> Option<Exit> {
+    match error {
+        StoreError::Missing { .. } => Some(Exit::NotFound),
+        StoreError::InUse { .. } | StoreError::Conflict(_) => Some(Exit::Conflict),
+        StoreError::Newer { .. } | StoreError::Unseal { .. } => Some(Exit::Configuration),
+        StoreError::Corrupt { .. } => Some(Exit::Internal),
+        // What the file system said decides.
+        StoreError::Io { .. } => None,
+    }
+}
+
+fn exit_of_making(error: &MakeError) -> Option<Exit> {
+    match error {
+        MakeError::Exists { .. } => Some(Exit::Conflict),
+        MakeError::Make { .. } => None,
     }
 }

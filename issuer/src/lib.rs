@@ -9,6 +9,7 @@
 //! fleet    registry, listener, identities, services for agents
 //! admin    the service behind `certwell`
 //! cli      `certwell` itself
+//! backup   a copy of all that a new machine needs
 //! daemon_cli, init, making, logging   `certwell-issuer` itself: its verbs, a new fleet, files that are made, the log
 //! clock    the only place that reads the clock
 //! ```
@@ -16,6 +17,7 @@
 pub mod acme;
 pub mod admin;
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

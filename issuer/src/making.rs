@@ -113,6 +113,11 @@ impl Undo {
             .map_err(failed)
     }
 
+    /// A file that somebody else is going to make.
+    pub(crate) fn made(&mut self, path: &Path) {
+        self.made.push(Step::File(path.to_owned()));
+    }
+
     /// The files of a store that this run made, whole or not.
     pub(crate) fn store(&mut self, directory: &Path) {
         for suffix in ["", "-wal", "-shm", "-journal"] {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+#[path = "init/backup.rs"]
+mod backup;
 #[path = "init/dumps.rs"]
 mod dumps;
 #[path = "init/fleet.rs"]

@@ -229,6 +229,8 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
             admin_socket: "/nowhere".into(),
             admin_group: None,
             key_encryption_key: "/nowhere".into(),
+            backup_directory: "/nowhere".into(),
+            backups_kept: 14,
         },
         renewal: Renewal {
             at_fraction: 0.66,

@@ -66,6 +66,15 @@ impl Issuer {
             ])?
             .run(world, "", COMMAND)?
             .success("certwell-issuer init")?;
+        let text = fs::read_to_string(issuer.config())?;
+        let own = format!("\nbackup-directory = {:?}\n", issuer.backups());
+        fs::write(
+            issuer.config(),
+            text.replace(
+                "\n#backup-directory = \"/var/backups/certwell-issuer\"\n",
+                &own,
+            ),
+        )?;
         fs::write(world.join("issuer.init"), printed.stdout + &printed.stderr)?;
         Ok(issuer)
     }
@@ -78,6 +87,11 @@ impl Issuer {
     /// Its state directory.
     pub fn state(&self) -> PathBuf {
         self.directory.join("state")
+    }
+
+    /// Where its backups go.
+    pub fn backups(&self) -> PathBuf {
+        self.directory.join("backups")
     }
 
     /// The file with its key-encryption key.

@@ -1,6 +1,11 @@
 //! The Admin service: each call is a question to the registry, or a change in the store that the registry is told.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use certwell_proto::{
@@ -18,7 +23,11 @@ use super::{
 };
 use crate::{
     clock,
-    fleet::{Events, Registry, ca::Ca, revocations::Revocations},
+    fleet::{
+        Events, Registry,
+        ca::Ca,
+        revocations::{Revocations, RevocationsError},
+    },
     plan::{explain::explain, facts::FleetFacts, status},
     store::{Store, StoreError, TokenRecord},
 };
@@ -42,6 +51,8 @@ pub struct AdminService {
     pub events: Events,
     /// Outside the database.
     pub revocations: Revocations,
+    /// Where backups are: each revocation is written down there too, for the disk may be lost before the next one.
+    pub backups: PathBuf,
 }
 
 #[tonic::async_trait]
@@ -117,25 +128,25 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::RevokeHostRequest>,
     ) -> Result<Response<v1::RevokeHostResponse>, Status> {
-        let host = self.cut_off(&request.into_inner().host, false).await?;
+        let (host, warning) = self.cut_off(&request.into_inner().host, false).await?;
         self.events
             .host(EventKind::Admin, &host, "its identity was revoked".into())
             .await;
-        Ok(Response::new(v1::RevokeHostResponse {}))
+        Ok(Response::new(v1::RevokeHostResponse { warning }))
     }
 
     async fn retire_host(
         &self,
         request: Request<v1::RetireHostRequest>,
     ) -> Result<Response<v1::RetireHostResponse>, Status> {
-        let host = self.cut_off(&request.into_inner().host, true).await?;
+        let (host, warning) = self.cut_off(&request.into_inner().host, true).await?;
         self.store
             .forget_host(&host)
             .await
             .map_err(|e| store_failed(&e))?;
         let text = "retired; remove it from the configuration too".to_owned();
         self.events.host(EventKind::Admin, &host, text).await;
-        Ok(Response::new(v1::RetireHostResponse {}))
+        Ok(Response::new(v1::RetireHostResponse { warning }))
     }
 
     async fn renew(
@@ -280,8 +291,8 @@ impl AdminService {
 
     /// Tokens first, so that nobody joins after the instant of the revocation; then the living, whatever becomes of
     /// the rest; then the file and the database, each whether or not the other could be written. An error means
-    /// that the host is cut off now, and that a restart may not remember it.
-    async fn cut_off(&self, name: &str, retire: bool) -> Result<HostName, Status> {
+    /// that the host is cut off now, and that a restart may not remember it. The sentence says what is left to do.
+    async fn cut_off(&self, name: &str, retire: bool) -> Result<(HostName, String), Status> {
         let facts = self.facts().await?;
         let host = enrolled_host(name, &facts)?.name;
         let tokens = self.store.void_tokens(&host).await;
@@ -299,7 +310,20 @@ impl AdminService {
             Status::internal(format!("{host} is cut off, but not for good: {e}; mend that and revoke it again"))
         })?;
         stored.and(tokens.map(drop)).map_err(|e| store_failed(&e))?;
-        Ok(host)
+        let warning = match beside_backups(&self.revocations, &self.backups) {
+            Ok(()) => String::new(),
+            Err(error) => {
+                let text = format!(
+                    "{host} is cut off, but a restore from a backup made before now would not know it: {error}; \
+                     mend that and make a new backup with `certwell-issuer backup`"
+                );
+                self.events
+                    .host(EventKind::Admin, &host, text.clone())
+                    .await;
+                text
+            }
+        };
+        Ok((host, warning))
     }
 
     async fn set_paused(&self, name: &str, paused: bool) -> Result<(), Status> {
@@ -328,6 +352,18 @@ impl AdminService {
         }
         Ok(())
     }
+}
+
+/// Writes down where backups are what is missing there of revocations. Where no backups are made there is nothing that
+/// a restore could begin with.
+///
+/// # Errors
+/// When the directory is there and can't be written.
+pub fn beside_backups(revocations: &Revocations, backups: &Path) -> Result<(), RevocationsError> {
+    if backups.is_dir() {
+        revocations.copy_missing(backups)?;
+    }
+    Ok(())
 }
 
 pub(super) fn store_failed(error: &StoreError) -> Status {

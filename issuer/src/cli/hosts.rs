@@ -202,6 +202,7 @@ fn particulars(host: &v1::HostStatus, now: Timestamp) -> Vec<(&'static str, Stri
 struct Ended<'a> {
     host: &'a str,
     life: &'static str,
+    warning: Option<String>,
 }
 
 /// How a host ends: what is asked before, and what is said after.
@@ -230,7 +231,7 @@ pub(super) async fn revoke(
     };
     let host = name.to_string();
     let call = admin.revoke_host(v1::RevokeHostRequest { host });
-    perform(end, ending, call, screen).await
+    perform(end, ending, call, |done| done.warning, screen).await
 }
 
 /// Takes a host out for good.
@@ -249,7 +250,7 @@ pub(super) async fn retire(
     };
     let host = name.to_string();
     let call = admin.retire_host(v1::RetireHostRequest { host });
-    perform(end, ending, call, screen).await
+    perform(end, ending, call, |done| done.warning, screen).await
 }
 
 /// Nothing is sent before the question is answered: a call begins when it is first awaited.
@@ -257,17 +258,22 @@ async fn perform<T>(
     end: &EndHost,
     ending: Ending,
     call: impl Future<Output = Result<Response<T>, Status>>,
+    warning: impl FnOnce(T) -> String,
     screen: &Screen,
 ) -> Result<Exit, CliError> {
     confirm(end, &ending.question)?;
-    ask(call).await?;
+    let warning = warning(ask(call).await?);
     if end.format.json {
         screen.json(&json::Document::new(Ended {
             host: end.name.as_str(),
             life: ending.life,
+            warning: Some(warning).filter(|warning| !warning.is_empty()),
         }))?;
-    } else {
-        screen.sentence(&ending.sentence, 0)?;
+        return Ok(Exit::Done);
+    }
+    screen.sentence(&ending.sentence, 0)?;
+    if !warning.is_empty() {
+        screen.sentence(&format!("! {warning}"), 2)?;
     }
     Ok(Exit::Done)
 }

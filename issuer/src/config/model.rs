@@ -36,6 +36,10 @@ pub struct Issuer {
     pub admin_group: Option<String>,
     /// File with the key-encryption key; a systemd credential named `certwell-kek` goes before it.
     pub key_encryption_key: PathBuf,
+    /// Where `certwell-issuer backup` puts what it makes, and where each revocation is written down once more.
+    pub backup_directory: PathBuf,
+    /// So many backups stay there, the newest ones; 14 by default.
+    pub backups_kept: usize,
 }
 
 /// When certificates are renewed.

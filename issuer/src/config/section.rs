@@ -139,6 +139,24 @@ impl<'t, 'i> Section<'t, 'i> {
         port
     }
 
+    /// How many of something, at least one.
+    pub(super) fn count(
+        &mut self,
+        key: &'static str,
+        mistakes: &mut Mistakes<'_>,
+    ) -> Option<usize> {
+        let At { value, place } = self.find(key)?;
+        let count = value
+            .as_integer()
+            .and_then(|integer| u32::from_str_radix(integer.as_str(), integer.radix()).ok())
+            .and_then(|count| usize::try_from(count).ok())
+            .filter(|count| *count != 0);
+        if count.is_none() {
+            mistakes.add(place, format!("{key} must be a whole number, 1 or more"));
+        }
+        count
+    }
+
     /// A duration that isn't zero.
     pub(super) fn duration(
         &mut self,

@@ -204,6 +204,9 @@ fn changed_keys(running: &Issuer, read: &Issuer) -> Vec<&'static str> {
         admin_socket,
         admin_group,
         key_encryption_key,
+        backup_directory,
+        // Read by `certwell-issuer backup` alone.
+        backups_kept: _,
     } = read;
     [
         ("fleet", *fleet != running.fleet),
@@ -218,6 +221,10 @@ fn changed_keys(running: &Issuer, read: &Issuer) -> Vec<&'static str> {
         (
             "key-encryption-key",
             *key_encryption_key != running.key_encryption_key,
+        ),
+        (
+            "backup-directory",
+            *backup_directory != running.backup_directory,
         ),
     ]
     .into_iter()

@@ -45,7 +45,7 @@ pub enum RevocationsError {
     },
 }
 
-/// The file of one state directory.
+/// The file of one directory.
 #[derive(Debug, Clone)]
 pub struct Revocations(PathBuf);
 
@@ -53,6 +53,11 @@ impl Revocations {
     /// The file in this state directory; it need not exist.
     pub fn in_directory(state_directory: &Path) -> Self {
         Self(state_directory.join(FILE))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     /// The latest revocation of each host.
@@ -109,6 +114,22 @@ impl Revocations {
                 .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
         };
         write().map_err(|e| self.io(e))
+    }
+
+    /// Appends to the same file in another directory what that lacks; the file is made where it is missing, the
+    /// directory isn't.
+    ///
+    /// # Errors
+    /// When either file can't be used.
+    pub fn copy_missing(&self, directory: &Path) -> Result<(), RevocationsError> {
+        let other = Self::in_directory(directory);
+        let known = other.read()?;
+        for (host, at) in self.read()? {
+            if known.get(&host).is_none_or(|known| *known < at) {
+                other.append(&host, at)?;
+            }
+        }
+        Ok(())
     }
 
     fn io(&self, source: io::Error) -> RevocationsError {
@@ -207,6 +228,21 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    #[test]
+    fn another_directory_is_told_what_it_lacks_and_nothing_twice() {
+        let (_directory, revocations) = holding(b"10 sally\n20 esme\n30 sally\n");
+        let (other, there) = holding(b"10 sally\n20 esme\n40 fritz\n");
+        for _ in 0..2 {
+            revocations.copy_missing(other.path()).unwrap();
+            assert_eq!(
+                fs::read_to_string(&there.0).unwrap(),
+                "10 sally\n20 esme\n40 fritz\n30 sally\n"
+            );
+        }
+        let nowhere = other.path().join("nowhere");
+        assert!(revocations.copy_missing(&nowhere).is_err() && !nowhere.exists());
     }
 
     #[test]

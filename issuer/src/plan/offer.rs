@@ -228,6 +228,8 @@ mod tests {
                 admin_socket: "/a".into(),
                 admin_group: None,
                 key_encryption_key: "/k".into(),
+                backup_directory: "/nowhere".into(),
+                backups_kept: 14,
             },
             renewal: Renewal {
                 at_fraction: 0.66,

@@ -72,6 +72,8 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
             admin_socket: PathBuf::from("/run/certwell/admin.sock"),
             admin_group: None,
             key_encryption_key: PathBuf::from("/etc/certwell/issuer.kek"),
+            backup_directory: "/nowhere".into(),
+            backups_kept: 14,
         },
         renewal: Renewal {
             at_fraction: 0.667,

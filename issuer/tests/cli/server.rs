@@ -154,7 +154,7 @@ impl Admin for Service {
     ) -> Result<Response<v1::RevokeHostResponse>, Status> {
         self.0
             .called(format!("revoke {}", request.into_inner().host))?;
-        Ok(Response::new(v1::RevokeHostResponse {}))
+        Ok(Response::new(v1::RevokeHostResponse::default()))
     }
 
     async fn retire_host(
@@ -163,7 +163,7 @@ impl Admin for Service {
     ) -> Result<Response<v1::RetireHostResponse>, Status> {
         self.0
             .called(format!("retire {}", request.into_inner().host))?;
-        Ok(Response::new(v1::RetireHostResponse {}))
+        Ok(Response::new(v1::RetireHostResponse::default()))
     }
 
     async fn renew(

@@ -255,3 +255,40 @@ async fn a_revocation_that_the_database_forgot_is_applied_again_at_the_start() {
     let mut calls = fleet(world.address(), &world.ca, &esme).await;
     assert!(calls.report(v1::Report::default()).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_revocation_is_written_down_beside_the_backups_before_it_is_answered_or_the_answer_says_so()
+ {
+    let mut world = World::start().await;
+    let backups = world.config.with_file_name("backups");
+    let revoke = async |world: &mut World, host: &str| {
+        let (_, identity) = world.enrolled(host).await;
+        let request = v1::RevokeHostRequest { host: host.into() };
+        let answer = world.admin.revoke_host(request).await.unwrap().into_inner();
+        let mut calls = fleet(world.address(), &world.ca, &identity).await;
+        let refused = calls.report(v1::Report::default()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{host}");
+        answer.warning
+    };
+    // No backups are made: there is nothing to restore.
+    assert_eq!(revoke(&mut world, "sally").await, "");
+    assert!(!backups.exists());
+
+    std::fs::create_dir(&backups).unwrap();
+    assert_eq!(revoke(&mut world, "esme").await, "");
+    let own = world.config.with_file_name("state").join("revoked.log");
+    let written = std::fs::read_to_string(backups.join("revoked.log")).unwrap();
+    let mut lines: Vec<&str> = written.lines().collect();
+    lines.sort_unstable();
+    let own = std::fs::read_to_string(own).unwrap();
+    assert_eq!(lines, own.lines().collect::<Vec<_>>(), "sally's too");
+
+    std::fs::remove_file(backups.join("revoked.log")).unwrap();
+    std::fs::create_dir(backups.join("revoked.log")).unwrap();
+    let warning = revoke(&mut world, "esme").await;
+    assert!(
+        warning.contains("esme is cut off") && warning.contains("backups/revoked.log"),
+        "{warning}"
+    );
+    world.event(|event| event.text == warning).await;
+}

@@ -88,6 +88,11 @@ impl World {
         .await
         .unwrap();
         std::fs::write(at("conf.d").join("fleet.toml"), DECLARED).unwrap();
+        let text = std::fs::read_to_string(&config).unwrap();
+        let default = "#backup-directory = \"/var/backups/certwell-issuer\"";
+        assert!(text.contains(default), "{text}");
+        let own = format!("backup-directory = {:?}", at("backups"));
+        std::fs::write(&config, text.replace(default, &own)).unwrap();
         let ca = issue(&config).await;
         let (app, store) = run(&config).await;
         let admin = AdminClient::new(admin(&app.admin_socket).await);

@@ -16,6 +16,8 @@ use crate::config::{
 
 /// No pause is set shorter: hosts and CAs are asked over a network.
 const SHORTEST: Duration = Duration::from_secs(1);
+/// Backups that stay, unless said otherwise.
+const BACKUPS_KEPT: usize = 14;
 
 pub(super) fn issuer(
     mut section: Section<'_, '_>,
@@ -45,6 +47,16 @@ pub(super) fn issuer(
         mistakes,
     );
     let key_encryption_key = path(&mut section, "key-encryption-key", "issuer.kek", mistakes);
+    let backup_directory = path(
+        &mut section,
+        "backup-directory",
+        "/var/backups/certwell-issuer",
+        mistakes,
+    );
+    let backups_kept = match section.count("backups-kept", mistakes) {
+        None => BACKUPS_KEPT,
+        Some(count) => count,
+    };
     let admin_group = section
         .string("admin-group", mistakes)
         .map(|text| text.value);
@@ -111,6 +123,8 @@ pub(super) fn issuer(
         admin_socket,
         admin_group,
         key_encryption_key,
+        backup_directory,
+        backups_kept,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The store of a real issuer: one SQLite file, one writer.
 //!
 //! ```text
+//! copy       a copy of the whole, taken while it is in use
 //! open       the state directory, its lock, checks before anything is touched, migrations
 //! failure    what can go wrong inside, and what the caller is told
 //! columns    between Rust's types and SQLite's
@@ -18,6 +19,7 @@
 mod accounts;
 mod bundles;
 mod columns;
+mod copy;
 mod failure;
 mod failures;
 mod hosts;
@@ -36,6 +38,7 @@ use jiff::Timestamp;
 use nix::fcntl::Flock;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
+pub use self::copy::{copy, verify};
 use self::failure::Failure;
 use super::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,

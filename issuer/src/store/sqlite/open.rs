@@ -215,7 +215,7 @@ fn lock(directory: &Path) -> Result<Flock<File>> {
 }
 
 /// Whose file it is, by its first 72 bytes, before the engine touches it.
-fn check_header(path: &Path) -> Result<()> {
+pub(super) fn check_header(path: &Path) -> Result<()> {
     let mut header = [0; 72];
     match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -268,7 +268,7 @@ fn readers(path: &Path) -> SqlitePool {
         .connect_lazy_with(options(path).pragma("query_only", "ON"))
 }
 
-fn corrupt(path: &Path, problem: String) -> StoreError {
+pub(super) fn corrupt(path: &Path, problem: String) -> StoreError {
     StoreError::Corrupt {
         path: path.display().to_string(),
         problem,
@@ -276,7 +276,7 @@ fn corrupt(path: &Path, problem: String) -> StoreError {
 }
 
 /// A failure of the file system, with the path that it is about.
-fn at(path: &Path, error: io::Error) -> StoreError {
+pub(super) fn at(path: &Path, error: io::Error) -> StoreError {
     StoreError::Io {
         path: path.display().to_string(),
         source: Box::new(error),

@@ -1,0 +1,117 @@
+//! How backups are called, and which of them go: pure.
+
+use jiff::Timestamp;
+
+const PREFIX: &str = "certwell-";
+/// While it is being made; never taken for a backup.
+const UNFINISHED: &str = ".new";
+
+/// The name of a backup made at this instant, the `again`-th of its second.
+pub(super) fn name(at: Timestamp, again: u32) -> String {
+    let stem = format!("{PREFIX}{}", at.strftime("%Y%m%dT%H%M%SZ"));
+    match again {
+        0 => stem,
+        again => format!("{stem}-{again}"),
+    }
+}
+
+/// What a backup is called until it is whole.
+pub(super) fn unfinished(name: &str) -> String {
+    format!(".{name}{UNFINISHED}")
+}
+
+/// Whether a run that was cut off left this.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.strip_prefix('.')
+        .and_then(|name| name.strip_suffix(UNFINISHED))
+        .is_some_and(is_backup)
+}
+
+/// Whether this is a backup by its name, as `certwell-20261128T031500Z`.
+pub(super) fn is_backup(name: &str) -> bool {
+    parts(name).is_some()
+}
+
+/// The instant, as written, and which of its second.
+fn parts(name: &str) -> Option<(&str, u32)> {
+    let rest = name.strip_prefix(PREFIX)?;
+    let (instant, again) = match rest.split_once('-') {
+        None => (rest, 0),
+        Some((instant, again)) => (instant, again.parse().ok()?),
+    };
+    let form = "00000000T000000Z";
+    let fits = instant.len() == form.len()
+        && instant.chars().zip(form.chars()).all(|(c, form)| {
+            if form == '0' {
+                c.is_ascii_digit()
+            } else {
+                c == form
+            }
+        });
+    fits.then_some((instant, again))
+}
+
+/// The newest backup of these entries of a directory.
+pub(super) fn newest(entries: &[String]) -> Option<&String> {
+    entries
+        .iter()
+        .filter(|name| is_backup(name))
+        .max_by_key(|name| parts(name))
+}
+
+/// Which of these entries of a directory go: backups by their names, all but the newest `kept`.
+pub(super) fn surplus(entries: &[String], kept: usize) -> Vec<&String> {
+    let mut backups: Vec<&String> = entries.iter().filter(|name| is_backup(name)).collect();
+    backups.sort_by_key(|name| parts(name));
+    let go = backups.len().saturating_sub(kept);
+    backups.truncate(go);
+    backups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn names_tell_the_instant_and_are_known_again() {
+        assert_eq!(name(at(0), 0), "certwell-19700101T000000Z");
+        assert_eq!(name(at(0), 2), "certwell-19700101T000000Z-2");
+        for again in [0, 2, 10] {
+            let name = name(at(1_800_000_000), again);
+            assert!(is_backup(&name) && !is_unfinished(&name), "{name}");
+            let unfinished = unfinished(&name);
+            assert!(
+                is_unfinished(&unfinished) && !is_backup(&unfinished),
+                "{unfinished}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_oldest_of_our_own_go_and_nothing_of_others() {
+        let ours: Vec<String> = [(10, 0), (11, 0), (11, 2), (11, 10), (12, 0)]
+            .map(|(second, again)| name(at(second), again))
+            .to_vec();
+        let others = [
+            "revoked.log",
+            "certwell-mine",
+            "certwell-19700101T000000Z.tar",
+            "certwell-1970010aT000000Z",
+            "certwell-19700101T000000Z-x",
+            ".certwell-19700101T000001Z.new",
+        ]
+        .map(str::to_owned);
+        let mut all: Vec<String> = others.iter().chain(ours.iter().rev()).cloned().collect();
+        for (kept, gone) in [(1, &ours[..4]), (3, &ours[..2]), (5, &[]), (9, &[])] {
+            let go: Vec<String> = surplus(&all, kept).into_iter().cloned().collect();
+            assert_eq!(go, gone, "{kept} kept");
+        }
+        assert_eq!(newest(&all), ours.last());
+        all.retain(|name| !ours.contains(name));
+        assert_eq!((surplus(&all, 1).len(), newest(&all)), (0, None));
+    }
+}
