@@ -13,6 +13,7 @@
 //! certbot  certbot's directory: its lineages, and adopting one
 //! inventory  gathers what there is of certificates on this host
 //! doctor   gathers what may be in the agent's way
+//! unit     the agent's own unit, where systemd runs it
 //! config   agent.toml
 //! clock, jitter    the only places that read the clock and make random numbers
 //! ```
@@ -31,3 +32,4 @@ pub mod jitter;
 pub mod nginx;
 pub mod plan;
 pub mod tasks;
+pub mod unit;

@@ -48,19 +48,43 @@ Exit codes: 0 ended by a signal, 4 wrong configuration, an untrusted directory o
 clock before 2020, 6 a file can't be read or written, 7 not enrolled, 8 another agent runs here,
 1 anything else.")]
     Run,
-    /// Join a fleet: make this host's keys and have the issuer sign its identity.
+    /// Join a fleet: make this host's keys, have the issuer sign its identity, and start the agent.
     #[command(after_help = "\
-Exit codes: 0 enrolled, 2 no valid token, 4 configuration, 5 the issuer can't be reached,
-6 the issuer refuses (token used, expired or revoked) or another answers, 8 already enrolled, or
-the agent runs.")]
+Where systemd runs and has certwell-agent.service, the unit is enabled and
+started, and what is left to do is told: what doctor finds, and the lines that
+nginx's configuration lacks. Elsewhere, or with another --config, it is told how
+to run the agent.
+
+Exit codes: 0 enrolled, and the unit runs (there may be things left to do),
+2 no valid token, 3 enrolled, but the unit doesn't run: its last words are told,
+4 configuration, 5 the issuer can't be reached, 6 not root, or the issuer refuses
+(token used, expired or revoked) or another answers, 8 already enrolled (with
+--again: in another fleet), or an agent runs that isn't the unit's.")]
     Enroll {
         /// Enroll a host that is enrolled already, say after it was revoked: it gets a new identity and keeps its bound
-        /// key. The agent must be stopped.
+        /// key. The unit is stopped meanwhile; an agent that is run otherwise must be stopped.
         #[arg(long)]
         again: bool,
+        /// Leave the unit alone: neither start nor enable it.
+        #[arg(long)]
+        no_start: bool,
         /// The line that `certwell token create` printed; `-` reads it from standard input.
         #[arg(value_name = "TOKEN")]
         token: String,
+    },
+    /// Leave the fleet: stop the agent for good, and forget who this host was to the issuer.
+    #[command(after_help = "\
+nginx goes on serving what it serves, and nothing renews it from then on: when
+each certificate ends is told. The issuer isn't asked: `certwell hosts retire`
+there makes it forget this host. A later `enroll`, in another fleet too, begins
+anew. Run again, it goes on where it was cut off.
+
+Exit codes: 0 left, 1 systemd refuses, 4 configuration, 6 not root, or answered
+with no, 7 this host is in no fleet, 8 an agent runs that isn't the unit's.")]
+    Leave {
+        /// Don't ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Show what this host serves, as the running agent last saw it.
     #[command(after_help = "\

@@ -63,7 +63,7 @@ fn told(finding: &Finding) -> Told<'_> {
     }
 }
 
-fn print(found: &Findings) {
+pub(super) fn print(found: &Findings) {
     match found.in_the_way.len() {
         0 => say("nothing is in the agent's way"),
         1 => say("1 thing is in the agent's way:"),

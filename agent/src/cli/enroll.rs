@@ -1,43 +1,158 @@
-//! `certwell-agent enroll TOKEN|-`.
+//! `certwell-agent enroll TOKEN|-`: a join token becomes an identity, the unit is started, and what is left to do on
+//! this host is told.
 
-use std::io::{self, Read as _};
+use std::{
+    io::{self, Read as _},
+    path::Path,
+};
 
 use certwell_proto::{Exit, JoinToken};
 use zeroize::Zeroizing;
 
-use super::{Failure, exit_of_identity, failure_of, say};
+use super::{Failure, exit_of_identity, failure_of, left_to_do, patiently, say};
 use crate::{
     app, clock,
     config::Config,
     issuer::{
         DialError, IdentityStore,
-        enrollment::{self, EnrollError},
+        enrollment::{self, EnrollError, Enrolled},
     },
     tasks::identity::unix_now,
+    unit::{self, Unit, UnitError},
 };
 
 /// A token has some hundreds of characters.
 const LONGEST_INPUT: u64 = 64 * 1024;
 
-pub(super) async fn perform(config: &Config, token: &str, again: bool) -> Result<Exit, Failure> {
-    let token = read_token(token)?;
+/// What a person asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The token, or `-`.
+    pub(super) token: &'a str,
+    /// Though the host is enrolled.
+    pub(super) again: bool,
+    /// The unit is left alone.
+    pub(super) no_start: bool,
+}
+
+pub(super) async fn perform(
+    path: &Path,
+    config: &Config,
+    wanted: Wanted<'_>,
+) -> Result<Exit, Failure> {
+    let token = read_token(wanted.token)?;
     clock::plausible(clock::now()).map_err(|error| Failure::new(Exit::Configuration, error))?;
-    let _lock = app::lock_state(config).map_err(|error| failure_of(&error))?;
+    super::must_be_root(path, "enroll")?;
+    let unit = Unit::look(path).await?;
     let store = IdentityStore::new(config.identity_directory());
+    let enrolled = store
+        .is_enrolled()
+        .map_err(|error| Failure::new(exit_of_identity(&error), error))?;
+    if enrolled && !wanted.again {
+        let host = store.look().map_or_else(
+            |_| "another host".to_owned(),
+            |identity| identity.host.to_string(),
+        );
+        let error = EnrollError::AlreadyEnrolled { host };
+        return Err(Failure::new(
+            Exit::Conflict,
+            format!("{error}{}", idle(&unit)),
+        ));
+    }
+    // The running agent holds the state directory; it comes back, whatever comes of the enrollment.
+    let stopped = unit.is_active() && !wanted.no_start;
+    if stopped {
+        patiently("waiting for the agent to stop", unit::stop()).await?;
+    }
+    let joined = join(config, &store, &token, wanted.again).await;
+    if let Err(failure) = joined {
+        if stopped {
+            start().await?;
+        }
+        return Err(failure);
+    }
+    if wanted.no_start || !unit.is_there() {
+        let masked = unit == Unit::Masked;
+        say(how_to_start(wanted.no_start && unit.is_there(), masked));
+        return Ok(Exit::Done);
+    }
+    let began = clock::now();
+    start().await?;
+    say(format_args!(
+        "{} is running, and starts with this machine",
+        unit::NAME
+    ));
+    left_to_do::tell(config, began).await;
+    Ok(Exit::Done)
+}
+
+/// With the lock, which is given back before the unit is started.
+async fn join(
+    config: &Config,
+    store: &IdentityStore,
+    token: &JoinToken,
+    again: bool,
+) -> Result<(), Failure> {
+    let _lock = app::lock_state(config).map_err(|error| failure_of(&error))?;
     let info = app::gather_host_info(config).await;
-    let enrolled = enrollment::enroll(&store, &token, again, info, unix_now())
+    let asking = enrollment::enroll(store, token, again, info, unix_now());
+    let Enrolled {
+        host,
+        fleet,
+        fingerprint,
+    } = patiently("waiting for the issuer", asking)
         .await
         .map_err(|error| Failure::new(exit_of(&error), &error))?;
     say(format_args!(
-        "enrolled as {} in fleet {} (identity {})",
-        enrolled.host,
-        enrolled.fleet,
-        enrolled.fingerprint.short()
+        "enrolled as {host} in fleet {fleet} (identity {})",
+        fingerprint.short()
     ));
-    say(
-        "next: systemctl enable --now certwell-agent (or `certwell-agent run`), then `certwell-agent status`",
-    );
-    Ok(Exit::Done)
+    Ok(())
+}
+
+async fn start() -> Result<(), Failure> {
+    let waiting = format!("waiting for {} to be ready", unit::NAME);
+    patiently(&waiting, unit::start())
+        .await
+        .map_err(|error| match error {
+            error @ UnitError::Down { .. } => Failure::new(
+                Exit::NotConverged,
+                format!("this host is enrolled, but {error}"),
+            ),
+            error => error.into(),
+        })
+}
+
+fn how_to_start(there: bool, masked: bool) -> String {
+    let unit = unit::NAME;
+    let last = "then `certwell-agent doctor` tells what is left to do, and `certwell-agent status` what is served";
+    if masked {
+        format!(
+            "next: {unit} is masked: systemctl unmask {unit}, systemctl enable --now {unit}; {last}"
+        )
+    } else if there {
+        format!("next: systemctl enable --now {unit}; {last}")
+    } else {
+        format!(
+            "next: run `certwell-agent run` under a service manager (on hosts with systemd: systemctl enable --now {unit}); {last}"
+        )
+    }
+}
+
+/// What a person may have wanted who enrolls a host that is enrolled.
+fn idle(unit: &Unit) -> String {
+    match unit {
+        Unit::There { active: false, .. } => format!(
+            ". Its agent doesn't run: systemctl enable --now {}",
+            unit::NAME
+        ),
+        Unit::There { enabled: false, .. } => format!(
+            ". Its agent runs, but won't start with this machine: systemctl enable {}",
+            unit::NAME
+        ),
+        Unit::Masked => format!(". Its unit is masked: systemctl unmask {}", unit::NAME),
+        _ => String::new(),
+    }
 }
 
 fn read_token(text: &str) -> Result<JoinToken, Failure> {
@@ -66,7 +181,7 @@ fn read_token(text: &str) -> Result<JoinToken, Failure> {
 
 fn exit_of(error: &EnrollError) -> Exit {
     match error {
-        EnrollError::AlreadyEnrolled { .. } => Exit::Conflict,
+        EnrollError::AlreadyEnrolled { .. } | EnrollError::OtherFleet { .. } => Exit::Conflict,
         EnrollError::Dial(DialError::NoEndpoint) => Exit::Usage,
         EnrollError::Dial(DialError::Unreachable(_)) | EnrollError::NoAnswer(_) => {
             Exit::Unreachable

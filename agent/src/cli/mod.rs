@@ -4,7 +4,9 @@
 //! args    the command line
 //! log     where log lines go, and what never gets into them
 //! hold    keeps the running agent's hands off a certificate
-//! enroll  a join token becomes an identity
+//! enroll  a join token becomes an identity, and the unit is started
+//! leave   the host leaves its fleet
+//! left_to_do  what a host that was just enrolled lacks
 //! status  what the state file says, judged
 //! inventory  every certificate of this host
 //! adopt   a certbot lineage is taken over, or given back
@@ -19,18 +21,23 @@ mod enroll;
 mod hold;
 mod include_fix;
 mod inventory;
+mod leave;
+mod left_to_do;
 mod log;
 mod status;
 
 use std::{
     fmt::Display,
     io::{self, Write as _},
+    path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use certwell_proto::Exit;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use jiff::Timestamp;
+use nix::unistd::Uid;
 
 pub use self::args::Cli;
 use self::args::Verb;
@@ -41,7 +48,11 @@ use crate::{
     issuer::IdentityError,
     nginx::dump,
     tasks::installer::OpenError,
+    unit::UnitError,
 };
+
+/// What takes longer is told.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How a verb failed: the sentence, and the exit code.
 #[derive(Debug)]
@@ -103,10 +114,22 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
                 .map_err(|error| failure_of(&error))?;
             Ok(Exit::Done)
         }
-        Verb::Enroll { again, token } => {
+        Verb::Enroll {
+            again,
+            no_start,
+            token,
+        } => {
             keep_from_core_files()?;
-            let config = load(cli)?;
-            runtime()?.block_on(enroll::perform(&config, token, *again))
+            let wanted = enroll::Wanted {
+                token,
+                again: *again,
+                no_start: *no_start,
+            };
+            runtime()?.block_on(enroll::perform(&cli.config, &load(cli)?, wanted))
+        }
+        Verb::Leave { yes } => {
+            keep_from_core_files()?;
+            runtime()?.block_on(leave::perform(&cli.config, &load(cli)?, *yes))
         }
         Verb::Status { json } => status::perform(&load(cli)?, *json),
         Verb::Inventory { json } => {
@@ -200,6 +223,29 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
     }
 }
 
+/// Those who work on the system's own agent, which is root's.
+fn must_be_root(config: &Path, verb: &str) -> Result<(), Failure> {
+    if config == Path::new(config::DEFAULT_PATH) && !Uid::effective().is_root() {
+        return Err(Failure::new(
+            Exit::Denied,
+            format!("only root may {verb}: sudo certwell-agent {verb} …"),
+        ));
+    }
+    Ok(())
+}
+
+/// Says on standard error what is waited for, where that takes longer than a moment.
+async fn patiently<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let mut wait = std::pin::pin!(wait);
+    tokio::select! {
+        done = &mut wait => return done,
+        () = tokio::time::sleep(MOMENT) => {
+            let _ = writeln!(io::stderr(), "{what} …");
+        }
+    }
+    wait.await
+}
+
 /// To standard output; a reader that has gone away is no failure of ours.
 fn write_out(text: &[u8]) -> Result<Exit, Failure> {
     match io::stdout().write_all(text) {
@@ -288,6 +334,16 @@ pub(crate) fn failure_of(error: &AppError) -> Failure {
         }
     };
     Failure::new(exit, error)
+}
+
+impl From<UnitError> for Failure {
+    fn from(error: UnitError) -> Self {
+        let exit = match error {
+            UnitError::Down { .. } => Exit::NotConverged,
+            UnitError::Run { .. } | UnitError::Refused { .. } => Exit::Internal,
+        };
+        Self::new(exit, error)
+    }
 }
 
 pub(crate) fn exit_of_identity(error: &IdentityError) -> Exit {

@@ -187,10 +187,7 @@ impl LiveDirectory {
         let path = self.path(name);
         match before {
             Before::Nothing => remove_if_there(&path)?,
-            Before::Link(target) => {
-                let link = self.make_link(name, target)?;
-                std::fs::rename(&link, &path).map_err(DiskError::about("replacing", &path))?;
-            }
+            Before::Link(target) => return Ok(self.point(name, target)?),
             Before::Aside(kept) => {
                 exchange(kept, &path)?;
                 remove_if_there(kept)?;
@@ -198,6 +195,17 @@ impl LiveDirectory {
         }
         sync_directory(&self.root)?;
         Ok(())
+    }
+
+    /// Points `live/NAME` somewhere in one step, whatever link was there, and forces that to disk.
+    ///
+    /// # Errors
+    /// When it can't be done; `live/NAME` is then as it was.
+    pub fn point(&self, name: &CertificateName, target: &Path) -> Result<(), DiskError> {
+        let path = self.path(name);
+        let link = self.make_link(name, target)?;
+        std::fs::rename(&link, &path).map_err(DiskError::about("replacing", &path))?;
+        sync_directory(&self.root)
     }
 
     /// Ends what a crash in the middle of an activation left: a link of ours under its first name is removed; a

@@ -14,6 +14,7 @@
 pub mod activation;
 pub mod durable;
 pub mod holds;
+pub mod leaving;
 pub mod ledger;
 pub mod permissions;
 pub mod placeholder;

@@ -215,6 +215,15 @@ impl Store {
             .collect()
     }
 
+    /// The generations of a certificate that are there, whole or not.
+    pub fn generations(&self, name: &CertificateName) -> Vec<Generation> {
+        let entries = std::fs::read_dir(self.root.join(name.as_str()));
+        let names = entries.into_iter().flatten().flatten();
+        names
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Generation))
+            .collect()
+    }
+
     /// Removes what a crash left half-written, and generations that are neither active nor wanted nor among the
     /// two before the active one. Returns those that were removed.
     ///

@@ -22,11 +22,23 @@ const ATTEMPTS: u32 = 3;
 pub enum EnrollError {
     /// It is already.
     #[error(
-        "this host is already enrolled as {host}; to enroll it anew, stop the agent and run `certwell-agent enroll --again TOKEN` with a new token"
+        "this host is already enrolled as {host}; to enroll it anew, run `certwell-agent enroll --again TOKEN` with a new token"
     )]
     AlreadyEnrolled {
         /// Its name.
         host: String,
+    },
+    /// Generations and lineages of one fleet mean nothing to another.
+    #[error(
+        "this host is enrolled as {host} in fleet {fleet}, and the token is another fleet's ({token}); run `certwell-agent leave` first, then `certwell-agent enroll TOKEN`"
+    )]
+    OtherFleet {
+        /// Its name.
+        host: String,
+        /// Where it is.
+        fleet: String,
+        /// Where it is asked to.
+        token: String,
     },
     /// The issuer can't be reached, or is another.
     #[error(transparent)]
@@ -82,6 +94,16 @@ pub async fn enroll(
             |identity| identity.host.to_string(),
         );
         return Err(EnrollError::AlreadyEnrolled { host });
+    }
+    // One that can't be read tells no fleet, and is just what is to be replaced.
+    if let Ok(present) = store.look()
+        && Fingerprint::of(&present.fleet_ca) != token.ca_pin
+    {
+        return Err(EnrollError::OtherFleet {
+            host: present.host.to_string(),
+            fleet: present.fleet.to_string(),
+            token: token.fleet.to_string(),
+        });
     }
     store.create()?;
     let bound = store.bound_key()?;

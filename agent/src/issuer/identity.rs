@@ -27,6 +27,17 @@ use crate::disk::{
     permissions::{PermissionError, check_key_file},
 };
 
+/// Everything in it.
+const FILES: [&str; 7] = [
+    "pending.pem",
+    "identity.pem",
+    "pending.key",
+    "identity.key",
+    "enroll.csr",
+    "fleet.json",
+    "bound.key",
+];
+
 /// The directory.
 #[derive(Debug, Clone)]
 pub struct IdentityStore {
@@ -280,6 +291,31 @@ impl IdentityStore {
         }
         remove_if_there(&self.path("enroll.csr"))?;
         Ok(())
+    }
+
+    /// Removes all of it, the bound key too: this host is in no fleet then. What makes it enrolled goes first.
+    ///
+    /// # Errors
+    /// When something can't be removed; doing it again ends it.
+    pub fn forget(&self) -> Result<(), IdentityError> {
+        if !self.root.is_dir() {
+            return Ok(());
+        }
+        for name in ["pending.pem", "identity.pem"] {
+            remove_if_there(&self.path(name))?;
+        }
+        sync_directory(&self.root)?;
+        for name in FILES {
+            remove_if_there(&self.path(name))?;
+        }
+        Ok(sync_directory(&self.root)?)
+    }
+
+    /// Whether anything of it is there.
+    pub fn is_begun(&self) -> bool {
+        FILES
+            .iter()
+            .any(|name| std::fs::symlink_metadata(self.path(name)).is_ok())
     }
 
     fn write_fleet(&self, record: &FleetRecord) -> Result<(), IdentityError> {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use certwell_proto::{Fingerprint, Generation, Leaf};
+use certwell_proto::{CertificateName, Fingerprint, Generation, Leaf};
 use jiff::Timestamp;
 
 use crate::nginx::{CertificateSource, Place};
@@ -274,6 +274,18 @@ fn key(facts: &Facts, used: &Use) -> Key {
         Some(own) => Key::Own(own),
         None => lineage_of(facts, used).map_or_else(|| Key::File(path.clone()), Key::Lineage),
     }
+}
+
+/// Which of these certificates of certwell's no server block shows to anybody.
+pub fn unnamed(facts: &Facts, names: &[CertificateName]) -> Vec<CertificateName> {
+    let shown = |name: &CertificateName| {
+        facts.uses.iter().any(|used| {
+            used.role == Role::Listener
+                && !used.listeners.is_empty()
+                && entry_below(&facts.live, used) == Some(name.as_str())
+        })
+    };
+    names.iter().filter(|name| !shown(name)).cloned().collect()
 }
 
 fn lineage_of(facts: &Facts, used: &Use) -> Option<usize> {

@@ -42,6 +42,8 @@ mod issuer;
 #[cfg(test)]
 mod kept;
 #[cfg(test)]
+mod leaving;
+#[cfg(test)]
 mod leftovers;
 #[cfg(test)]
 mod lineage;

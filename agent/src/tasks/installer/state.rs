@@ -10,7 +10,7 @@ use super::foreign;
 use crate::{
     clock,
     disk::{
-        Condition, Ledger, LedgerEntry, Live, LiveDirectory, Store, durable::DiskError,
+        Condition, Ledger, LedgerEntry, Live, LiveDirectory, Store, durable::DiskError, leaving,
         ledger::Fact, staging,
     },
     issuer::Wanted,
@@ -144,7 +144,10 @@ pub(super) fn look(
     let mut chain = Vec::new();
     let mut validity = None;
     let mut loads = true;
-    let found = match live.look(name, store)? {
+    let there = live.look(name, store)?;
+    let is_left =
+        matches!(&there, Live::ForeignLink(target) if leaving::is_left(store, name, target));
+    let found = match there {
         Live::Absent => drift::Found::Nothing,
         Live::Ours(generation) => {
             let condition = condition(generation);
@@ -167,7 +170,8 @@ pub(super) fn look(
             validity = theirs.validity;
             loads = theirs.loads;
             drift::Found::Foreign {
-                valid_until: theirs.valid_until,
+                // What an earlier fleet left gives way to this one's, whenever it ends.
+                valid_until: theirs.valid_until.filter(|_| !is_left),
             }
         }
     };

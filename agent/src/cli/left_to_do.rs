@@ -1,0 +1,138 @@
+//! What is left to do on a host that was just enrolled: what doctor finds, and the lines that nginx's configuration
+//! lacks.
+
+use std::{path::Path, time::Duration};
+
+use certwell_proto::CertificateName;
+use jiff::Timestamp;
+
+use super::{doctor::print, patiently, say, tell as tell_escaped};
+use crate::{
+    app, clock,
+    config::Config,
+    doctor, inventory,
+    issuer::Desired,
+    plan::{doctor::examine, inventory::unnamed},
+    tasks::state_file::StateFile,
+};
+
+/// An agent that starts connects within seconds.
+const LIMIT: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Where a CA's requests arrive.
+const PORT: u16 = 80;
+
+/// Tells it, of the agent that was started then.
+pub(super) async fn tell(config: &Config, began: Timestamp) {
+    let asked = assigned(config, began);
+    let desired = patiently(
+        "waiting for the issuer's word on this host's certificates",
+        asked,
+    )
+    .await;
+    let gathered = doctor::gather(config, None, PORT).await;
+    print(&examine(&gathered.facts, clock::now()));
+    let Some(desired) = desired else {
+        say(
+            "which certificates this host is to serve isn't known yet: `certwell-agent status` tells when the issuer has said so",
+        );
+        return;
+    };
+    let names: Vec<CertificateName> = desired.certificates.keys().cloned().collect();
+    if names.is_empty() {
+        say(
+            "no certificate is assigned to this host yet: name it under `hosts` of one in the issuer's configuration",
+        );
+        return;
+    }
+    say(format_args!("assigned to this host: {}", joined(&names)));
+    if config.exec.is_some() {
+        say(format_args!(
+            "have the server name {}/NAME/combined.pem of each",
+            config.live_directory.display()
+        ));
+        return;
+    }
+    let facts = gathered
+        .parsed
+        .and_then(|parsed| inventory::on_disk(config, &parsed).ok());
+    match facts {
+        Some(facts) => {
+            for line in lines(&config.live_directory, &unnamed(&facts, &names)) {
+                tell_escaped(line);
+            }
+        }
+        None => say(
+            "which of them nginx's configuration names isn't known, since it can't be read: `certwell-agent inventory` tells when it can",
+        ),
+    }
+}
+
+/// What the issuer wants, once the agent that was started then has heard it.
+async fn assigned(config: &Config, began: Timestamp) -> Option<std::sync::Arc<Desired>> {
+    let heard = async {
+        while !has_heard(config, began) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, heard).await.ok()?;
+    app::last_desired(config)
+}
+
+/// The desired state is written after it has come, and state.json is older than the word of it only for a moment.
+fn has_heard(config: &Config, began: Timestamp) -> bool {
+    let since = |path: &Path| {
+        let modified = std::fs::metadata(path).and_then(|meta| meta.modified());
+        modified
+            .ok()
+            .and_then(|time| Timestamp::try_from(time).ok())
+            .is_some_and(|at| at >= began)
+    };
+    let state = std::fs::read(config.state_file()).ok();
+    let state = state.and_then(|text| serde_json::from_slice::<StateFile>(&text).ok());
+    since(&config.desired_file())
+        && state.is_some_and(|state| state.connected && state.written >= began)
+}
+
+/// What to put into nginx's configuration for those that no server block of it names.
+fn lines(live: &Path, unnamed: &[CertificateName]) -> Vec<String> {
+    if unnamed.is_empty() {
+        return vec!["nginx's configuration names each of them: nothing is to be put there".into()];
+    }
+    let mut lines = Vec::new();
+    for name in unnamed {
+        let path = live.join(name.as_str());
+        let path = path.display();
+        lines.push(format!(
+            "no server block of nginx has {name} yet; in the one that is to serve it:"
+        ));
+        lines.push(format!("    ssl_certificate {path}/fullchain.pem;"));
+        lines.push(format!("    ssl_certificate_key {path}/privkey.pem;"));
+    }
+    lines.push("then: nginx -t && systemctl reload nginx".into());
+    lines
+}
+
+fn joined(names: &[CertificateName]) -> String {
+    let names: Vec<&str> = names.iter().map(CertificateName::as_str).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_that_nginx_lacks_can_be_copied() {
+        let live = Path::new("/etc/certwell/live");
+        let said = lines(live, &["media.example.org".parse().unwrap()]).join("\n");
+        for line in [
+            "ssl_certificate /etc/certwell/live/media.example.org/fullchain.pem;",
+            "ssl_certificate_key /etc/certwell/live/media.example.org/privkey.pem;",
+            "systemctl reload nginx",
+        ] {
+            assert!(said.contains(line), "{said}");
+        }
+        assert!(!lines(live, &[]).join("\n").contains("ssl_certificate"));
+    }
+}
