@@ -1,11 +1,12 @@
 //! The command line of `certwell-issuer`: definitions, verbs, and the exit code of each failure.
 
+mod restore;
+
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -14,17 +15,20 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     admin::socket::{self, SocketError},
-    backup::{self, BackupError},
+    backup::BackupError,
     clock,
     config::{self, Config, ConfigErrors},
     init::{self, InitError, Made},
     logging::{self, LogError},
     making::MakeError,
+    restore::RestoreError,
     store::{
         StoreError,
         keys::{Kek, KeyError},
     },
 };
+
+use self::restore::{BackupArgs, KeyInput, RestoreArgs, back_up};
 
 /// Obtains certificates by ACME, keeps them sealed, and offers them to the agents of a fleet.
 ///
@@ -67,6 +71,12 @@ enum Verb {
     /// Makes a directory certwell-TIME in backup-directory, whole or not at all, reads it back, and removes the oldest
     /// ones beyond backups-kept. It holds no key that opens it: `restore` takes it with the recovery key.
     Backup(BackupArgs),
+    /// Set up, from a backup, what a lost machine was
+    ///
+    /// Refuses to overwrite a store. Opens every secret of the backup by the recovery key before it writes anything;
+    /// brings the configuration where there is none, and makes a new key-encryption key where there is none. No host
+    /// has to enroll again.
+    Restore(RestoreArgs),
     /// Check the configuration without starting anything
     ///
     /// Tells every mistake, with file, line and column, whether the group in admin-group exists, and whether the
@@ -82,16 +92,6 @@ enum Verb {
         /// Where to write certwell-issuer.1 and a page for each command
         directory: Option<PathBuf>,
     },
-}
-
-#[derive(Debug, Args)]
-struct BackupArgs {
-    /// Make this directory instead, and remove none
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -190,6 +190,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             runtime()?.block_on(crate::app::serve(&config))
         }
         Verb::Backup(arguments) => back_up(&config, &arguments),
+        Verb::Restore(arguments) => restore::restore(&config, &arguments),
         Verb::Check => check(&config),
         Verb::Completions { shell } => {
             // By way of a buffer: clap_complete panics when a pipe closes.
@@ -317,51 +318,6 @@ fn check(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn back_up(config: &Path, arguments: &BackupArgs) -> anyhow::Result<()> {
-    clock::check()?;
-    let taken = runtime()?.block_on(told_when_slow(
-        "copying the store",
-        backup::take(config, arguments.output.as_deref()),
-    ))?;
-    if arguments.json {
-        let document = serde_json::json!({
-            "version": 1,
-            "backup": taken.path,
-            "at": taken.at.to_string(),
-            "bytes": taken.bytes,
-            "removed": taken.removed,
-        });
-        return print(format!("{document}\n").as_bytes());
-    }
-    let removed = match taken.removed.len() {
-        0 => String::new(),
-        1 => "; removed the oldest".to_owned(),
-        count => format!("; removed the {count} oldest"),
-    };
-    print(
-        format!(
-            "{}: {} KiB, whole and readable{removed}\n",
-            taken.path.display(),
-            taken.bytes.div_ceil(1024)
-        )
-        .as_bytes(),
-    )
-}
-
-/// Shows on a terminal that work goes on, once it takes more than a second.
-async fn told_when_slow<T>(what: &'static str, work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
-    // Cancel-safe: the work goes on below.
-    if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), &mut work).await {
-        return done;
-    }
-    let spinner = indicatif::ProgressBar::new_spinner().with_message(what);
-    spinner.enable_steady_tick(Duration::from_millis(200));
-    let done = work.await;
-    spinner.finish_and_clear();
-    done
-}
-
 /// The exit code of a failure, by the first of its causes that has one.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     error
@@ -396,6 +352,21 @@ fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             BackupError::Store(error) => exit_of_store(error),
             BackupError::Make(error) => exit_of_making(error),
             BackupError::Revocations(_) | BackupError::Io { .. } => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<KeyInput>() {
+        return error.exit();
+    }
+    if let Some(error) = cause.downcast_ref::<RestoreError>() {
+        return match error {
+            RestoreError::NoBackup(_) => Some(Exit::NotFound),
+            RestoreError::Store(_) => Some(Exit::Conflict),
+            RestoreError::NoConfig(_) | RestoreError::Fleet { .. } => Some(Exit::Configuration),
+            RestoreError::Config(error) => exit_of_cause(error),
+            RestoreError::Key(error) => exit_of_cause(error),
+            RestoreError::Opening(error) => exit_of_store(error),
+            RestoreError::Make(error) => exit_of_making(error),
+            _ => None,
         };
     }
     if let Some(error) = cause.downcast_ref::<InitError>() {

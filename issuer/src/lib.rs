@@ -9,7 +9,7 @@
 //! fleet    registry, listener, identities, services for agents
 //! admin    the service behind `certwell`
 //! cli      `certwell` itself
-//! backup   a copy of all that a new machine needs
+//! backup, restore   a copy of all that a new machine needs, and the way back
 //! daemon_cli, init, making, logging   `certwell-issuer` itself: its verbs, a new fleet, files that are made, the log
 //! clock    the only place that reads the clock
 //! ```
@@ -27,4 +27,5 @@ pub mod init;
 pub mod logging;
 pub mod making;
 pub mod plan;
+pub mod restore;
 pub mod store;

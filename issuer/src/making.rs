@@ -65,6 +65,7 @@ pub(crate) struct Undo {
 enum Step {
     File(PathBuf),
     Directory(PathBuf),
+    Tree(PathBuf),
 }
 
 impl Undo {
@@ -113,6 +114,11 @@ impl Undo {
             .map_err(failed)
     }
 
+    /// A directory that is going to be made, with all that will be in it.
+    pub(crate) fn tree(&mut self, path: &Path) {
+        self.made.push(Step::Tree(path.to_owned()));
+    }
+
     /// A file that somebody else is going to make.
     pub(crate) fn made(&mut self, path: &Path) {
         self.made.push(Step::File(path.to_owned()));
@@ -139,6 +145,7 @@ impl Drop for Undo {
             let _ = match step {
                 Step::File(path) => fs::remove_file(path),
                 Step::Directory(path) => fs::remove_dir(path),
+                Step::Tree(path) => fs::remove_dir_all(path),
             };
         }
     }

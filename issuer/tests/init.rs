@@ -12,5 +12,7 @@ mod fleet;
 mod making;
 #[path = "init/members.rs"]
 mod members;
+#[path = "init/restore.rs"]
+mod restore;
 #[path = "init/serving.rs"]
 mod serving;

@@ -313,6 +313,7 @@ pub(super) fn kind_word(kind: v1::EventKind) -> &'static str {
         Kind::Host => "host",
         Kind::Config => "config",
         Kind::Admin => "admin",
+        Kind::Recovery => "recovery",
         Kind::Unspecified => "other",
     }
 }

@@ -55,6 +55,11 @@ impl Revocations {
         Self(state_directory.join(FILE))
     }
 
+    /// This file, of whatever name; it need not exist.
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0

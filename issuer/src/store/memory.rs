@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use self::held::{Held, conflict, kept};
 use super::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, Result, Store, TokenRecord,
+    PendingOrder, Recovery, Result, Store, TokenRecord,
 };
 
 /// A store that ends with this value.
@@ -46,11 +46,40 @@ fn is_wanted(event: &EventRecord, after: u64, certificate: Option<&CertificateNa
 #[async_trait::async_trait]
 impl Store for MemoryStore {
     async fn lineage(&self) -> Result<Lineage> {
-        Ok(self.lineage)
+        Ok(self.held().lineage.unwrap_or(self.lineage))
     }
 
     async fn fleet_ca(&self) -> Result<FleetCa> {
         Ok(self.fleet_ca.clone())
+    }
+
+    async fn begin_recovery(&self, lineage: Lineage, at: Timestamp) -> Result<()> {
+        let mut held = self.held();
+        if held.lineage.unwrap_or(self.lineage).started_ms >= lineage.started_ms {
+            return Err(conflict(
+                "the new lineage must be later than the one that it follows".into(),
+            ));
+        }
+        held.lineage = Some(lineage);
+        for token in held.tokens.values_mut() {
+            token.void |= token.used_by.is_none();
+        }
+        held.recovery = Some(Recovery {
+            began: kept(at),
+            ended: None,
+        });
+        Ok(())
+    }
+
+    async fn recovery(&self) -> Result<Option<Recovery>> {
+        Ok(self.held().recovery)
+    }
+
+    async fn end_recovery(&self, at: Timestamp) -> Result<()> {
+        if let Some(recovery) = self.held().recovery.as_mut() {
+            recovery.ended.get_or_insert(kept(at));
+        }
+        Ok(())
     }
 
     async fn account(&self, directory: &str) -> Result<Option<Account>> {
@@ -176,6 +205,22 @@ impl Store for MemoryStore {
         held.highest.insert(certificate.clone(), *generation);
         held.orders.remove(certificate);
         held.failures.retain(|(of, _)| of != certificate);
+        Ok(())
+    }
+
+    async fn highest_generations(&self) -> Result<Vec<(CertificateName, Generation)>> {
+        let held = self.held();
+        Ok(held.highest.iter().map(|(n, g)| (n.clone(), *g)).collect())
+    }
+
+    async fn raise_generation(
+        &self,
+        certificate: &CertificateName,
+        highest: Generation,
+    ) -> Result<()> {
+        let mut held = self.held();
+        let known = held.highest.entry(certificate.clone()).or_default();
+        *known = (*known).max(highest);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 pub use record::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, TokenRecord,
+    PendingOrder, Recovery, TokenRecord,
 };
 
 /// Why the store couldn't do it.
@@ -94,6 +94,16 @@ pub trait Store: Send + Sync + 'static {
     /// The fleet CA, its key unsealed.
     async fn fleet_ca(&self) -> Result<FleetCa>;
 
+    // --- after a restore ---
+
+    /// Begins another lineage, as a restore does: unused join tokens are void, and the store is recovering. Conflict
+    /// when it didn't start later than the present one.
+    async fn begin_recovery(&self, lineage: Lineage, at: Timestamp) -> Result<()>;
+    /// The last restore; `None`: there was none.
+    async fn recovery(&self) -> Result<Option<Recovery>>;
+    /// Notes that the recovery is over.
+    async fn end_recovery(&self, at: Timestamp) -> Result<()>;
+
     // --- ACME accounts, by the authority's directory URL ---
 
     /// The account for this directory, if one was begun.
@@ -146,6 +156,15 @@ pub trait Store: Send + Sync + 'static {
     /// Commits the issued bundle, with the key of its intent, ends its order and forgets its failures, in one
     /// transaction. Conflict when no order for this generation is under way.
     async fn finish_order(&self, issued: &Issued) -> Result<()>;
+
+    /// The highest generation known of each certificate: issued here, or by what the backup had forgotten.
+    async fn highest_generations(&self) -> Result<Vec<(CertificateName, Generation)>>;
+    /// Notes that a generation was issued that this store knows nothing else of: the next one is higher. Never lowers.
+    async fn raise_generation(
+        &self,
+        certificate: &CertificateName,
+        highest: Generation,
+    ) -> Result<()>;
 
     // --- bundles ---
 

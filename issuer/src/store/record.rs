@@ -16,6 +16,15 @@ pub struct FleetCa {
     pub key: Secret,
 }
 
+/// A restore from a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovery {
+    /// When the backup was restored.
+    pub began: Timestamp,
+    /// When every assigned host had reported, or was waited for no longer; `None` before.
+    pub ended: Option<Timestamp>,
+}
+
 /// An ACME account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use certwell_issuer::store::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, Result, Store, TokenRecord, sqlite::SqliteStore,
+    PendingOrder, Recovery, Result, Store, TokenRecord, sqlite::SqliteStore,
 };
 use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage, v1};
 use jiff::Timestamp;
@@ -154,6 +154,11 @@ macro_rules! gated {
 gated! {
     lineage() -> Lineage;
     fleet_ca() -> FleetCa;
+    begin_recovery(lineage: Lineage, at: Timestamp) -> ();
+    recovery() -> Option<Recovery>;
+    end_recovery(at: Timestamp) -> ();
+    highest_generations() -> Vec<(CertificateName, Generation)>;
+    raise_generation(certificate: &CertificateName, highest: Generation) -> ();
     account(directory: &str) -> Option<Account>;
     accounts() -> Vec<Account>;
     put_account(account: &Account) -> ();

@@ -189,7 +189,7 @@ fn what_can_not_be_backed_up_is_told_and_leaves_nothing() {
     let database = fs::read(fleet.path("state/certwell.db")).unwrap();
     // Every page is there; one of them says what it shouldn't.
     let mut damaged = database.clone();
-    let page = damaged.len() / 2 / 4_096 * 4_096;
+    let page = of_fleet_ca(&damaged) / 4_096 * 4_096;
     damaged[page..page + 4_096].fill(0x5a);
     for wrong in [&database[..5_000], &damaged, b"no database at all"] {
         fs::write(fleet.path("state/certwell.db"), wrong).unwrap();

@@ -98,3 +98,12 @@ pub(crate) fn ended(output: &Output, exit: Exit) -> String {
 pub(crate) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
+
+/// Where in a database the certificate of the fleet CA stands.
+pub(crate) fn of_fleet_ca(database: &[u8]) -> usize {
+    let needle = b"certwell fleet CA";
+    database
+        .windows(needle.len())
+        .position(|window| window == needle)
+        .unwrap()
+}

@@ -47,6 +47,8 @@ behaviours! {
 mod fleet;
 #[path = "conformance/orders.rs"]
 mod orders;
+#[path = "conformance/recovery.rs"]
+mod recovery;
 
 fn is_conflict<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result {

@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use certwell_proto::{CertificateName, Generation, HostName, Secret};
+use certwell_proto::{CertificateName, Generation, HostName, Lineage, Secret};
 use jiff::Timestamp;
 
 use super::super::{
-    Account, EventRecord, HostRecord, Issued, Observation, OrderFailure, PendingOrder, Result,
-    StoreError, TokenRecord,
+    Account, EventRecord, HostRecord, Issued, Observation, OrderFailure, PendingOrder, Recovery,
+    Result, StoreError, TokenRecord,
     record::{FAILURES, FAILURES_KEPT},
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Held {
+    /// Of the last restore, if there was one.
+    pub(super) lineage: Option<Lineage>,
+    pub(super) recovery: Option<Recovery>,
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) orders: BTreeMap<CertificateName, PendingOrder>,
     /// Oldest first.

@@ -28,17 +28,21 @@ fn account_label(directory: &str) -> Label<'_> {
     }
 }
 
+pub(super) fn lineage_of(row: &SqliteRow) -> Inner<Lineage> {
+    let id =
+        Uuid::from_slice(row.try_get("lineage")?).map_err(|e| sqlx::Error::Decode(e.into()))?;
+    Ok(Lineage {
+        id,
+        started_ms: row.try_get("lineage_started")?,
+    })
+}
+
 impl SqliteStore {
     pub(super) async fn read_lineage(&self) -> Inner<Lineage> {
         let row = sqlx::query("SELECT lineage, lineage_started FROM fleet")
             .fetch_one(&self.readers)
             .await?;
-        let id =
-            Uuid::from_slice(row.try_get("lineage")?).map_err(|e| sqlx::Error::Decode(e.into()))?;
-        Ok(Lineage {
-            id,
-            started_ms: row.try_get("lineage_started")?,
-        })
+        lineage_of(&row)
     }
 
     pub(super) async fn read_fleet_ca(&self) -> Inner<FleetCa> {

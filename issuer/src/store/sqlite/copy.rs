@@ -7,10 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use certwell_proto::Lineage;
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 
 use super::{
     DATABASE,
+    accounts::lineage_of,
     failure::{Failure, Inner},
     open::{at, check_header, corrupt},
 };
@@ -85,6 +87,23 @@ pub async fn verify(copy: &Path) -> Result<()> {
         Inner::Ok(reader.close().await?)
     };
     verify.await.map_err(|failure| failure.tell(copy))
+}
+
+/// The lineage of a copy.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn lineage(copy: &Path) -> Result<Lineage> {
+    let read = async {
+        let mut reader = reading(copy).connect().await?;
+        let row = sqlx::query("SELECT lineage, lineage_started FROM fleet")
+            .fetch_one(&mut reader)
+            .await?;
+        let lineage = lineage_of(&row)?;
+        reader.close().await?;
+        Inner::Ok(lineage)
+    };
+    read.await.map_err(|failure| failure.tell(copy))
 }
 
 /// A copy is looked at as it lies there, on a read-only disk too: nothing is made beside it.

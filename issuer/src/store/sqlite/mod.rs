@@ -10,6 +10,7 @@
 //! failures   of issuances
 //! bundles    the issued generations
 //! hosts      hosts and join tokens
+//! recovery   from a backup to a store of another lineage
 //! observed   observations, events, pauses
 //! ```
 //! Writes go through a pool of one connection, each in `BEGIN IMMEDIATE` or as one statement; reads through a
@@ -26,6 +27,7 @@ mod hosts;
 mod observed;
 mod open;
 mod orders;
+mod recovery;
 
 use std::{
     fs::File,
@@ -38,11 +40,14 @@ use jiff::Timestamp;
 use nix::fcntl::Flock;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
-pub use self::copy::{copy, verify};
 use self::failure::Failure;
+pub use self::{
+    copy::{copy, lineage, verify},
+    recovery::prove,
+};
 use super::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, Result, Store, TokenRecord, sealing::DataKey,
+    PendingOrder, Recovery, Result, Store, TokenRecord, sealing::DataKey,
 };
 
 /// Name of the database in the state directory.
@@ -77,6 +82,18 @@ impl Store for SqliteStore {
 
     async fn fleet_ca(&self) -> Result<FleetCa> {
         self.tell(self.read_fleet_ca().await)
+    }
+
+    async fn begin_recovery(&self, lineage: Lineage, at: Timestamp) -> Result<()> {
+        self.tell(self.write_recovery(lineage, at).await)
+    }
+
+    async fn recovery(&self) -> Result<Option<Recovery>> {
+        self.tell(self.read_recovery().await)
+    }
+
+    async fn end_recovery(&self, at: Timestamp) -> Result<()> {
+        self.tell(self.write_recovery_ended(at).await)
     }
 
     async fn account(&self, directory: &str) -> Result<Option<Account>> {
@@ -142,6 +159,18 @@ impl Store for SqliteStore {
 
     async fn finish_order(&self, issued: &Issued) -> Result<()> {
         self.tell(self.write_issued(issued).await)
+    }
+
+    async fn highest_generations(&self) -> Result<Vec<(CertificateName, Generation)>> {
+        self.tell(self.read_highest().await)
+    }
+
+    async fn raise_generation(
+        &self,
+        certificate: &CertificateName,
+        highest: Generation,
+    ) -> Result<()> {
+        self.tell(self.write_highest(certificate, highest).await)
     }
 
     async fn newest_issued(&self) -> Result<Vec<Issued>> {

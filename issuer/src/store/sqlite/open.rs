@@ -247,7 +247,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-async fn writer(path: &Path) -> Inner<SqlitePool> {
+pub(super) async fn writer(path: &Path) -> Inner<SqlitePool> {
     let pool = SqlitePoolOptions::new()
         .max_connections(1)
         .min_connections(1)
