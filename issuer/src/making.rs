@@ -7,6 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+};
+
 use crate::store::sqlite::DATABASE;
 
 /// A file or directory isn't made.
@@ -87,7 +92,7 @@ impl Undo {
         Ok(())
     }
 
-    /// Makes a file, on disk when this returns.
+    /// Makes a file, whole or not at all, and on disk when this returns.
     pub(crate) fn file(&mut self, path: &Path, content: &[u8], mode: u32) -> Result<(), MakeError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => MakeError::Exists {
@@ -98,16 +103,24 @@ impl Undo {
                 source,
             },
         };
+        let new = path.with_file_name(format!(
+            ".{}.new",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ));
+        // Of a run that was killed.
+        let _ = fs::remove_file(&new);
+        self.made.push(Step::File(new.clone()));
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(mode)
-            .open(path)
+            .open(&new)
             .map_err(failed)?;
-        self.made.push(Step::File(path.to_owned()));
         file.write_all(content)
             .and_then(|()| file.sync_all())
+            .and_then(|()| name(&new, path))
             .map_err(failed)?;
+        self.made.push(Step::File(path.to_owned()));
         let parent = path.parent().unwrap_or(Path::new("/"));
         fs::File::open(parent)
             .and_then(|parent| parent.sync_all())
@@ -135,6 +148,18 @@ impl Undo {
 
     pub(crate) fn keep(mut self) {
         self.made.clear();
+    }
+}
+
+/// Gives a file its name, unless something has it.
+fn name(new: &Path, path: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, new, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE) {
+        // The file system doesn't know it, as NFS: a second name is refused as well where there is a file.
+        Err(Errno::EINVAL) => {
+            fs::hard_link(new, path)?;
+            fs::remove_file(new)
+        }
+        other => Ok(other?),
     }
 }
 

@@ -237,7 +237,7 @@ fn what_root_backs_up_belongs_to_the_services_user_who_may_then_go_on_with_it() 
     // The service's own run, as a timer makes it.
     fs::set_permissions(fleet.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     let binary = fleet.path("certwell-issuer");
-    fs::copy(env!("CARGO_BIN_EXE_certwell-issuer"), &binary).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_certwell-issuer"), &binary);
     let output = std::process::Command::new("setpriv")
         .args(["--reuid=4998", "--regid=4998", "--clear-groups"])
         .arg(&binary)

@@ -28,7 +28,7 @@ const NOBODY: u32 = 65_534;
 /// A fleet to be, and a copy of the binary, that `nobody` can use.
 fn of_nobody() -> Fleet {
     let fleet = Fleet::new();
-    fs::copy(env!("CARGO_BIN_EXE_certwell-issuer"), fleet.path("issuer")).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_certwell-issuer"), fleet.path("issuer"));
     fs::set_permissions(fleet.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     if geteuid().is_root() {
         chown(fleet.path(""), Some(NOBODY), Some(NOBODY)).unwrap();

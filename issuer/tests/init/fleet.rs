@@ -107,3 +107,10 @@ pub(crate) fn of_fleet_ca(database: &[u8]) -> usize {
         .position(|window| window == needle)
         .unwrap()
 }
+
+/// Copies a program to where another user may run it. By another process: one that is forked here meanwhile, by another
+/// test, would hold the copy open for writing, and then it can't be run.
+pub(crate) fn copy_program(from: &str, to: impl AsRef<Path>) {
+    let done = Command::new("cp").arg(from).arg(to.as_ref()).status();
+    assert!(done.unwrap().success());
+}

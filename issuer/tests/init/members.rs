@@ -59,7 +59,7 @@ fn whoever_is_added_to_the_group_certwell_is_let_in_without_a_restart() {
     fleet.set("listen = [\"127.0.0.1:7443\"]", &listen);
     fs::set_permissions(fleet.path(""), fs::Permissions::from_mode(0o711)).unwrap();
     let certwell = fleet.path("certwell");
-    fs::copy(env!("CARGO_BIN_EXE_certwell"), &certwell).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_certwell"), &certwell);
     let groups = fleet.path("group");
     fs::copy("/etc/group", &groups).unwrap();
     let mut list = OpenOptions::new().append(true).open(&groups).unwrap();
