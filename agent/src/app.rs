@@ -1,6 +1,6 @@
 //! Wires the tasks of `certwell-agent run`, and ends them.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use certwell_proto::v1;
 use nix::{
@@ -245,15 +245,22 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     if let Err(error) = notified {
         tracing::warn!(%error, "the service manager can't be told");
     }
+    let quiet = keep_watchdog_quiet();
+    tokio::pin!(quiet);
     let broken = tokio::select! {
         ended = wait_for_end(&mut tasks) => ended?,
         _ = &mut installing => true,
+        never = &mut quiet => match never {},
     };
     tracing::info!("stopping");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     let _ = stop.send(true);
     if !installing.is_finished() {
-        let _ = installing.await;
+        // The service manager's watchdog goes on while it waits for our end.
+        tokio::select! {
+            _ = installing => {}
+            never = &mut quiet => match never {},
+        }
     }
     let rest = async { while tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(GRACE, rest).await;
@@ -264,32 +271,28 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     }
 }
 
-/// Until SIGTERM or SIGINT, or until a task breaks off. Keeps the watchdog quiet meanwhile.
+/// Until SIGTERM or SIGINT, or until a task breaks off.
 ///
 /// Whether a task broke off.
 async fn wait_for_end(tasks: &mut JoinSet<()>) -> Result<bool, AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
-    // A third of the time that the service manager gives: this thread runs all tasks, so it is alive if this is.
-    let beat = sd_notify::watchdog_enabled().map(|limit| limit / 3);
+    tokio::select! {
+        _ = terminate.recv() => Ok(false),
+        _ = interrupt.recv() => Ok(false),
+        // None of them ends by itself: a panic ends the process in an orderly way.
+        _ = tasks.join_next() => Ok(true),
+    }
+}
+
+/// This thread runs all tasks, so it is alive if this is: three times in the time that the service manager gives.
+async fn keep_watchdog_quiet() -> Infallible {
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return std::future::pending().await;
+    };
     loop {
-        let next_beat = async {
-            match beat {
-                Some(beat) => tokio::time::sleep(beat).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = terminate.recv() => return Ok(false),
-            _ = interrupt.recv() => return Ok(false),
-            // None of them ends by itself: a panic ends the process in an orderly way.
-            _ = tasks.join_next() => {
-                return Ok(true);
-            }
-            () = next_beat => {
-                let _ = sd_notify::notify(&[NotifyState::Watchdog]);
-            }
-        }
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        tokio::time::sleep(limit / 3).await;
     }
 }
 

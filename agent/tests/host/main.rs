@@ -22,6 +22,7 @@ mod disk;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod ending;
 mod enrollment;
 #[cfg(test)]
 mod exec;
