@@ -23,6 +23,7 @@ mod disk;
 mod doctor;
 #[cfg(test)]
 mod ending;
+#[cfg(test)]
 mod enrollment;
 #[cfg(test)]
 mod exec;
