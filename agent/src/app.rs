@@ -26,6 +26,7 @@ use crate::{
         identity::IdentityTask,
         installer::{HostFacts, Installer, OpenError, Parts},
         observed::Observed,
+        post_install::{PostInstallTask, Problems},
         preflight::PreflightTask,
         reporter::Reporter,
         state_file::StateFileTask,
@@ -166,6 +167,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let (link_tx, link_rx) = watch::channel(Link::default());
     let (observed_tx, observed_rx) = watch::channel(Observed::default());
     let (facts_tx, facts_rx) = watch::channel(HostFacts::default());
+    let (hook_tx, hook_rx) = watch::channel(Problems::new());
     let (results_tx, results_rx) = watch::channel(std::collections::BTreeMap::new());
 
     let installer = Installer::open(
@@ -176,6 +178,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             link: link_rx.clone(),
             observed: observed_tx,
             facts: facts_tx,
+            hook: hook_rx,
             shutdown: shutdown.clone(),
         },
         gather_host_info(&config).await,
@@ -220,6 +223,17 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             observed: observed_rx.clone(),
             preflights: results_rx,
             link: link_rx.clone(),
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        PostInstallTask {
+            settings: config.post_install.clone(),
+            record_path: config.post_install_file(),
+            live_directory: config.live_directory.clone(),
+            observed: observed_rx.clone(),
+            problems: hook_tx,
             shutdown: shutdown.clone(),
         }
         .run(),

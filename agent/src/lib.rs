@@ -9,6 +9,7 @@
 //! issuer   the issuer as this host sees it
 //! disk     identity of bytes: staged generations, the live links, the ledger
 //! nginx    the running master, its configuration, tests, reloads, handshakes
+//! outside  the host's own commands, run outside the agent's sandbox
 //! exec     a server that isn't nginx: its commands, and the handshakes that prove it
 //! certbot  certbot's directory: its lineages, and adopting one
 //! inventory  gathers what there is of certificates on this host
@@ -30,6 +31,7 @@ pub mod inventory;
 pub mod issuer;
 pub mod jitter;
 pub mod nginx;
+pub mod outside;
 pub mod plan;
 pub mod tasks;
 pub mod unit;

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     exec,
     nginx::{Reload, Settings},
+    tasks::post_install,
 };
 
 /// Where the agent's configuration is, unless `--config` says otherwise.
@@ -28,6 +29,8 @@ pub struct Config {
     pub nginx: Settings,
     /// The `[exec]` table: another server in the place of nginx.
     pub exec: Option<exec::Settings>,
+    /// The operator's hook after an install that converged.
+    pub post_install: Option<post_install::Settings>,
     /// Longest wait for an operator's edit in progress (`edit-hold` in `[nginx]`).
     pub edit_hold: Duration,
 }
@@ -48,6 +51,7 @@ impl Default for Config {
                 reload: Reload::Signal,
             },
             exec: None,
+            post_install: None,
             edit_hold: Duration::from_secs(3_600),
         }
     }
@@ -72,6 +76,11 @@ impl Config {
     /// What a person told the agent to keep its hands off.
     pub fn holds_file(&self) -> PathBuf {
         self.state_directory.join("holds.json")
+    }
+
+    /// For which generations the post-install hook ran.
+    pub fn post_install_file(&self) -> PathBuf {
+        self.state_directory.join("post-install.json")
     }
 
     /// What `status` reads.
@@ -118,6 +127,7 @@ impl Config {
         ]
         .into_iter()
         .chain(&mut nginx.prefix)
+        .chain(self.post_install.as_mut().map(|hook| &mut hook.path))
         {
             *path = base.join(&*path);
         }

@@ -12,13 +12,15 @@ use toml::{
 };
 
 use super::{Config, ConfigError, Mistake};
-use crate::nginx::Reload;
+use crate::{nginx::Reload, tasks::post_install};
 
 const KEYS: &[&str] = &[
     "state-directory",
     "live-directory",
     "certbot-directory",
     "file-group",
+    "post-install",
+    "post-install-limit",
     "nginx",
     "exec",
 ];
@@ -128,6 +130,7 @@ impl Reader<'_> {
         if let Some(value) = table.get("file-group") {
             config.file_group = self.text_of(value, "the name of a group, such as \"ssl-cert\"");
         }
+        self.post_install(table, config);
         if let Some((key, value)) = table.get_key_value("exec") {
             if table.contains_key("nginx") {
                 self.mistake(
@@ -164,6 +167,24 @@ impl Reader<'_> {
         }
         if let Some(value) = nginx.get("edit-hold") {
             self.duration(value, &mut config.edit_hold);
+        }
+    }
+
+    fn post_install(&mut self, table: &DeTable<'_>, config: &mut Config) {
+        let mut limit = post_install::LIMIT;
+        if let Some(value) = table.get("post-install-limit") {
+            self.duration(value, &mut limit);
+            if limit < Duration::from_secs(1) {
+                self.mistake(value.span(), "a hook needs a second at least");
+            }
+            if !table.contains_key("post-install") {
+                self.mistake(value.span(), "there is no post-install that it limits");
+            }
+        }
+        if table.contains_key("post-install") {
+            let mut path = PathBuf::new();
+            self.path(table, "post-install", &mut path);
+            config.post_install = Some(post_install::Settings { path, limit });
         }
     }
 
@@ -284,6 +305,8 @@ mod tests {
             live-directory = "/l"
             certbot-directory = "/c"
             file-group = "ssl-cert"
+            post-install = "h"
+            post-install-limit = "5s"
             [nginx]
             pid-file = "p"
             binary = "/b"
@@ -296,6 +319,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.file_group.as_deref(), Some("ssl-cert"));
+        let hook = config.post_install.unwrap();
+        assert_eq!(
+            (hook.path, hook.limit),
+            ("h".into(), Duration::from_secs(5))
+        );
         assert_eq!(config.certbot_directory, Path::new("/c"));
         assert_eq!(config.nginx.prefix, Some("x".into()));
         assert_eq!(
@@ -350,6 +378,14 @@ mod tests {
             ),
             ("[nginx]\nreload = \" \"", 2, 10, "is empty"),
             ("file-group = []", 1, 14, "is of type array"),
+            ("post-install = 1", 1, 16, "a path in quotes"),
+            ("post-install-limit = \"1m\"", 1, 22, "no post-install"),
+            (
+                "post-install = \"h\"\npost-install-limit = \"0s\"",
+                2,
+                22,
+                "a second at least",
+            ),
             ("a = ", 1, 5, ""),
             ("[nginx\n", 1, 7, ""),
             (

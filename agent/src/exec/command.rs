@@ -1,13 +1,21 @@
 //! An operator's command: run by a shell to its end, or ended with all that it started when its time is over.
 
-use std::{ffi::OsStr, io, os::unix::process::ExitStatusExt as _, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use tokio::{process::Command, time::Instant};
+use tokio::time::Instant;
 
-use crate::nginx::child;
+use crate::outside::{self, Job};
 
 /// So much of its output is kept, from the end: a command may talk without end.
 const KEPT: usize = 16 * 1024;
+/// What these leave running stays: they may start a server anew.
+const LEAVE: [&str; 2] = ["exec.reload", "nginx.reload"];
 /// So many of its last lines are quoted …
 const LINES: usize = 5;
 /// … and so many bytes of them.
@@ -64,7 +72,8 @@ pub enum CommandError {
     },
 }
 
-/// Runs what `key` says, with these variables besides the agent's own; how long it took, when it ended with 0.
+/// Runs what `key` says, outside the agent's sandbox, with these variables besides those of every unit or, where the
+/// agent is no service, besides the agent's own; how long it took, when it ended with 0.
 ///
 /// # Errors
 /// When it didn't.
@@ -74,13 +83,52 @@ pub async fn run(
     environment: &[(&str, &OsStr)],
     limit: Duration,
 ) -> Result<Duration, CommandError> {
-    let mut shell = Command::new("/bin/sh");
-    shell
-        .args(["-c", command])
-        .envs(environment.iter().copied());
+    let arguments = vec!["-c".into(), command.into()];
+    let job = job(key, "/bin/sh".into(), arguments, environment);
+    run_job(key, command, &job, limit).await
+}
+
+/// The same for a file that is executed itself.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_file(
+    key: &'static str,
+    path: &Path,
+    environment: &[(&str, &OsStr)],
+    limit: Duration,
+) -> Result<Duration, CommandError> {
+    let job = job(key, path.to_owned(), Vec::new(), environment);
+    run_job(key, &path.to_string_lossy(), &job, limit).await
+}
+
+fn job(
+    key: &str,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    environment: &[(&str, &OsStr)],
+) -> Job {
+    Job {
+        program,
+        arguments,
+        directory: None,
+        environment: environment
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        leaves: LEAVE.contains(&key),
+    }
+}
+
+async fn run_job(
+    key: &'static str,
+    command: &str,
+    job: &Job,
+    limit: Duration,
+) -> Result<Duration, CommandError> {
     let owned = || command.to_owned();
     let began = Instant::now();
-    let output = child::last_output(shell, KEPT, limit)
+    let ran = outside::output(job, &outside::side(), KEPT, limit)
         .await
         .map_err(|source| CommandError::Start {
             key,
@@ -92,13 +140,14 @@ pub async fn run(
             command: owned(),
             limit,
         })?;
+    let output = ran.output;
     match (output.status.code(), output.status.signal()) {
         (Some(0), _) => Ok(began.elapsed()),
         (Some(code), _) => Err(CommandError::Failed {
             key,
             command: owned(),
             code,
-            words: last_words(&output.stderr, &output.stdout),
+            words: last_words(&output.stderr, &output.stdout) + &kept_inside(ran.kept_inside),
         }),
         (None, signal) => Err(CommandError::Killed {
             key,
@@ -106,6 +155,12 @@ pub async fn run(
             signal: signal.unwrap_or_default(),
         }),
     }
+}
+
+fn kept_inside(why: Option<String>) -> String {
+    why.map_or_else(String::new, |why| {
+        format!(" (it ran in the agent's own sandbox: {why})")
+    })
 }
 
 /// The last lines of standard error, of standard output where it is empty; one line, bounded.

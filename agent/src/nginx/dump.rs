@@ -19,6 +19,7 @@ use super::{
     run::{Invocation, RunError, refusal, start_error},
     servers::Parsed,
 };
+use crate::outside::{self, Account, Outside, Side, Transient};
 
 /// The hidden subcommand of the agent's binary that calls [`run_child`].
 pub const SUBCOMMAND: &str = "nginx-listeners";
@@ -42,12 +43,22 @@ pub enum DumpError {
     Child(String),
 }
 
+/// What the child is asked.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    invocation: Invocation,
+    /// As which nginx runs; as a child of the child where there is none.
+    transient: Option<Transient>,
+}
+
 /// What the child tells its parent.
 #[derive(Debug, Serialize, Deserialize)]
 enum Outcome {
     Parsed(Parsed),
     Refused(String),
     NotStarted(String),
+    /// The transient unit, and why.
+    NotOutside(String),
 }
 
 /// What the nginx so called is configured to serve. `agent` is the agent's binary, [`SELF`] in the agent.
@@ -62,7 +73,51 @@ pub async fn listeners(
     if !invocation.binary.exists() {
         return Err(RunError::Absent(invocation.binary.clone()).into());
     }
-    let request = serde_json::to_vec(invocation).map_err(|e| DumpError::Child(e.to_string()))?;
+    let mut kept_inside = None;
+    if let Side::Outside { like } = &invocation.side {
+        let outside = Outside::new(like.as_deref(), limit).await;
+        let answer = ask(agent, invocation, Some(outside.transient()), limit).await?;
+        outside.ended();
+        match answer {
+            Outcome::NotOutside(why) => {
+                outside::warn(&why);
+                kept_inside = Some(why);
+            }
+            answer => return result(answer),
+        }
+    }
+    let answer = ask(agent, invocation, None, limit).await?;
+    match (answer, kept_inside) {
+        (Outcome::Refused(words), Some(why)) => Err(RunError::KeptInside {
+            binary: invocation.binary.clone(),
+            what: "-T",
+            why,
+            words,
+        }
+        .into()),
+        (answer, _) => result(answer),
+    }
+}
+
+fn result(answer: Outcome) -> Result<Parsed, DumpError> {
+    match answer {
+        Outcome::Parsed(parsed) => Ok(parsed),
+        Outcome::Refused(words) => Err(DumpError::Refused { words }),
+        Outcome::NotStarted(why) | Outcome::NotOutside(why) => Err(DumpError::Child(why)),
+    }
+}
+
+async fn ask(
+    agent: &Path,
+    invocation: &Invocation,
+    transient: Option<&Transient>,
+    limit: Duration,
+) -> Result<Outcome, DumpError> {
+    let request = Request {
+        invocation: invocation.clone(),
+        transient: transient.cloned(),
+    };
+    let request = serde_json::to_vec(&request).map_err(|e| DumpError::Child(e.to_string()))?;
     let mut command = Command::new(agent);
     command.arg(SUBCOMMAND);
     let output = child::output(command, &request, limit)
@@ -81,12 +136,8 @@ pub async fn listeners(
             .unwrap_or("it said nothing");
         return Err(DumpError::Child(format!("{}: {last}", output.status)));
     }
-    match serde_json::from_slice(&output.stdout) {
-        Ok(Outcome::Parsed(parsed)) => Ok(parsed),
-        Ok(Outcome::Refused(words)) => Err(DumpError::Refused { words }),
-        Ok(Outcome::NotStarted(why)) => Err(DumpError::Child(why)),
-        Err(e) => Err(DumpError::Child(format!("its answer can't be read: {e}"))),
-    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|e| DumpError::Child(format!("its answer can't be read: {e}")))
 }
 
 /// The child's whole life: an [`Invocation`] in JSON on standard input, the outcome in JSON on standard output.
@@ -102,38 +153,47 @@ pub fn run_child() -> ExitCode {
 }
 
 fn answer(input: impl io::Read, mut output: impl io::Write) -> io::Result<()> {
-    let invocation: Invocation = serde_json::from_reader(input)?;
-    serde_json::to_writer(&mut output, &outcome(&invocation))?;
+    let request: Request = serde_json::from_reader(input)?;
+    serde_json::to_writer(&mut output, &outcome(&request))?;
     output.flush()
 }
 
-fn outcome(invocation: &Invocation) -> Outcome {
-    let mut command = std::process::Command::new(&invocation.binary);
-    command
-        .arg("-T")
-        .args(invocation.arguments())
-        .stdin(Stdio::null());
-    if let Some(directory) = &invocation.directory {
-        command.current_dir(directory);
-    }
-    match command.output() {
-        Ok(ran) if ran.status.success() => {
-            // Not needed to be there when a master is asked whose own directory is gone.
-            let directory = invocation.directory.clone();
-            let directory = directory.or_else(|| std::env::current_dir().ok());
-            let hostname = rustix::system::uname();
-            let reader = blocks::Reader {
-                directory: directory.as_deref().unwrap_or(Path::new("/")),
-                hostname: &hostname.nodename().to_string_lossy(),
-                is_root: nix::unistd::geteuid().is_root(),
-            };
-            let mut parsed = blocks::parse_by(&String::from_utf8_lossy(&ran.stdout), reader);
-            links::follow(&mut parsed);
-            Outcome::Parsed(parsed)
+fn outcome(request: &Request) -> Outcome {
+    let invocation = &request.invocation;
+    let job = invocation.job("-T");
+    let mut command = match &request.transient {
+        Some(transient) => transient.command(&job),
+        None => job.command(),
+    };
+    let ran = match command.stdin(Stdio::null()).output() {
+        Ok(ran) => ran,
+        Err(e) if request.transient.is_some() => {
+            return Outcome::NotOutside(format!("systemd-run: {e}"));
         }
-        Ok(ran) => Outcome::Refused(refusal(&String::from_utf8_lossy(&ran.stderr))),
-        Err(e) => Outcome::NotStarted(start_error(&invocation.binary, e).to_string()),
+        Err(e) => return Outcome::NotStarted(start_error(&invocation.binary, e).to_string()),
+    };
+    let (status, stderr) = match &request.transient {
+        None => (ran.status, ran.stderr),
+        Some(transient) => match transient.account(ran.status, &ran.stderr) {
+            Account::Ran { status, stderr } => (status, stderr),
+            Account::NotStarted(why) => return Outcome::NotOutside(why),
+        },
+    };
+    if !status.success() {
+        return Outcome::Refused(refusal(&String::from_utf8_lossy(&stderr)));
     }
+    // Not needed to be there when a master is asked whose own directory is gone.
+    let directory = invocation.directory.clone();
+    let directory = directory.or_else(|| std::env::current_dir().ok());
+    let hostname = rustix::system::uname();
+    let reader = blocks::Reader {
+        directory: directory.as_deref().unwrap_or(Path::new("/")),
+        hostname: &hostname.nodename().to_string_lossy(),
+        is_root: nix::unistd::geteuid().is_root(),
+    };
+    let mut parsed = blocks::parse_by(&String::from_utf8_lossy(&ran.stdout), reader);
+    links::follow(&mut parsed);
+    Outcome::Parsed(parsed)
 }
 
 #[cfg(test)]
@@ -142,8 +202,12 @@ mod tests {
 
     fn ask(invocation: &Invocation) -> Outcome {
         let mut output = Vec::new();
+        let request = Request {
+            invocation: invocation.clone(),
+            transient: None,
+        };
         answer(
-            serde_json::to_vec(invocation).unwrap().as_slice(),
+            serde_json::to_vec(&request).unwrap().as_slice(),
             &mut output,
         )
         .unwrap();

@@ -12,6 +12,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{run::Invocation, settings::Settings, title};
+use crate::outside::nginx_side;
 
 const MASTER_TITLE: &str = "nginx: master process";
 const WORKER_TITLE: &str = "nginx: worker process";
@@ -100,6 +101,7 @@ impl Nginx {
         let invocation = Invocation {
             prefix: settings.prefix.clone(),
             config: Some(settings.config.clone()),
+            side: nginx_side(None),
             ..Invocation::plain(&settings.binary)
         };
         Ok(Self {
@@ -225,6 +227,7 @@ fn running(
     invocation.directory = fs::read_link(proc.join("cwd"))
         .ok()
         .filter(|path| path.is_dir());
+    invocation.side = nginx_side(Some(pid));
     let master = Master {
         pid,
         ticks: stat.ticks,

@@ -9,9 +9,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::{process::Command, time::Instant};
+use tokio::time::Instant;
 
-use super::{child, servers::WorkerUser};
+use super::servers::WorkerUser;
+use crate::outside::{self, Job, Side};
 
 /// How nginx is called so that it reads the configuration that its master reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub struct Invocation {
     pub error_log: Option<String>,
     /// The master's working directory, to which its relative paths are relative.
     pub directory: Option<PathBuf>,
+    /// Where `-t` and `-T` run: they bind, open and make what nginx does, so that the agent's sandbox is in their way.
+    pub side: Side,
 }
 
 /// What `nginx -t` said.
@@ -79,6 +82,20 @@ pub enum RunError {
         /// The time it was given.
         limit: Duration,
     },
+    /// It failed in the agent's sandbox, which may be the reason.
+    #[error(
+        "{binary} {what} can't be run outside the agent's own sandbox ({why}), and inside it says: {words}; see whether systemd-run works on this host"
+    )]
+    KeptInside {
+        /// What was executed.
+        binary: PathBuf,
+        /// The verb among its arguments.
+        what: &'static str,
+        /// What kept it inside.
+        why: String,
+        /// nginx's own words.
+        words: String,
+    },
 }
 
 /// What a run left behind.
@@ -102,6 +119,7 @@ impl Invocation {
             globals: Vec::new(),
             error_log: None,
             directory: None,
+            side: Side::Inside,
         }
     }
 
@@ -124,19 +142,22 @@ impl Invocation {
         list
     }
 
-    /// The command for `verb` (`-t`, `-T`, `-v`), in the master's directory.
-    fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.arg(verb).args(self.arguments());
-        if let Some(directory) = &self.directory {
-            command.current_dir(directory);
+    /// What is run for `verb` (`-t`, `-T`, `-v`), in the master's directory.
+    pub(super) fn job(&self, verb: &str) -> Job {
+        let mut arguments = vec![OsString::from(verb)];
+        arguments.extend(self.arguments());
+        Job {
+            program: self.binary.clone(),
+            arguments,
+            directory: self.directory.clone(),
+            environment: Vec::new(),
+            leaves: false,
         }
-        command
     }
 
-    pub(crate) async fn run(&self, verb: &'static str, limit: Duration) -> Result<Ran, RunError> {
+    async fn run(&self, verb: &'static str, side: &Side, limit: Duration) -> Result<Ran, RunError> {
         let begun = Instant::now();
-        let output = child::output(self.command(verb), b"", limit)
+        let ran = outside::output(&self.job(verb), side, usize::MAX, limit)
             .await
             .map_err(|source| start_error(&self.binary, source))?
             .ok_or_else(|| RunError::TimedOut {
@@ -144,18 +165,28 @@ impl Invocation {
                 what: verb,
                 limit,
             })?;
-        if let Some(signal) = output.status.signal() {
+        let status = ran.output.status;
+        if let Some(signal) = status.signal() {
             return Err(RunError::Killed {
                 binary: self.binary.clone(),
                 what: verb,
                 signal,
             });
         }
-        Ok(Ran {
-            succeeded: output.status.success(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            took: begun.elapsed(),
-        })
+        let stderr = String::from_utf8_lossy(&ran.output.stderr).into_owned();
+        match ran.kept_inside {
+            Some(why) if !status.success() => Err(RunError::KeptInside {
+                binary: self.binary.clone(),
+                what: verb,
+                why,
+                words: refusal(&stderr),
+            }),
+            _ => Ok(Ran {
+                succeeded: status.success(),
+                stderr,
+                took: begun.elapsed(),
+            }),
+        }
     }
 }
 
@@ -176,7 +207,7 @@ pub(crate) fn start_error(binary: &Path, source: io::Error) -> RunError {
 /// # Errors
 /// When nothing was learnt: no binary, not to be started, or no end within `limit`.
 pub async fn test(invocation: &Invocation, limit: Duration) -> Result<Tested, RunError> {
-    let ran = invocation.run("-t", limit).await?;
+    let ran = invocation.run("-t", &invocation.side, limit).await?;
     Ok(if ran.succeeded {
         Tested::Passed { took: ran.took }
     } else {
@@ -191,7 +222,7 @@ pub async fn test(invocation: &Invocation, limit: Duration) -> Result<Tested, Ru
 /// # Errors
 /// As for [`test`].
 pub async fn version(invocation: &Invocation, limit: Duration) -> Result<String, RunError> {
-    let ran = invocation.run("-v", limit).await?;
+    let ran = invocation.run("-v", &Side::Inside, limit).await?;
     Ok(version_of(&ran.stderr))
 }
 
@@ -200,7 +231,7 @@ pub async fn version(invocation: &Invocation, limit: Duration) -> Result<String,
 /// # Errors
 /// As for [`test`].
 pub async fn built_for(invocation: &Invocation, limit: Duration) -> Result<WorkerUser, RunError> {
-    let ran = invocation.run("-V", limit).await?;
+    let ran = invocation.run("-V", &Side::Inside, limit).await?;
     Ok(user_of(&ran.stderr))
 }
 

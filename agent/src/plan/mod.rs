@@ -18,6 +18,7 @@
 //! connect   when to dial the issuer
 //! identity  when to renew the identity
 //! age       when the agent raises its own alarm
+//! post_install  whether the operator's hook is to run
 //! retry     when a failed install is tried again
 //! status    whether all is well, and what isn't
 //! inventory every certificate of this host, in rows
@@ -38,6 +39,7 @@ pub mod identity;
 pub mod install;
 pub mod inventory;
 pub mod outcome;
+pub mod post_install;
 pub mod resume;
 pub mod retry;
 pub mod served;

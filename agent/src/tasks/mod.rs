@@ -10,6 +10,8 @@
 //!      '-- renews through the connection       state_file <-- Observed-'
 //! ```
 //!
+//! post_install runs the operator's hook after what Observed says, and tells the installer what is wrong with it.
+//!
 //! Shutdown is a `watch` that turns true: each task ends at its next safe point, the installer never between
 //! activate and confirm.
 
@@ -17,6 +19,7 @@ pub mod connection;
 pub mod identity;
 pub mod installer;
 pub mod observed;
+pub mod post_install;
 pub mod preflight;
 pub mod reporter;
 pub mod state_file;

@@ -50,6 +50,8 @@ mod leftovers;
 #[cfg(test)]
 mod lineage;
 #[cfg(test)]
+mod post_install;
+#[cfg(test)]
 mod preflight;
 #[cfg(test)]
 mod quiet;

@@ -173,7 +173,7 @@ impl Installer {
         if let Err(error) = challenge_map::write(&path, &text) {
             return cannot(&error);
         }
-        let server = Server::Nginx(nginx);
+        let server = Server::Nginx(Box::new(nginx));
         match self.host.test(&server).await {
             Ok(Tested::Passed { .. }) => {}
             Ok(Tested::Refused { words }) => {

@@ -51,7 +51,11 @@ use tokio::{sync::watch, time::Instant};
 pub use self::host::HostFacts;
 use self::{challenges::MapState, confirm::TargetKey, host::HostView, state::State, wake::Woken};
 use super::{
-    Shutdown, asked_to_stop, connection::Link, observed::Observed, watch_files::FileWatch,
+    Shutdown, asked_to_stop,
+    connection::Link,
+    observed::Observed,
+    post_install::{Problems, with_hook},
+    watch_files::FileWatch,
 };
 use crate::{
     clock,
@@ -83,6 +87,8 @@ pub struct Parts {
     pub observed: watch::Sender<Observed>,
     /// What is known of nginx.
     pub facts: watch::Sender<HostFacts>,
+    /// What stands in the way of the post-install hook.
+    pub hook: watch::Receiver<Problems>,
     /// The end.
     pub shutdown: Shutdown,
 }
@@ -120,6 +126,7 @@ pub struct Installer {
     link: watch::Receiver<Link>,
     observed: watch::Sender<Observed>,
     facts: watch::Sender<HostFacts>,
+    hook: watch::Receiver<Problems>,
     shutdown: Shutdown,
 }
 
@@ -150,6 +157,7 @@ impl Installer {
             link,
             observed,
             facts,
+            hook,
             shutdown,
         } = parts;
         let permissions = Permissions::new(config.file_group.as_deref())?;
@@ -184,6 +192,7 @@ impl Installer {
             link,
             observed,
             facts,
+            hook,
             shutdown,
         };
         installer.begin_map();
@@ -230,6 +239,10 @@ impl Installer {
                         }
                     }
                     Woken::MasterEnded => self.look_again(),
+                    Woken::Hook => {
+                        self.publish();
+                        continue;
+                    }
                 }
                 break;
             }
@@ -348,15 +361,16 @@ impl Installer {
     }
 
     fn publish(&self) {
+        let hook = self.hook.borrow();
         let certificates = self
             .wanted
             .iter()
             .filter_map(|(name, wanted)| {
                 let state = self.states.get(name)?;
-                Some((
-                    name.clone(),
-                    state::observed(name, wanted, state, self.ledger.entry(name)),
-                ))
+                let mut seen = state::observed(name, wanted, state, self.ledger.entry(name));
+                let sentence = std::mem::take(&mut seen.report.problem);
+                seen.report.problem = with_hook(sentence, seen.active, hook.get(name));
+                Some((name.clone(), seen))
             })
             .collect();
         let observed = Observed {

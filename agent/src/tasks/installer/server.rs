@@ -19,7 +19,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) enum Server {
     /// With its master, where one runs.
-    Nginx(Nginx),
+    Nginx(Box<Nginx>),
     /// Whatever the operator's commands are about.
     Exec(Arc<exec::Settings>),
 }
@@ -122,19 +122,11 @@ impl Server {
     /// Whether it serves what is on disk since `before`, as far as processes tell; nothing where they don't.
     pub(super) fn has_new_workers(&self, before: &Self) -> Option<bool> {
         match (self, before) {
-            (
-                Self::Nginx(nginx),
-                Self::Nginx(Nginx {
-                    master: Some(before),
-                    ..
-                }),
-            ) => Some(
-                nginx
-                    .master
-                    .as_ref()
-                    .is_some_and(|master| master.has_loaded_since(before)),
-            ),
-            (Self::Nginx(_), _) => Some(false),
+            (Self::Nginx(nginx), before) => {
+                let before = before.master();
+                let loaded = before.zip(nginx.master.as_ref());
+                Some(loaded.is_some_and(|(before, master)| master.has_loaded_since(before)))
+            }
             (Self::Exec(_), _) => None,
         }
     }
@@ -145,7 +137,7 @@ impl HostView {
     pub(super) fn server(&self) -> Result<Server, MasterError> {
         match self.exec() {
             Some(settings) => Ok(Server::Exec(settings.clone())),
-            None => self.find().map(Server::Nginx),
+            None => self.find().map(|nginx| Server::Nginx(Box::new(nginx))),
         }
     }
 

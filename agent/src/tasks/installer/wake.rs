@@ -30,6 +30,8 @@ pub(super) enum Woken {
     Link,
     Files(HashSet<PathBuf>),
     MasterEnded,
+    /// The post-install hook was run.
+    Hook,
     Timer,
 }
 
@@ -59,6 +61,7 @@ impl Installer {
                 self.master = None;
                 Woken::MasterEnded
             }
+            changed = self.hook.changed() => if changed.is_ok() { Woken::Hook } else { Woken::Stop },
             () = tokio::time::sleep_until(timer) => Woken::Timer,
         }
     }

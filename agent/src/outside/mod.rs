@@ -1,0 +1,19 @@
+//! The host's own commands run outside the agent's sandbox: as transient units of systemd's where the agent is a service
+//! of systemd, else as its children.
+//!
+//! ```text
+//! side       on which side a command runs; the unit that a process belongs to
+//! sandbox    pure: what `systemctl show` says of a unit's sandbox, as `systemd-run` takes it
+//! transient  pure: the call of `systemd-run`, and its own words among those of the command
+//! run        runs a command on either side, and ends it with all that it started
+//! ```
+
+mod run;
+mod sandbox;
+mod side;
+mod transient;
+
+pub(crate) use run::{Outside, output, warn};
+pub(crate) use side::side;
+pub use side::{Side, nginx_side, unit_of};
+pub(crate) use transient::{Account, Job, Transient};
