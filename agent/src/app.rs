@@ -158,6 +158,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let _lock = lock_state(&config)?;
     let store = IdentityStore::new(config.identity_directory());
     let identity = Arc::new(store.load()?);
+    certwell_log::set_host(identity.host.as_str());
     tracing::info!(host = %identity.host, fleet = %identity.fleet, "certwell-agent {}", env!("CARGO_PKG_VERSION"));
     let (stop, shutdown) = watch::channel(false);
 

@@ -19,7 +19,6 @@ use crate::{
     clock,
     config::{self, Config, ConfigErrors},
     init::{self, InitError, Made},
-    logging::{self, LogError},
     making::MakeError,
     restore::RestoreError,
     store::{
@@ -185,7 +184,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Init(arguments) => initialize(config, arguments),
         Verb::Serve => {
             keep_from_core_files()?;
-            logging::init()?;
+            certwell_log::begin("certwell-issuer", false)?;
             clock::check()?;
             runtime()?.block_on(crate::app::serve(&config))
         }
@@ -327,7 +326,10 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
 }
 
 fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
-    if cause.is::<ConfigErrors>() || cause.is::<clock::ClockUnset>() || cause.is::<LogError>() {
+    if cause.is::<ConfigErrors>()
+        || cause.is::<clock::ClockUnset>()
+        || cause.is::<certwell_log::LogError>()
+    {
         return Some(Exit::Configuration);
     }
     if let Some(error) = cause.downcast_ref::<StoreError>() {

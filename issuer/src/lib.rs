@@ -10,7 +10,7 @@
 //! admin    the service behind `certwell`
 //! cli      `certwell` itself
 //! backup, restore   a copy of all that a new machine needs, and the way back
-//! daemon_cli, init, making, logging   `certwell-issuer` itself: its verbs, a new fleet, files that are made, the log
+//! daemon_cli, init, making   `certwell-issuer` itself: its verbs, a new fleet, files that are made
 //! clock    the only place that reads the clock
 //! ```
 
@@ -24,7 +24,6 @@ pub mod config;
 pub mod daemon_cli;
 pub mod fleet;
 pub mod init;
-pub mod logging;
 pub mod making;
 pub mod plan;
 pub mod restore;

@@ -34,7 +34,7 @@ pub struct Cli {
 fn long_after() -> String {
     format!(
         "Environment: CERTWELL_LOG is a filter for log lines (default \"info\"), CERTWELL_LOG_FORMAT=json makes them \
-         JSON.\nThe log goes to standard error.\n\n{}",
+         JSON.\nThe log goes to standard error, or with fields to the journal where systemd runs the agent.\n\n{}",
         exit::HELP
     )
 }

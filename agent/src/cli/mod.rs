@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! args    the command line
-//! log     where log lines go, and what never gets into them
 //! hold    keeps the running agent's hands off a certificate
 //! enroll  a join token becomes an identity, and the unit is started
 //! leave   the host leaves its fleet
@@ -23,7 +22,6 @@ mod include_fix;
 mod inventory;
 mod leave;
 mod left_to_do;
-mod log;
 mod status;
 
 use std::{
@@ -108,7 +106,8 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
         Verb::Run => {
             keep_from_core_files()?;
             let config = load(cli)?;
-            log::begin().map_err(|problem| Failure::new(Exit::Configuration, problem))?;
+            certwell_log::begin("certwell-agent", true)
+                .map_err(|problem| Failure::new(Exit::Configuration, problem))?;
             runtime()?
                 .block_on(app::run(config))
                 .map_err(|error| failure_of(&error))?;

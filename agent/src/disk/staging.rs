@@ -85,7 +85,7 @@ impl Store {
         let temporary = directory.join(format!("{}.tmp", bundle.generation));
         remove_directory_if_there(&temporary)?;
         let result = self.write_files(&temporary, bundle).and_then(|record| {
-            self.put(&temporary, &target)?;
+            self.put(&temporary, &target, bundle)?;
             sync_directory(&directory)?;
             Ok(record)
         });
@@ -130,7 +130,7 @@ impl Store {
         })
     }
 
-    fn put(&self, temporary: &Path, target: &Path) -> Result<(), DiskError> {
+    fn put(&self, temporary: &Path, target: &Path, bundle: &Bundle) -> Result<(), DiskError> {
         if std::fs::symlink_metadata(target).is_err() {
             return std::fs::rename(temporary, target).map_err(DiskError::about("placing", target));
         }
@@ -148,7 +148,7 @@ impl Store {
         })?;
         // What was asked for is done; the damaged one is removed when the store is pruned.
         if let Err(error) = remove_directory_if_there(temporary) {
-            tracing::warn!(%error, "a damaged generation was replaced, but stays behind");
+            tracing::warn!(certificate = %bundle.certificate, generation = bundle.generation.0, %error, "a damaged generation was replaced, but stays behind");
         }
         Ok(())
     }

@@ -336,11 +336,16 @@ impl Issuance {
     }
 
     async fn remember(&mut self, failure: OrderFailure) {
-        tracing::warn!(certificate = %self.name, problem = failure.problem, "issuance failed");
         let generation = self
             .pending
             .as_ref()
             .map_or(Generation::NONE, |p| p.intent.generation);
+        tracing::warn!(
+            certificate = %self.name,
+            generation = (!generation.is_none()).then_some(generation.0),
+            problem = failure.problem,
+            "issuance failed"
+        );
         let text = failure.problem.clone();
         self.failures.push(failure);
         self.attempts += 1;

@@ -117,11 +117,14 @@ pub async fn run(
                     Err(error) => {
                         let id = error.id();
                         let names = running.iter().filter(|(_, running)| **running == id);
-                        fell_over.extend(names.map(|(name, _)| name.clone()));
-                        tracing::error!(
-                            error = &error as &dyn std::error::Error,
-                            "an issuance fell over; it is begun again in a minute"
-                        );
+                        for (name, _) in names {
+                            tracing::error!(
+                                certificate = %name,
+                                error = &error as &dyn std::error::Error,
+                                "its issuance fell over; it is begun again in a minute"
+                            );
+                            fell_over.extend([name.clone()]);
+                        }
                         id
                     }
                 };

@@ -80,7 +80,7 @@ impl Fleet for FleetService {
             .bundle(&name, generation)
             .await
             .map_err(|e| {
-                tracing::error!(certificate = %name, error = &e as &dyn std::error::Error, "a bundle can't be read");
+                tracing::error!(certificate = %name, generation = generation.0, error = &e as &dyn std::error::Error, "a bundle can't be read");
                 Status::internal("the issuer can't read this bundle; its log says why")
             })?
             .ok_or_else(unknown)?;

@@ -62,12 +62,13 @@ impl Installer {
     /// Takes note of whether what is offered may be taken.
     fn judge_offer(&mut self, name: &CertificateName) {
         let refusal = self.admit(name).err().unwrap_or_default();
+        let offered = self.wanted.get(name).map(|wanted| wanted.generation.0);
         let Some(state) = self.states.get_mut(name) else {
             return;
         };
         if state.refusal != refusal {
             if !refusal.is_empty() {
-                tracing::warn!(certificate = %name, problem = refusal, "not taken");
+                tracing::warn!(certificate = %name, generation = offered, problem = refusal, "not taken");
             }
             state.refusal = refusal;
         }
@@ -160,7 +161,7 @@ impl Installer {
             disk.damage
         );
         if state.problem != problem {
-            tracing::error!(certificate = %name, problem, "can't be put back");
+            tracing::error!(certificate = %name, generation = generation.0, problem, "can't be put back");
         }
         state.outcome = Some((generation, Outcome::Held));
         state.problem = problem;

@@ -270,7 +270,7 @@ impl Installer {
                     tracing::warn!(certificate = %name, generation = trail.generation.0, problem = trail.why, "rolled back");
                 }
                 Err(error) => {
-                    tracing::error!(certificate = %name, %error, "can't be rolled back");
+                    tracing::error!(certificate = %name, generation = trail.generation.0, %error, "can't be rolled back");
                     trail.why = format!("{}; and it can't be rolled back: {error}", trail.why);
                 }
             }

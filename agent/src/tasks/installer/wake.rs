@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use certwell_proto::CertificateName;
 use tokio::time::Instant;
 
 use super::{
@@ -94,7 +95,7 @@ impl Installer {
     /// The agent's own alarm: without the issuer, what is served gets old.
     fn raise_alarm(&mut self, now: jiff::Timestamp) {
         let connected = self.link.borrow().connection.is_some();
-        let old: Vec<String> = self
+        let old: Vec<&CertificateName> = self
             .states
             .iter()
             .filter(|(_, state)| {
@@ -104,14 +105,16 @@ impl Installer {
                     .and_then(|disk| disk.validity)
                     .is_some_and(|(not_before, not_after)| age::is_old(not_before, not_after, now))
             })
-            .map(|(name, _)| name.to_string())
+            .map(|(name, _)| name)
             .collect();
         let alarm = !connected && !old.is_empty();
         if alarm {
-            tracing::error!(
-                certificates = old.join(", "),
-                "the issuer is not reached, and less than a quarter of the life of what is served is left: see to the issuer"
-            );
+            for name in &old {
+                tracing::error!(
+                    certificate = %name,
+                    "the issuer is not reached, and less than a quarter of the life of what is served is left: see to the issuer"
+                );
+            }
         } else if self.alarmed {
             tracing::info!("the issuer is reached again");
         }

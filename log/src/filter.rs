@@ -1,15 +1,12 @@
-//! The log, to standard error.
+//! Which events are heard.
 
-use tracing_subscriber::{EnvFilter, filter::Directive, fmt};
+use tracing_subscriber::{EnvFilter, filter::Directive};
 
-/// The filter's variable; `info` by default.
-pub const FILTER: &str = "CERTWELL_LOG";
-/// `json` gives one JSON object a line.
-pub const FORMAT: &str = "CERTWELL_LOG_FORMAT";
+use crate::LogError;
 
 /// Crates that handle message bodies, statements or handshakes: below `warn` they could write a private key, so
 /// no filter opens them.
-const CAPPED: [&str; 14] = [
+const CAPPED: [&str; 17] = [
     "h2",
     "hyper",
     "hyper_util",
@@ -20,60 +17,14 @@ const CAPPED: [&str; 14] = [
     "sqlx_core",
     "sqlx_sqlite",
     "tokio_rustls",
+    "tokio_util",
     "tonic",
     "tower",
     "prost",
     "http",
+    "notify",
+    "mio",
 ];
-
-/// A log that can't be begun.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The filter is mistyped.
-    #[error(
-        "{FILTER}={text:?} is no log filter: {problem}; write a level (error, warn, info, debug) or certwell_issuer=debug"
-    )]
-    Filter {
-        /// As given.
-        text: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// An unknown format.
-    #[error("{FORMAT}={0:?} is no log format; write json, or leave it out")]
-    Format(String),
-    /// A second one.
-    #[error("the log was begun twice")]
-    Twice,
-}
-
-/// Begins the log, by `CERTWELL_LOG` and `CERTWELL_LOG_FORMAT`.
-///
-/// # Errors
-/// When one of them is mistyped.
-pub fn init() -> Result<(), LogError> {
-    let variable = |name| {
-        std::env::var(name)
-            .ok()
-            .filter(|text: &String| !text.is_empty())
-    };
-    let filter = filter(variable(FILTER).as_deref().unwrap_or("info"))?;
-    let log = fmt::Subscriber::builder()
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter);
-    match variable(FORMAT).as_deref() {
-        None | Some("text") => {
-            let color = std::io::IsTerminal::is_terminal(&std::io::stderr())
-                && variable("NO_COLOR").is_none();
-            log.with_ansi(color).with_target(false).try_init()
-        }
-        Some("json") => log.json().flatten_event(true).try_init(),
-        Some(other) => return Err(LogError::Format(other.to_owned())),
-    }
-    .map_err(|_| LogError::Twice)?;
-    tracing::trace!("every level is written");
-    Ok(())
-}
 
 /// The filter asked for, with what may hold secrets capped.
 ///
@@ -88,7 +39,7 @@ pub fn filter(text: &str) -> Result<EnvFilter, LogError> {
     let kept: Vec<&str> = text
         .split(',')
         .map(str::trim)
-        .filter(|directive| !is_capped(directive))
+        .filter(|directive| !directive.is_empty() && !is_capped(directive))
         .collect();
     let mut filter = EnvFilter::try_new(kept.join(",")).map_err(|e| wrong(e.to_string()))?;
     for name in CAPPED {
@@ -100,7 +51,6 @@ pub fn filter(text: &str) -> Result<EnvFilter, LogError> {
     }
     Ok(filter)
 }
-
 /// Whether a directive is about a capped crate, or one of its modules or spans.
 fn is_capped(directive: &str) -> bool {
     let target = directive.split(['=', '[']).next().unwrap_or_default();
@@ -135,7 +85,7 @@ mod tests {
     fn written(text: &str) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let log = fmt::Subscriber::builder()
+        let log = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .with_env_filter(filter(text).unwrap())
