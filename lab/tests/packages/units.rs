@@ -1,0 +1,173 @@
+//! The units: what systemd says of them, and that they agree with the rest.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use certwell_lab::{paths, program::Program};
+
+use super::made::{BOTH, ENDS, entries, run, unpacked};
+
+const SERVICES: [(&str, f64); 3] = [
+    ("certwell-agent.service", 3.5),
+    ("certwell-issuer.service", 1.5),
+    ("certwell-issuer-backup.service", 1.5),
+];
+
+/// Keys of systemd 254 and later, which bookworm's 252 says that it doesn't know.
+const NEWER_KEYS: [&str; 2] = ["'RestartSteps'", "'RestartMaxDelaySec'"];
+
+fn unit(name: &str) -> Result<String> {
+    let path = paths::packaging().join("systemd").join(name);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// What a unit says of a key, in its order.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .collect()
+}
+
+#[test]
+fn what_the_units_leave_open_stays_within_the_figures() -> Result<()> {
+    for (name, limit) in SERVICES {
+        let path = paths::packaging().join("systemd").join(name);
+        let arguments = [
+            "security",
+            "--offline=true",
+            "--no-pager",
+            &path.display().to_string(),
+        ]
+        .map(str::to_owned);
+        let said = run("systemd-analyze", arguments)?.stdout;
+        let figure: f64 = said
+            .rsplit_once("Overall exposure level for")
+            .and_then(|(_, rest)| rest.split_once(": "))
+            .and_then(|(_, rest)| rest.split_whitespace().next())
+            .with_context(|| said.clone())?
+            .parse()?;
+        println!("systemd-analyze security {name}: {figure}, no more than {limit}");
+        ensure!(
+            figure <= limit,
+            "{name}: {figure} is more than {limit}\n{said}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn systemd_takes_every_line_of_the_units() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    unpacked(home.path())?;
+    // The programs must be there, and what is started before them is this machine's: only their place is changed.
+    let units = home.path().join("usr/lib/systemd/system");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&units)? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?.replace(
+            "=/usr/bin/certwell",
+            &format!("={}/usr/bin/certwell", home.path().display()),
+        );
+        fs::write(&path, text)?;
+        names.push(path.display().to_string());
+    }
+    ensure!(names.len() == 4, "{names:?}");
+    let arguments = ["verify".to_owned(), "--man=no".to_owned()]
+        .into_iter()
+        .chain(names);
+    let said = Program::new("systemd-analyze", "systemd-analyze", arguments)
+        .run(Path::new("/"), "", ENDS)?
+        .stderr;
+    let about_ours = said.lines().filter(|line| line.contains("certwell"));
+    let unexpected: Vec<&str> = about_ours
+        .filter(|line| !NEWER_KEYS.iter().any(|key| line.contains(key)))
+        .collect();
+    ensure!(unexpected.is_empty(), "{}", unexpected.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn the_pages_that_the_units_name_are_shipped() -> Result<()> {
+    let mut shipped = Vec::new();
+    for name in BOTH {
+        shipped.extend(entries(name)?.into_iter().map(|entry| entry.path));
+    }
+    for entry in fs::read_dir(paths::packaging().join("systemd"))? {
+        let text = fs::read_to_string(entry?.path())?;
+        for page in values(&text, "Documentation")
+            .iter()
+            .flat_map(|line| line.split(' '))
+        {
+            let page = page.trim_start_matches("man:").trim_end_matches("(1)");
+            let path = format!("/usr/share/man/man1/{page}.1.gz");
+            ensure!(shipped.contains(&path), "{path} isn't shipped");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn each_capability_has_its_reason_above_it() -> Result<()> {
+    let text = unit("certwell-agent.service")?;
+    let lines: Vec<&str> = text.lines().collect();
+    let mut seen = 0;
+    for (at, line) in lines.iter().enumerate() {
+        if let Some(named) = line.strip_prefix("CapabilityBoundingSet=CAP_") {
+            seen += 1;
+            ensure!(!named.contains(' '), "one by one: {line}");
+            ensure!(
+                at > 0 && lines[at - 1].starts_with('#'),
+                "no reason above {line}"
+            );
+        }
+    }
+    ensure!(seen > 0, "no capability is named");
+    assert_eq!(
+        values(&unit("certwell-issuer.service")?, "CapabilityBoundingSet"),
+        [""]
+    );
+    Ok(())
+}
+
+/// The list of docs/architecture.md, which a test with strace holds against what the agent does.
+#[test]
+fn the_agent_may_write_where_it_is_known_to_write_and_nowhere_else() -> Result<()> {
+    let page = fs::read_to_string(paths::workspace().join("docs/architecture.md"))?;
+    let list = page
+        .split_once("## What the agent writes to")
+        .and_then(|(_, rest)| rest.split_once("```text\n"))
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .context("no list of what the agent writes to")?
+        .0;
+    let written: Vec<&str> = list
+        .lines()
+        .filter(|line| !line.ends_with("forced to disk"))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    ensure!(written.len() >= 4, "{list}");
+    let text = unit("certwell-agent.service")?;
+    let [open] = values(&text, "ReadWritePaths")[..] else {
+        anyhow::bail!("one line of ReadWritePaths is expected");
+    };
+    let open: Vec<&str> = open
+        .split(' ')
+        .map(|path| path.trim_start_matches('-'))
+        .collect();
+    let below = |path: &str, directory: &str| {
+        path.strip_prefix(directory)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    for path in &written {
+        ensure!(
+            open.iter().any(|directory| below(path, directory)),
+            "the agent writes to {path}, which its unit doesn't allow: {open:?}"
+        );
+    }
+    for directory in &open {
+        ensure!(
+            written.iter().any(|path| below(path, directory)),
+            "the unit opens {directory}, where the agent writes nothing"
+        );
+    }
+    Ok(())
+}
