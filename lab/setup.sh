@@ -3,6 +3,7 @@
 #
 #   setup.sh demo       nginx, pebble
 #   setup.sh packages   what Debian packages are made and judged with: cargo-deb, dpkg-shlibdeps, lintian
+#   setup.sh fleet      the same, and what whole Debian hosts are made and booted with
 #   setup.sh test       all of it, and what the faults are made with: faketime, strace; haproxy and certbot to live beside;
 #                       nginx's module for stream blocks
 set -eu
@@ -126,22 +127,31 @@ need_for_packages() {
     need lintian lintian
 }
 
+need_for_fleet() {
+    need_for_packages
+    need mmdebstrap mmdebstrap
+    need systemd-nspawn systemd-container
+    need ip iproute2
+    need nsenter util-linux
+}
+
 purpose=${1:-demo}
 missing=''
 check_rust
 case "$purpose" in
 demo) need_world ;;
 packages) need_for_packages ;;
+fleet) need_for_fleet ;;
 test)
     need_world
-    need_for_packages
+    need_for_fleet
     need faketime faketime
     need strace strace
     need haproxy haproxy
     need certbot certbot
     need_file /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
     ;;
-*) fail "unknown purpose '$purpose': demo, packages or test" ;;
+*) fail "unknown purpose '$purpose': demo, packages, fleet or test" ;;
 esac
 
 if [ -n "$missing" ]; then
@@ -152,10 +162,11 @@ if [ -n "$missing" ]; then
     missing=''
     case "$purpose" in
     packages) need_for_packages ;;
+    fleet) need_for_fleet ;;
     *) need_world ;;
     esac
     [ -z "$missing" ] || fail "installed, yet not found in PATH:$missing"
 fi
 case "$purpose" in
-packages | test) install_cargo_deb ;;
+packages | fleet | test) install_cargo_deb ;;
 esac

@@ -12,6 +12,7 @@
 //! process   children that don't outlive their world        leftovers  of a killed run, and their end
 //! rpc       calls to the issuer with a host's identity     wait    for a condition, with a deadline
 //! log_gate  holds a daemon at a line of its own log        certbot  Debian's, with directories of its own
+//! debian    whole Debian hosts, booted
 //! sweep     agents that are killed at every point of their work
 //! ```
 //!
@@ -21,6 +22,7 @@ pub mod ca;
 pub mod certbot;
 pub mod certs;
 pub mod clock;
+pub mod debian;
 pub mod dns;
 pub mod gate;
 pub mod host;

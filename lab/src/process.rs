@@ -101,6 +101,11 @@ impl Process {
         })
     }
 
+    /// What it is called in logs and errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id, also that of its group.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -1,0 +1,427 @@
+//! One Debian host: a tree under an overlay of its own, booted by systemd-nspawn.
+//!
+//! The overlay is mounted in the mount namespace of nspawn alone, so that it is gone with it. What the host has
+//! written stays in `files` through any power cut.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::network::{BRIDGE, Network, PREFIX};
+use crate::{
+    process::Process,
+    program::{Output, Program},
+    wait::wait_for,
+};
+
+/// Boot takes less than a second on a quiet machine.
+const BOOT: Duration = Duration::from_secs(60);
+/// A clean shutdown, with units that take their time.
+const SHUTDOWN: Duration = Duration::from_secs(60);
+/// For a command that nobody gave a limit.
+const COMMAND: Duration = Duration::from_secs(60);
+/// Mounts the overlay, enters control groups of its own (hosts that shared one would stop each other's units), and becomes
+/// nspawn, which keeps its number.
+const START: &str = r#"set -e
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/files,workdir=$2/work" "$2/root"
+shift 1
+home=$1 name=$2 bridge=$3
+for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+    [ -e "$hierarchy/cgroup.procs" ] || continue
+    mkdir -p "$hierarchy/certwell-lab/$name-$$"
+    echo $$ >"$hierarchy/certwell-lab/$name-$$/cgroup.procs"
+done
+exec systemd-nspawn --quiet --keep-unit --register=no --resolv-conf=off --timezone=off --link-journal=no \
+    -D "$home/root" --machine="$name" --network-bridge="$bridge" --boot
+"#;
+
+/// A host, running or not.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its name.
+    pub name: String,
+    /// Where the others reach it.
+    pub address: Ipv4Addr,
+    home: PathBuf,
+    tree: PathBuf,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    nspawn: Process,
+    leader: i32,
+}
+
+impl Machine {
+    /// Lays it out under `home`, with the `number` that its address ends in; `dns` answers its questions. It isn't
+    /// booted.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn lay_out(
+        home: &Path,
+        tree: &Path,
+        name: &str,
+        number: u8,
+        dns: Ipv4Addr,
+    ) -> Result<Self> {
+        let machine = Self {
+            name: name.to_owned(),
+            address: Network::address(number),
+            home: home.join(name),
+            tree: tree.to_owned(),
+            running: None,
+        };
+        for part in ["files", "work", "root"] {
+            fs::create_dir_all(machine.home.join(part))?;
+        }
+        machine.write("/etc/hostname", format!("{name}\n"))?;
+        machine.write(
+            "/etc/hosts",
+            format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {name}\n"),
+        )?;
+        machine.write(
+            "/etc/machine-id",
+            format!("{:032x}\n", 0xce77_u32 + u32::from(number)),
+        )?;
+        machine.write(
+            "/etc/resolv.conf",
+            format!("nameserver {dns}\noptions timeout:1\n"),
+        )?;
+        machine.write(
+            "/etc/systemd/network/10-host0.network",
+            format!(
+                "[Match]\nName=host0\n[Network]\nAddress={}/{PREFIX}\nLinkLocalAddressing=no\n",
+                machine.address
+            ),
+        )?;
+        machine.enable("/usr/lib/systemd/system/systemd-networkd.service")?;
+        Ok(machine)
+    }
+
+    /// Turns a unit off for good, before it is booted.
+    ///
+    /// # Errors
+    /// When the link can't be made.
+    pub fn mask(&self, unit: &str) -> Result<()> {
+        self.link("/dev/null", &format!("/etc/systemd/system/{unit}"))
+    }
+
+    /// Has a unit of which `file` is the path started at boot, before it is booted.
+    ///
+    /// # Errors
+    /// When the link can't be made.
+    pub fn enable(&self, file: &str) -> Result<()> {
+        let unit = file.rsplit('/').next().unwrap_or(file);
+        self.link(
+            file,
+            &format!("/etc/systemd/system/multi-user.target.wants/{unit}"),
+        )
+    }
+
+    fn link(&self, target: &str, at: &str) -> Result<()> {
+        let path = self.path(at);
+        make_parent(&path)?;
+        std::os::unix::fs::symlink(target, &path).with_context(|| path.display().to_string())
+    }
+
+    /// Begins to boot it; [`Machine::booted`] waits for the end of that.
+    ///
+    /// # Errors
+    /// When nspawn can't be started.
+    pub fn power_on(&mut self) -> Result<()> {
+        ensure!(self.running.is_none(), "{} runs already", self.name);
+        let tree = self.tree.display().to_string();
+        let home = self.home.display().to_string();
+        let args = [
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            START,
+            "start",
+        ];
+        let program = Program::new(
+            &self.name,
+            "unshare",
+            args.into_iter()
+                .chain([tree.as_str(), home.as_str(), self.name.as_str(), BRIDGE]),
+        )
+        // systemd 257 wants it; 252 takes either.
+        .env("UNIFIED_CGROUP_HIERARCHY", "1");
+        let parent = self.home.parent().unwrap_or(&self.home).to_owned();
+        let mut nspawn = Process::start(&program, &parent, &self.console())?;
+        let id = nspawn.id();
+        let leader = nspawn.ready(BOOT, || first_inside(id).context("no process in it yet"))?;
+        self.running = Some(Running { nspawn, leader });
+        Ok(())
+    }
+
+    /// Waits until all of its units have started, or failed.
+    ///
+    /// # Errors
+    /// When it doesn't come up, or one of its units failed.
+    pub fn booted(&mut self) -> Result<()> {
+        let state = wait_for(&format!("{} to boot", self.name), BOOT, || {
+            if let Some(running) = &mut self.running {
+                running.nspawn.check_running()?;
+            }
+            let output = self.run(["systemctl", "is-system-running"])?;
+            let state = output.stdout.trim().to_owned();
+            ensure!(
+                ["running", "degraded"].contains(&state.as_str()),
+                "it is {state:?} {}",
+                output.stderr.trim()
+            );
+            Ok::<_, anyhow::Error>(state)
+        })?;
+        if state != "running" {
+            let failed = self.run(["systemctl", "--failed", "--no-legend", "--plain"])?;
+            anyhow::bail!(
+                "{}: units failed at boot: {}",
+                self.name,
+                failed.stdout.trim()
+            );
+        }
+        Ok(())
+    }
+
+    /// Boots it, and waits for the end of that.
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub fn boot(&mut self) -> Result<()> {
+        self.power_on()?;
+        self.booted()
+    }
+
+    /// Whether it is powered on.
+    pub fn is_on(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Shuts it down as `systemctl poweroff` does.
+    ///
+    /// # Errors
+    /// When it doesn't end.
+    pub fn power_off(&mut self) -> Result<()> {
+        if self.running.is_some() {
+            self.run(["systemctl", "--no-block", "poweroff"])?
+                .success("poweroff")?;
+        }
+        if let Some(mut running) = self.running.take() {
+            running.ended()?;
+        }
+        Ok(())
+    }
+
+    /// Pulls its plug: every process of it is killed at once.
+    ///
+    /// # Errors
+    /// When it doesn't end.
+    pub fn pull_plug(&mut self) -> Result<()> {
+        if let Some(mut running) = self.running.take() {
+            // The first process of a namespace takes all others along.
+            kill(Pid::from_raw(running.leader), Signal::SIGKILL)
+                .with_context(|| format!("the plug of {}", self.name))?;
+            running.ended()?;
+        }
+        Ok(())
+    }
+
+    /// Loses its disk: as it was before its first boot, but for `lay_out`'s files. It must be off.
+    ///
+    /// # Errors
+    /// When it runs, or a file can't be removed.
+    pub fn lose_disk(&self) -> Result<()> {
+        ensure!(self.running.is_none(), "{} runs", self.name);
+        for part in ["files", "work"] {
+            fs::remove_dir_all(self.home.join(part))?;
+        }
+        Ok(())
+    }
+
+    /// The process that is number 1 in it: `nsenter --target LEADER --all` enters the host.
+    pub fn leader(&self) -> Option<i32> {
+        self.running.as_ref().map(|running| running.leader)
+    }
+
+    /// Runs a command on it as root, to its end.
+    ///
+    /// # Errors
+    /// When the host is off, or the command can't be started or doesn't end in time.
+    pub fn run<A: Into<String>>(&self, command: impl IntoIterator<Item = A>) -> Result<Output> {
+        self.run_with(command, "", COMMAND)
+    }
+
+    /// The same with something on its standard input, and another limit.
+    ///
+    /// # Errors
+    /// As for [`Machine::run`].
+    pub fn run_with<A: Into<String>>(
+        &self,
+        command: impl IntoIterator<Item = A>,
+        input: &str,
+        within: Duration,
+    ) -> Result<Output> {
+        self.entering(command)?.run(Path::new("/"), input, within)
+    }
+
+    /// Runs a line of shell on it, which must exit 0; answers what it wrote.
+    ///
+    /// # Errors
+    /// As for [`Machine::run`], and when it fails.
+    pub fn shell(&self, line: &str) -> Result<String> {
+        let what = format!("{}: {line}", self.name);
+        Ok(self.run(["sh", "-ec", line])?.success(&what)?.stdout)
+    }
+
+    /// A command on this host, to be started.
+    ///
+    /// # Errors
+    /// When the host is off.
+    pub fn entering<A: Into<String>>(
+        &self,
+        command: impl IntoIterator<Item = A>,
+    ) -> Result<Program> {
+        let leader = self
+            .leader()
+            .with_context(|| format!("{} is off", self.name))?
+            .to_string();
+        let enter = [
+            "--target",
+            &leader,
+            "--all",
+            "--",
+            "env",
+            "-i",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            "LANG=C.UTF-8",
+            "DEBIAN_FRONTEND=noninteractive",
+        ]
+        .map(ToOwned::to_owned);
+        Ok(Program::new(
+            &self.name,
+            "nsenter",
+            enter.into_iter().chain(command.into_iter().map(Into::into)),
+        ))
+    }
+
+    /// Where a file of it is, as seen from here. While it is off, only what it wrote itself is there.
+    pub fn path(&self, on_host: &str) -> PathBuf {
+        let inside = on_host.trim_start_matches('/');
+        match self.leader() {
+            Some(leader) => PathBuf::from(format!("/proc/{leader}/root")).join(inside),
+            None => self.home.join("files").join(inside),
+        }
+    }
+
+    /// Writes a file of it (0644), and the directories above it. A link in its place is followed as on this machine, not
+    /// on the host: don't name one.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write(&self, on_host: &str, content: impl AsRef<[u8]>) -> Result<()> {
+        let path = self.path(on_host);
+        make_parent(&path)?;
+        fs::write(&path, content).with_context(|| format!("{}: {on_host}", self.name))
+    }
+
+    /// The same with another mode.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_as(&self, on_host: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        self.write(on_host, content)?;
+        Ok(fs::set_permissions(
+            self.path(on_host),
+            fs::Permissions::from_mode(mode),
+        )?)
+    }
+
+    /// What it said while it booted, and after.
+    pub fn console(&self) -> PathBuf {
+        self.home.with_extension("console.log")
+    }
+
+    /// The last `lines` of a unit's journal, or of all; empty when the host is off.
+    pub fn journal(&self, unit: Option<&str>, lines: u32) -> String {
+        let lines = lines.to_string();
+        let mut command = vec![
+            "journalctl",
+            "--no-pager",
+            "-o",
+            "short-precise",
+            "-n",
+            &lines,
+        ];
+        command.extend(unit.iter().flat_map(|unit| ["-u", *unit]));
+        self.run(command)
+            .map(|output| output.stdout)
+            .unwrap_or_default()
+    }
+}
+
+impl Running {
+    /// Waits for its end, and removes its control groups, which are empty then.
+    fn ended(&mut self) -> Result<()> {
+        self.nspawn.wait(SHUTDOWN)?;
+        let name = format!("{}-{}", self.nspawn.name(), self.nspawn.id());
+        for hierarchy in ["", "unified", "systemd"] {
+            let group = Path::new("/sys/fs/cgroup")
+                .join(hierarchy)
+                .join("certwell-lab");
+            remove_groups(&group.join(&name));
+        }
+        Ok(())
+    }
+}
+
+/// From the innermost outwards, as the kernel wants it. One that stays costs nothing.
+fn remove_groups(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(path);
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Faster than a shutdown, which nobody waits for here.
+        let _ = self.pull_plug();
+    }
+}
+
+fn make_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().context("a file lies in a directory")?;
+    fs::create_dir_all(parent).with_context(|| parent.display().to_string())
+}
+
+/// The child that is number 1 of a namespace of its own; the one that prepares it is not.
+fn first_inside(nspawn: u32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
+    children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .find(|pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
+                let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+                ids.is_some_and(|ids| ids.split_whitespace().next_back() == Some("1"))
+            })
+        })
+}
