@@ -33,6 +33,8 @@ pub struct Config {
     pub post_install: Option<post_install::Settings>,
     /// Longest wait for an operator's edit in progress (`edit-hold` in `[nginx]`).
     pub edit_hold: Duration,
+    /// Whether an nginx that failed right after an activation is started once (`start-after-failure` in `[nginx]`).
+    pub start_after_failure: bool,
 }
 
 impl Default for Config {
@@ -53,6 +55,7 @@ impl Default for Config {
             exec: None,
             post_install: None,
             edit_hold: Duration::from_secs(3_600),
+            start_after_failure: true,
         }
     }
 }

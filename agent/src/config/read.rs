@@ -32,6 +32,7 @@ const NGINX_KEYS: &[&str] = &[
     "challenge-map",
     "reload",
     "edit-hold",
+    "start-after-failure",
 ];
 
 /// Reads `path`; relative paths in it become relative to its directory.
@@ -167,6 +168,12 @@ impl Reader<'_> {
         }
         if let Some(value) = nginx.get("edit-hold") {
             self.duration(value, &mut config.edit_hold);
+        }
+        if let Some(value) = nginx.get("start-after-failure") {
+            match value.get_ref().as_bool() {
+                Some(wanted) => config.start_after_failure = wanted,
+                None => self.mistake(value.span(), "true or false is needed, without quotes"),
+            }
         }
     }
 
@@ -315,6 +322,7 @@ mod tests {
             challenge-map = "m"
             reload = "systemctl reload nginx"
             edit-hold = "90s"
+            start-after-failure = false
             "#,
         )
         .unwrap();
@@ -331,6 +339,7 @@ mod tests {
             Reload::Command("systemctl reload nginx".into())
         );
         assert_eq!(config.edit_hold, Duration::from_secs(90));
+        assert!(!config.start_after_failure);
     }
 
     #[test]
@@ -369,6 +378,12 @@ mod tests {
             ("[nginx]\npidfile = \"x\"", 2, 1, "did you mean pid-file?"),
             ("[nginx]\nedit-hold = \"soon\"", 2, 13, "is not a duration"),
             ("[nginx]\nedit-hold = \"-1h\"", 2, 13, "is not a duration"),
+            (
+                "[nginx]\nstart-after-failure = \"no\"",
+                2,
+                23,
+                "true or false",
+            ),
             ("[nginx]\nedit-hold = 3", 2, 13, "is of type integer"),
             (
                 "[nginx]\nreload = true",

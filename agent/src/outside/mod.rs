@@ -5,6 +5,7 @@
 //! side       on which side a command runs; the unit that a process belongs to
 //! sandbox    pure: what `systemctl show` says of a unit's sandbox, as `systemd-run` takes it
 //! transient  pure: the call of `systemd-run`, and its own words among those of the command
+//! unit       a unit of this host: how it is, and having it started
 //! run        runs a command on either side, and ends it with all that it started
 //! ```
 
@@ -12,8 +13,10 @@ mod run;
 mod sandbox;
 mod side;
 mod transient;
+mod unit;
 
 pub(crate) use run::{Outside, output, warn};
-pub(crate) use side::side;
 pub use side::{Side, nginx_side, unit_of};
+pub(crate) use side::{own_unit_of, side};
 pub(crate) use transient::{Account, Job, Transient};
+pub(crate) use unit::{active_state, start};

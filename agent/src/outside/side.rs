@@ -27,8 +27,18 @@ pub enum Side {
 /// Whether systemd runs this process as a service. What a person starts by hand has no sandbox to leave.
 pub(crate) fn is_service() -> bool {
     let started = std::env::var(STARTED_BY_SYSTEMD).ok();
-    started.and_then(|pid| pid.parse().ok()) == Some(std::process::id())
-        && Path::new(BOOTED).is_dir()
+    started.and_then(|pid| pid.parse().ok()) == Some(std::process::id()) && is_booted()
+}
+
+/// Whether systemd is the init of this machine.
+fn is_booted() -> bool {
+    Path::new(BOOTED).is_dir()
+}
+
+/// The unit that the service manager can start again should this process end: not one that we are a part of ourselves.
+pub(crate) fn own_unit_of(pid: i32) -> Option<String> {
+    let ours = i32::try_from(std::process::id()).ok().and_then(unit_of);
+    unit_of(pid).filter(|unit| is_booted() && Some(unit) != ours.as_ref())
 }
 
 /// For commands of the operator's, which have no unit of their own.

@@ -19,6 +19,7 @@
 //! identity  when to renew the identity
 //! age       when the agent raises its own alarm
 //! post_install  whether the operator's hook is to run
+//! start     whether an nginx that failed after an activation is started
 //! retry     when a failed install is tried again
 //! status    whether all is well, and what isn't
 //! inventory every certificate of this host, in rows
@@ -44,4 +45,5 @@ pub mod resume;
 pub mod retry;
 pub mod served;
 pub mod settled;
+pub mod start;
 pub mod status;

@@ -4,6 +4,7 @@
 //! ```text
 //! host        what is known of nginx, asked anew only when it may have changed
 //! server      nginx or another: two ways to answer the same questions
+//! start       an nginx that failed right after an activation
 //! state       one certificate between rounds; how it looks on disk
 //!   foreign   what lies there of another hand
 //! due         which certificates a round is about
@@ -31,6 +32,7 @@ pub mod places;
 mod prepare;
 mod round;
 mod server;
+mod start;
 mod state;
 mod survey;
 mod switch;
@@ -127,6 +129,10 @@ pub struct Installer {
     observed: watch::Sender<Observed>,
     facts: watch::Sender<HostFacts>,
     hook: watch::Receiver<Problems>,
+    /// The last activation, and nginx since.
+    watched: Option<start::Watched>,
+    /// It was started after an activation and failed again; empty when it wasn't, or runs.
+    failed_again: String,
     shutdown: Shutdown,
 }
 
@@ -193,6 +199,8 @@ impl Installer {
             observed,
             facts,
             hook,
+            watched: None,
+            failed_again: String::new(),
             shutdown,
         };
         installer.begin_map();
@@ -259,6 +267,7 @@ impl Installer {
             self.check_all();
         }
         self.read_holds();
+        self.start_failed().await;
         let Some(desired) = desired else {
             self.save();
             return;
@@ -389,6 +398,9 @@ impl Installer {
 
     /// Of the whole host.
     fn in_the_way(&self) -> &str {
+        if !self.failed_again.is_empty() {
+            return &self.failed_again;
+        }
         match (self.map.in_the_way(), &self.unsaved) {
             ("", Some((problem, _))) => problem,
             (map, _) => map,

@@ -111,6 +111,7 @@ impl Installer {
         self.ledger_dirty = false;
         self.unsaved = None;
         self.host.forget_refusal();
+        self.note_activation();
         let mut any = false;
         for name in names {
             let Some(trail) = running.trails.get_mut(name) else {

@@ -46,6 +46,7 @@ impl Installer {
             .chain(self.postponed.map(|(at, _)| at))
             .chain(self.unsaved.as_ref().map(|(_, at)| *at))
             .chain(self.hold_ends)
+            .chain(self.watched.as_ref().and_then(|watched| watched.look_at()))
             .chain([self.next_check])
             .min()
             .unwrap_or(self.next_check);
