@@ -83,11 +83,8 @@ async fn a_host_that_left_serves_on_and_what_another_fleet_offers_takes_its_plac
         assert_eq!(code, 7, "{told}");
         assert!(told.contains("nothing to leave"), "{told}");
 
-        let other = World {
-            issuer: an_older_issuer().await,
-            ..world
-        };
-        let mut other = other;
+        let issuer = an_older_issuer().await;
+        let mut other = World { issuer, ..world };
         let (code, told) = verb(&other.host, &["enroll", &other.issuer.token()]).await;
         assert_eq!(code, 0, "{told}");
         let second = other.authority.bundle_living(NAME, 1, NAMES, life);
@@ -208,4 +205,39 @@ async fn leaving_asks_at_a_terminal() {
     let (code, told) = asked("y\n");
     assert_eq!(code, 0, "{told}");
     assert!(!host.path("state/identity/identity.pem").exists());
+}
+
+/// With the key pinned in nginx's configuration the other fleet's pair can't be loaded: the way back is what stayed,
+/// though both are generation 1.
+#[tokio::test]
+async fn what_nginx_refuses_of_another_fleet_leaves_what_stayed() {
+    let (mut world, first) = serving().await;
+    let pinned = world.host.path("pinned.pem");
+    fs::copy(world.host.live().join("privkey.pem"), &pinned).unwrap();
+    let fullchain = fs::read(world.host.live().join("fullchain.pem")).unwrap();
+    world.host.end_agent().await;
+    world.host.pin_key(&pinned);
+    world.host.reload_nginx();
+    let (code, told) = verb(&world.host, &["leave"]).await;
+    assert_eq!(code, 0, "{told}");
+
+    let issuer = an_older_issuer().await;
+    let mut other = World { issuer, ..world };
+    let (code, told) = verb(&other.host, &["enroll", &other.issuer.token()]).await;
+    assert_eq!(code, 0, "{told}");
+    other.offer(&other.bundle(1));
+    other.host.start_agent();
+    let refused = |report: &v1::CertificateReport| {
+        matches!(
+            report.outcome(),
+            v1::Outcome::Regressed | v1::Outcome::Rejected
+        )
+    };
+    other.issuer.told("it is refused", NAME, refused).await;
+    other.host.assert_nginx_takes_its_configuration();
+    assert_eq!(
+        fs::read(other.host.live().join("fullchain.pem")).unwrap(),
+        fullchain
+    );
+    assert_eq!(other.host.served(), Some(leaf(&first)));
 }
