@@ -45,7 +45,7 @@ use crate::{
     clock,
     config::{self, Config, Current},
     fleet::{
-        Events, Registry, Scribe, Start,
+        Control, Events, Registry, Scribe, Start,
         ca::Ca,
         enrollment::EnrollmentService,
         listener,
@@ -185,6 +185,7 @@ impl App {
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             names: Names::default(),
         };
+        tasks.spawn(end_recovery(store.clone(), control.clone()));
         let accounts = Accounts::start(store.clone());
         let ordering = orders::run(stored, accounts.clone(), driver, control);
         tasks.spawn(async move {
@@ -362,6 +363,21 @@ async fn tell_config(
         registry.config(fresh).await;
     }
     Ok(())
+}
+
+/// Notes that a recovery is over, so that the next start doesn't wait for hosts again.
+async fn end_recovery(
+    store: Arc<dyn Store>,
+    mut control: watch::Receiver<Arc<Control>>,
+) -> anyhow::Result<()> {
+    if control
+        .wait_for(|control| control.recovering.is_empty())
+        .await
+        .is_ok()
+    {
+        store.end_recovery(clock::now()).await?;
+    }
+    std::future::pending().await
 }
 
 async fn housekeeping(store: Arc<dyn Store>) -> anyhow::Result<()> {

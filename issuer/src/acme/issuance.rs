@@ -58,6 +58,8 @@ impl Issuance {
             };
             if control.is_paused(&self.name) {
                 self.tell(OrderFacts::default()).await;
+            } else if control.recovering.contains(&self.name) {
+                self.tell_recovering().await;
             } else {
                 let now = clock::now();
                 let own = self.order_at(&control, &declared, now);
@@ -88,7 +90,7 @@ impl Issuance {
 
     fn order_at(&self, control: &Control, declared: &Certificate, now: Timestamp) -> Timestamp {
         let forced = control.forced.get(&self.name);
-        let generation = self.generation();
+        let generation = self.generation(control);
         // A renewal asked for by a person tries at once, whatever failed before he asked.
         let since = forced.map_or(0, |forced| {
             self.failures
@@ -103,7 +105,8 @@ impl Issuance {
                 changed: self
                     .issued
                     .as_ref()
-                    .is_some_and(|issued| !covers(issued, declared)),
+                    .is_some_and(|issued| !covers(issued, declared))
+                    || self.is_behind(control),
                 forced: forced.is_some_and(|forced| forced.generation > generation),
                 pending: self.pending.is_some(),
                 failures: &self.failures[since..],
@@ -162,7 +165,10 @@ impl Issuance {
                 .failed(internal("no authority is configured for it"))
                 .await;
         };
-        if let Err(failure) = self.intend(declared, authority_name, authority).await? {
+        if let Err(failure) = self
+            .intend(control, declared, authority_name, authority)
+            .await?
+        {
             return self.failed(failure).await;
         }
         let ready = match self.accounts.at(authority).await {
@@ -231,14 +237,24 @@ impl Issuance {
     /// Sees to it that the committed intent is the one that the configuration asks for.
     async fn intend(
         &mut self,
+        control: &Control,
         declared: &Certificate,
         authority_name: &str,
         authority: &Authority,
     ) -> store::Result<Result<(), OrderFailure>> {
+        if self.is_behind(control) {
+            let forgotten = control.forgotten(&self.name);
+            self.driver
+                .store
+                .raise_generation(&self.name, forgotten)
+                .await?;
+        }
         if let Some(PendingOrder { intent, .. }) = &self.pending {
             if same_set(&intent.identifiers, &declared.identifiers)
                 && intent.directory == authority.directory
                 && csr::key_type_of_csr(&intent.csr) == Some(declared.key_type)
+                // One that a host has already under this number can't be made again.
+                && intent.generation > control.forgotten(&self.name)
             {
                 return Ok(Ok(()));
             }
@@ -252,10 +268,11 @@ impl Issuance {
         let replaced = self
             .issued
             .as_ref()
-            .filter(|issued| issued.authority == authority_name);
+            // Nor does anybody know what the newest one was, that the backup had forgotten.
+            .filter(|issued| issued.authority == authority_name && !self.is_behind(control));
         let intent = Intent {
             certificate: self.name.clone(),
-            generation: self.generation().next(),
+            generation: self.generation(control).next(),
             identifiers: declared.identifiers.clone(),
             authority: authority_name.to_owned(),
             directory: authority.directory.clone(),
@@ -280,10 +297,20 @@ impl Issuance {
         Ok(())
     }
 
-    fn generation(&self) -> Generation {
+    /// The highest that is known to exist.
+    fn generation(&self, control: &Control) -> Generation {
+        self.stored().max(control.forgotten(&self.name))
+    }
+
+    fn stored(&self) -> Generation {
         self.issued
             .as_ref()
             .map_or(Generation::NONE, |issued| issued.generation)
+    }
+
+    /// Whether hosts have a generation that the store, restored from a backup, knows nothing of.
+    fn is_behind(&self, control: &Control) -> bool {
+        control.forgotten(&self.name) > self.stored()
     }
 
     async fn succeeded(&mut self, issued: Issued) {
@@ -356,6 +383,19 @@ impl Issuance {
             .events
             .certificate(EventKind::OrderFailed, &self.name, generation, text)
             .await;
+    }
+
+    async fn tell_recovering(&self) {
+        self.tell(OrderFacts {
+            stage: OrderStage::Waiting,
+            problem: Some(
+                "the issuer was restored from a backup; before anything is ordered, the hosts tell what they have"
+                    .to_owned(),
+            ),
+            next_at: None,
+            failures: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+        })
+        .await;
     }
 
     async fn tell_waiting(&self, at: Timestamp, held: Option<Identifier>) {

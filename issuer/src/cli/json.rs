@@ -30,6 +30,16 @@ impl<T> Document<T> {
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
     certificates: Vec<Certificate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<Recovery>,
+}
+
+/// After a restore, until hosts have reported.
+#[derive(Debug, Serialize)]
+pub(super) struct Recovery {
+    since: String,
+    hosts: u32,
+    reported: u32,
 }
 
 /// A certificate with its hosts.
@@ -138,6 +148,11 @@ impl From<v1::StatusResponse> for Status {
                 .into_iter()
                 .map(Certificate::from)
                 .collect(),
+            recovery: status.recovery.map(|recovery| Recovery {
+                since: millis(recovery.since_ms),
+                hosts: recovery.hosts,
+                reported: recovery.reported,
+            }),
         }
     }
 }

@@ -21,6 +21,10 @@ pub struct Control {
     pub paused: BTreeSet<CertificateName>,
     /// Renewals that a person asked for.
     pub forced: BTreeMap<CertificateName, Forced>,
+    /// Nothing is ordered of these before their hosts have told what they have.
+    pub recovering: BTreeSet<CertificateName>,
+    /// Generations that exist, and that the store holds no bundle of.
+    pub forgotten: BTreeMap<CertificateName, Generation>,
 }
 
 /// A renewal that a person asked for.
@@ -33,6 +37,11 @@ pub struct Forced {
 }
 
 impl Control {
+    /// The generation that was issued after the backup from which the store was restored, else none.
+    pub fn forgotten(&self, certificate: &CertificateName) -> Generation {
+        self.forgotten.get(certificate).copied().unwrap_or_default()
+    }
+
     /// Whether orders and offers of this certificate are stopped.
     pub fn is_paused(&self, certificate: &CertificateName) -> bool {
         self.all_paused || self.paused.contains(certificate)

@@ -6,9 +6,13 @@ use certwell_proto::CertificateName;
 
 use super::ca::Ca;
 use crate::{
-    acme::orders::Stored,
-    config::Config,
-    plan::facts::{CertificateFacts, FleetFacts, HostFacts},
+    acme::{http::root_certificates, orders::Stored},
+    clock,
+    config::{Config, Roots},
+    plan::{
+        facts::{CertificateFacts, FleetFacts, HostFacts},
+        recover,
+    },
     store::{self, Store},
 };
 
@@ -46,6 +50,9 @@ pub async fn recall(
             facts.ends.insert(generation, not_after);
         }
     }
+    for (name, highest) in store.highest_generations().await? {
+        certificates.entry(name).or_default().highest = highest;
+    }
     for name in paused.iter().flatten() {
         certificates.entry(name.clone()).or_default().paused = true;
     }
@@ -81,7 +88,8 @@ pub async fn recall(
             Some((name.clone(), account.thumbprint.clone()))
         })
         .collect();
-    Ok(FleetFacts {
+    let recovery = store.recovery().await?;
+    let mut facts = FleetFacts {
         fleet: ca.fleet().clone(),
         lineage: store.lineage().await?,
         config: config.clone(),
@@ -90,5 +98,17 @@ pub async fn recall(
         certificates,
         hosts,
         thumbprints,
-    })
+        recovery: recovery.map(|recovery| {
+            let roots = root_certificates(&Roots::System).unwrap_or_default();
+            recover::begin(recovery.began, clock::now(), Arc::new(roots))
+        }),
+    };
+    if recovery.is_some_and(|recovery| recovery.ended.is_none()) {
+        let begun = facts.recovery.as_ref();
+        let waiting = begun.map(|recovery| recover::waiting(&facts, recovery, recovery.since));
+        if let (Some(recovery), Some(waiting)) = (&mut facts.recovery, waiting) {
+            recovery.waiting = waiting.into_iter().collect();
+        }
+    }
+    Ok(facts)
 }

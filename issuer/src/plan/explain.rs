@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     facts::{CertificateFacts, FleetFacts, OrderStage},
     judge::{self, Judged, judge},
-    words,
+    recover, words,
 };
 use crate::config;
 use v1::{HostState, ListenerState};
@@ -35,6 +35,9 @@ pub fn explain(facts: &FleetFacts, name: &CertificateName, now: Timestamp) -> Op
         sentences.push(format!(
             "A newer edit of the configuration is refused, so all this is by the last good one: {problem}."
         ));
+    }
+    if let Some(reason) = recover::reason(facts, name, known) {
+        sentences.push(format!("After a restore: {reason}."));
     }
     sentences.push(next(facts, name, declared, known, now));
     Some(sentences.into_iter().map(one_full_stop).collect())
@@ -226,7 +229,8 @@ fn next(
     now: Timestamp,
 ) -> String {
     let authority = authorities(declared);
-    if let Some(paused) = judge::paused(facts, name, known) {
+    let forgotten = recover::reason(facts, name, known).is_some();
+    if let Some(paused) = judge::paused(facts, name, known).filter(|_| !forgotten) {
         return format!("Next: nothing by itself, {paused}");
     }
     match known.order.stage {

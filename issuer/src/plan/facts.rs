@@ -1,6 +1,6 @@
 //! All that the issuer knows at one instant: what offers, status and explanations are computed from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use certwell_proto::{CertificateName, FleetName, Generation, HostName, Lineage};
 use jiff::Timestamp;
@@ -30,6 +30,28 @@ pub struct FleetFacts {
     pub hosts: BTreeMap<HostName, HostFacts>,
     /// JWK thumbprint of each authority's account, by the authority's name.
     pub thumbprints: BTreeMap<String, String>,
+    /// Since the last restore from a backup; `None` where there never was one.
+    pub recovery: Option<RecoveryFacts>,
+}
+
+/// What hosts have told since the store was restored from a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryFacts {
+    /// When the backup was restored.
+    pub began: Timestamp,
+    /// Since when hosts can reach this issuer.
+    pub since: Timestamp,
+    /// Nothing is ordered or offered of these; it only gets fewer.
+    pub waiting: BTreeSet<CertificateName>,
+    /// Which hosts have named the certificate in a report.
+    pub told: BTreeMap<CertificateName, BTreeSet<HostName>>,
+    /// From when on a certificate is ordered whoever has told: less than a sixth of the life is left of the newest
+    /// that a host has.
+    pub press_at: BTreeMap<CertificateName, Timestamp>,
+    /// Hosts that claim a generation that can't be, by certificate.
+    pub too_far: BTreeMap<(CertificateName, HostName), Generation>,
+    /// DER of what `roots = "system"` stands for.
+    pub system_roots: std::sync::Arc<Vec<Vec<u8>>>,
 }
 
 /// One declared certificate.
@@ -39,6 +61,9 @@ pub struct CertificateFacts {
     pub paused: bool,
     /// The newest issued generation.
     pub issued: Option<Issued>,
+    /// The highest generation that is known to exist: higher than `issued` when that was issued after the backup from
+    /// which the store was restored.
+    pub highest: Generation,
     /// Where its next issuance stands.
     pub order: OrderFacts,
     /// The authority that its orders go to at present; `None`: the most preferred one.

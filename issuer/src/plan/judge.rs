@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{
     facts::{CertificateFacts, FleetFacts, HostFacts},
     presence::{PATIENCE, life, silence_after},
-    words,
+    recover, words,
 };
 use crate::store::Observation;
 use v1::{HostState, ListenerState, Outcome};
@@ -77,7 +77,7 @@ pub fn judge(
     }
 }
 
-/// Who stopped orders and offers of this certificate, and how to start them again.
+/// Who or what stopped orders or offers of this certificate, and how they start again.
 pub fn paused(
     facts: &FleetFacts,
     name: &CertificateName,
@@ -88,7 +88,7 @@ pub fn paused(
     } else if certificate.paused {
         Some(format!("it is paused until `certwell resume {name}`"))
     } else {
-        None
+        recover::reason(facts, name, certificate)
     }
 }
 

@@ -7,6 +7,7 @@
 //! order       the next step of an order
 //! observe     what a report changes in what is known
 //! offer       what each host is offered
+//! recover     after a restore: who is waited for, what the backup had forgotten
 //! presence    whether a host is there
 //! judge       how a host stands with a certificate
 //! status, headline, explain   what people are told
@@ -22,6 +23,7 @@ pub mod offer;
 pub mod order;
 pub mod preflight;
 pub mod presence;
+pub mod recover;
 pub mod renew;
 pub mod status;
 pub mod words;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use certwell_proto::{CertificateName, Fingerprint, HostName, Identifier, fingerprint::hex, v1};
 use prost::Message as _;
 
-use super::facts::FleetFacts;
+use super::{facts::FleetFacts, recover};
 use crate::{config::Certificate, store::Issued};
 
 /// How long agents may take to come back after a lost stream, in milliseconds, for each host of the fleet.
@@ -80,7 +80,8 @@ pub fn desired_state(
     state
 }
 
-/// The generation that this host may draw: the newest one, unless a pause holds it back or the host has refused it.
+/// The generation that this host may draw: the newest one, unless a pause or a
+/// recovery holds it back or the host has refused it.
 /// `None` means: keep what you have; also for what isn't assigned to it.
 pub fn offered<'a>(
     facts: &'a FleetFacts,
@@ -93,7 +94,8 @@ pub fn offered<'a>(
     let refused = known.observations.get(host).is_some_and(|seen| {
         seen.outcome == v1::Outcome::Rejected && seen.outcome_generation == issued.generation
     });
-    (assigned && !facts.paused && !known.paused && !refused).then_some(issued)
+    let forgotten = recover::reason(facts, name, known).is_some();
+    (assigned && !facts.paused && !known.paused && !refused && !forgotten).then_some(issued)
 }
 
 fn desired_certificate(
@@ -273,6 +275,7 @@ mod tests {
             .into(),
             hosts: BTreeMap::new(),
             thumbprints: [("one".into(), "T1".into()), ("two".into(), "T2".into())].into(),
+            recovery: None,
         }
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     facts::{CertificateFacts, FleetFacts, OrderStage},
     judge::{self, judge},
-    presence, words,
+    presence, recover, words,
 };
 use crate::config;
 
@@ -25,9 +25,21 @@ pub fn status(facts: &FleetFacts, now: Timestamp) -> v1::StatusResponse {
                 certificate(facts, name, declared, known, now)
             })
             .collect(),
-        problems: problems(facts),
+        problems: problems(facts, now),
         lineage: Some(facts.lineage.into()),
         fleet: facts.fleet.to_string(),
+        recovery: facts
+            .recovery
+            .as_ref()
+            .filter(|recovery| !recovery.waiting.is_empty())
+            .map(|recovery| {
+                let (hosts, reported) = recover::count(facts, recovery);
+                v1::Recovery {
+                    since_ms: recovery.since.as_millisecond(),
+                    hosts: u32::try_from(hosts).unwrap_or(u32::MAX),
+                    reported: u32::try_from(reported).unwrap_or(u32::MAX),
+                }
+            }),
     }
 }
 
@@ -53,7 +65,7 @@ pub fn hosts(facts: &FleetFacts, now: Timestamp) -> v1::ListHostsResponse {
 }
 
 /// In the way of the issuer as a whole, most pressing first.
-fn problems(facts: &FleetFacts) -> Vec<String> {
+fn problems(facts: &FleetFacts, now: Timestamp) -> Vec<String> {
     let config = facts.config_problem.as_ref().map(|problem| {
         format!(
             "a newer edit of the configuration is refused, the last good one is in force: {problem}"
@@ -62,7 +74,24 @@ fn problems(facts: &FleetFacts) -> Vec<String> {
     let paused = facts.paused.then(|| {
         "the whole fleet is paused: no orders and no offers until `certwell resume`".to_owned()
     });
-    config.into_iter().chain(paused).collect()
+    let recovering = facts
+        .recovery
+        .as_ref()
+        .and_then(|recovery| recover::sentence(facts, recovery, now));
+    let too_far = facts.recovery.iter().flat_map(|recovery| {
+        recovery.too_far.iter().map(|((name, host), generation)| {
+            format!(
+                "{host} claims generation {generation} of {name}, too far ahead of all that is known to be believed: \
+                 look at that host, and `certwell hosts revoke {host}` if it isn't what it should be"
+            )
+        })
+    });
+    config
+        .into_iter()
+        .chain(recovering)
+        .chain(paused)
+        .chain(too_far)
+        .collect()
 }
 
 fn certificate(

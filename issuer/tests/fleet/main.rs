@@ -21,6 +21,7 @@ mod offers;
 #[cfg(test)]
 mod quoted;
 #[cfg(test)]
+mod recovered;
 mod renewed;
 #[cfg(test)]
 mod scribe;

@@ -125,6 +125,23 @@ impl World {
         }
     }
 
+    /// Likewise, with the store handed to `work` meanwhile, which closes it.
+    pub(crate) async fn restart_on<F: Future<Output = ()>>(
+        self,
+        work: impl FnOnce(SqliteStore) -> F,
+    ) -> Self {
+        self.app.stop().await;
+        work(open(&Config::load(&self.config).unwrap()).await).await;
+        let (app, store) = run(&self.config).await;
+        let admin = AdminClient::new(admin(&app.admin_socket).await);
+        Self {
+            app,
+            store,
+            admin,
+            ..self
+        }
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.app.addresses[0]
     }

@@ -8,6 +8,7 @@
 //! ```
 
 mod publish;
+mod recovery;
 mod report;
 mod streams;
 mod task;

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use certwell_proto::{CertificateName, HostName, v1};
 
-use super::task::{Task, paused};
-use crate::{
-    fleet::{control::Control, peer::Gate},
-    plan::offer::desired_state,
-};
+use super::task::{Task, control_of};
+use crate::{fleet::peer::Gate, plan::offer::desired_state};
 
 impl Task {
     pub(super) fn desired(&self, host: &HostName) -> v1::DesiredState {
@@ -56,12 +53,7 @@ impl Task {
     }
 
     pub(super) fn publish_control(&self) {
-        let control = Control {
-            config: self.facts.config.clone(),
-            all_paused: self.facts.paused,
-            paused: paused(&self.facts),
-            forced: self.forced.clone(),
-        };
+        let control = control_of(&self.facts, self.forced.clone());
         self.control.send_if_modified(|old| {
             let changed = **old != control;
             if changed {

@@ -30,6 +30,7 @@ impl Task {
             if !declared.is_some_and(|declared| declared.hosts.contains(host)) {
                 continue;
             }
+            self.told(host, &name, &certificate, now).await;
             let Some(known) = self.facts.certificates.get_mut(&name) else {
                 continue;
             };
@@ -45,6 +46,9 @@ impl Task {
         }
         for result in report.preflights {
             self.verdict(host, result);
+        }
+        if self.is_recovering() {
+            self.go_on_recovering().await;
         }
         if refused {
             self.publish([host.clone()]);

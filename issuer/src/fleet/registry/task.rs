@@ -1,9 +1,6 @@
 //! The task: one request after the other, each a change of what is known and of what others see of it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use certwell_proto::{
     CertificateName, Generation, HostName,
@@ -27,6 +24,7 @@ use crate::{
     plan::{
         facts::{CertificateFacts, FleetFacts, HostFacts, OrderFacts, OrderStage},
         offer::{PreflightQuestion, offered},
+        recover::{LOOK, stored},
     },
     store::{HostRecord, Issued},
 };
@@ -54,30 +52,37 @@ pub(super) struct Task {
 }
 
 fn next_generation(known: &CertificateFacts) -> Generation {
-    known
-        .issued
-        .as_ref()
-        .map_or(Generation::NONE, |issued| issued.generation)
-        .next()
+    stored(known).max(known.highest).next()
 }
 
-pub(super) fn paused(facts: &FleetFacts) -> BTreeSet<CertificateName> {
-    facts
-        .certificates
-        .iter()
-        .filter(|(_, known)| known.paused)
-        .map(|(name, _)| name.clone())
-        .collect()
+/// What issuance tasks are to know.
+pub(super) fn control_of(facts: &FleetFacts, forced: BTreeMap<CertificateName, Forced>) -> Control {
+    let certificates = facts.certificates.iter();
+    Control {
+        config: facts.config.clone(),
+        all_paused: facts.paused,
+        paused: certificates
+            .clone()
+            .filter(|(_, known)| known.paused)
+            .map(|(name, _)| name.clone())
+            .collect(),
+        forced,
+        recovering: facts
+            .recovery
+            .as_ref()
+            .map(|recovery| recovery.waiting.clone())
+            .unwrap_or_default(),
+        forgotten: certificates
+            .filter(|(_, known)| known.highest > stored(known))
+            .map(|(name, known)| (name.clone(), known.highest))
+            .collect(),
+    }
 }
 
 impl Task {
     pub(super) fn new(start: Start) -> (Self, watch::Receiver<Arc<Control>>) {
-        let (control, receiver) = watch::channel(Arc::new(Control {
-            config: start.facts.config.clone(),
-            all_paused: start.facts.paused,
-            paused: paused(&start.facts),
-            forced: BTreeMap::new(),
-        }));
+        let first = control_of(&start.facts, BTreeMap::new());
+        let (control, receiver) = watch::channel(Arc::new(first));
         let task = Self {
             facts: start.facts,
             events: start.events,
@@ -94,11 +99,22 @@ impl Task {
     }
 
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        while let Some(request) = requests.recv().await {
-            if matches!(request, Request::Finish) {
-                return;
+        loop {
+            // Cancel-safe: `recv` takes nothing before it returns.
+            let request = match self.is_recovering() {
+                false => requests.recv().await,
+                true => match tokio::time::timeout(LOOK, requests.recv()).await {
+                    Ok(request) => request,
+                    Err(_) => {
+                        self.go_on_recovering().await;
+                        continue;
+                    }
+                },
+            };
+            match request {
+                None | Some(Request::Finish) => return,
+                Some(request) => self.handle(request).await,
             }
-            self.handle(request).await;
         }
     }
 
@@ -191,6 +207,7 @@ impl Task {
         {
             return;
         }
+        known.highest = known.highest.max(issued.generation);
         if let Some(old) = known.issued.replace(issued.clone()) {
             known.ends.insert(old.generation, old.not_after);
         }

@@ -1,0 +1,214 @@
+//! An issuer that was restored from a backup: what it waits for, and what it makes of what hosts tell.
+
+use certwell_issuer::store::{Intent, Store as _, sqlite::SqliteStore};
+use certwell_proto::{Generation, Lineage, v1};
+use tokio::time::{Duration, Instant, sleep, timeout};
+use tonic::{Code, Streaming};
+
+use crate::{
+    client::{Identity, fleet},
+    world::{MEDIA, World, now},
+};
+
+const SOON: Duration = Duration::from_secs(10);
+const LINEAGE: uuid::Uuid = uuid::Uuid::from_u128(99);
+
+/// The store as a restore leaves it.
+async fn restored(store: SqliteStore) {
+    let before = store.lineage().await.unwrap();
+    let lineage = Lineage {
+        id: LINEAGE,
+        started_ms: before.started_ms + 1,
+    };
+    store.begin_recovery(lineage, now()).await.unwrap();
+    store.close().await;
+}
+
+/// Generation 1 is stored and assigned to sally; its chain.
+async fn world() -> (World, Identity, Vec<Vec<u8>>) {
+    let mut world = World::start().await;
+    let (_, sally) = world.enrolled("sally").await;
+    let chain = world.store.newest_issued().await.unwrap()[0]
+        .fullchain
+        .clone();
+    let world = world.restart_on(restored).await;
+    (world, sally, chain)
+}
+
+fn report(generation: u64, chain: &[Vec<u8>]) -> v1::Report {
+    let fact = v1::Fact {
+        generation,
+        agent_at_ms: 1,
+    };
+    v1::Report {
+        certificates: vec![v1::CertificateReport {
+            name: MEDIA.into(),
+            fetched: Some(fact),
+            installed: Some(fact),
+            active_fullchain: chain.to_vec(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+async fn stream(
+    world: &World,
+    host: &Identity,
+    observed: v1::Report,
+) -> Streaming<v1::DesiredState> {
+    let mut client = fleet(world.address(), &world.ca, host).await;
+    let request = v1::WatchRequest {
+        observed: Some(observed),
+        ..Default::default()
+    };
+    client.watch(request).await.unwrap().into_inner()
+}
+
+async fn tell(world: &World, host: &Identity, report: v1::Report) {
+    let mut client = fleet(world.address(), &world.ca, host).await;
+    client.report(report).await.unwrap();
+}
+
+/// The generation that is offered next.
+async fn next(stream: &mut Streaming<v1::DesiredState>) -> u64 {
+    let state = timeout(SOON, stream.message()).await.unwrap();
+    let state = state.unwrap().unwrap();
+    assert_eq!(state.lineage.unwrap().id, LINEAGE.as_bytes());
+    state.certificates[0].generation
+}
+
+async fn status(world: &mut World) -> v1::StatusResponse {
+    let asked = world.admin.status(v1::StatusRequest {}).await;
+    asked.unwrap().into_inner()
+}
+
+/// What is being ordered, once something is.
+async fn ordered(world: &World) -> Intent {
+    let limit = Instant::now() + SOON;
+    loop {
+        if let Some(order) = world.store.pending_orders().await.unwrap().first() {
+            return order.intent.clone();
+        }
+        assert!(Instant::now() < limit, "nothing is ordered");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn fetch(world: &World, host: &Identity) -> Result<v1::Bundle, Code> {
+    let mut client = fleet(world.address(), &world.ca, host).await;
+    let request = v1::FetchRequest {
+        certificate: MEDIA.into(),
+        generation: 1,
+    };
+    let answer = client.fetch(request).await;
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|e| e.code())
+}
+
+#[tokio::test]
+async fn nothing_is_ordered_or_offered_until_the_hosts_have_told_what_they_have() {
+    let (mut world, sally, chain) = world().await;
+    let mut stream = stream(&world, &sally, v1::Report::default()).await;
+    assert_eq!(next(&mut stream).await, 0);
+    assert_eq!(fetch(&world, &sally).await, Err(Code::NotFound));
+    let request = v1::RenewCertificateRequest {
+        certificate: MEDIA.into(),
+    };
+    world.admin.renew(request).await.unwrap();
+    let told = status(&mut world).await;
+    let recovery = told.recovery.unwrap();
+    assert_eq!((recovery.hosts, recovery.reported), (1, 0));
+    assert!(
+        told.problems[0].contains("0 of 1 host have reported"),
+        "{:?}",
+        told.problems
+    );
+    assert_eq!(world.store.pending_orders().await.unwrap(), []);
+
+    tell(&world, &sally, report(1, &chain)).await;
+    assert_eq!(next(&mut stream).await, 1);
+    assert!(fetch(&world, &sally).await.is_ok());
+    let over = |event: &v1::Event| event.text.starts_with("recovered: 1 of 1 host");
+    timeout(SOON, world.event(over)).await.unwrap();
+    assert_eq!(status(&mut world).await.recovery, None);
+    let renewal = ordered(&world).await;
+    assert_eq!(renewal.generation, Generation(2));
+    assert!(renewal.replaces.is_some());
+
+    // Over is over, also after another start.
+    let limit = Instant::now() + SOON;
+    while world
+        .store
+        .recovery()
+        .await
+        .unwrap()
+        .unwrap()
+        .ended
+        .is_none()
+    {
+        assert!(Instant::now() < limit);
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut world = world.restart().await;
+    assert_eq!(status(&mut world).await.recovery, None);
+}
+
+#[tokio::test]
+async fn a_generation_that_the_backup_had_forgotten_is_named_and_issued_once_more_under_a_higher_number()
+ {
+    let (mut world, sally, chain) = world().await;
+    let mut first = stream(&world, &sally, report(4, &chain)).await;
+    assert_eq!(next(&mut first).await, 0, "it keeps what it has");
+    let again = ordered(&world).await;
+    assert_eq!((again.generation, again.replaces), (Generation(5), None));
+    assert_eq!(fetch(&world, &sally).await, Err(Code::NotFound));
+    let named =
+        |event: &v1::Event| event.kind() == v1::EventKind::Recovery && event.generation == 4;
+    let event = timeout(SOON, world.event(named)).await.unwrap();
+    assert_eq!(event.certificate, MEDIA);
+    assert!(event.text.contains("sally has it"), "{event:?}");
+    let request = v1::ExplainRequest {
+        certificate: MEDIA.into(),
+    };
+    let explained = world.admin.explain(request).await.unwrap().into_inner();
+    let sentence = "generation 4 was issued after the backup";
+    assert!(
+        explained.sentences.iter().any(|s| s.contains(sentence)),
+        "{explained:?}"
+    );
+    // The number is kept, whoever tells what; nobody is offered what is stored.
+    let world = world.restart().await;
+    let mut after = stream(&world, &sally, report(3, &chain)).await;
+    assert_eq!(next(&mut after).await, 0);
+    assert_eq!(ordered(&world).await.generation, Generation(5));
+    let highest = world.store.highest_generations().await.unwrap();
+    assert_eq!(highest, [(MEDIA.parse().unwrap(), Generation(4))]);
+}
+
+#[tokio::test]
+async fn a_claim_without_a_chain_waits_for_one_and_an_absurd_one_is_told_and_not_believed() {
+    let (mut world, sally, chain) = world().await;
+    let mut offers = stream(&world, &sally, report(4, &[])).await;
+    assert_eq!(next(&mut offers).await, 0);
+    tell(&world, &sally, report(4, &[vec![1, 2, 3]])).await;
+    assert_eq!(status(&mut world).await.recovery.unwrap().reported, 0);
+    tell(&world, &sally, report(5_000, &chain)).await;
+    let problems = status(&mut world).await.problems;
+    assert!(
+        problems
+            .iter()
+            .any(|told| told.contains("sally claims generation 5000")),
+        "{problems:?}"
+    );
+    assert_eq!(
+        next(&mut offers).await,
+        1,
+        "what is stored is what is known"
+    );
+    // Its first word counted: another number doesn't make the issuer order anew and anew.
+    tell(&world, &sally, report(4, &chain)).await;
+    assert_eq!(status(&mut world).await.certificates[0].problem, "");
+    assert_eq!(world.store.pending_orders().await.unwrap(), []);
+}
