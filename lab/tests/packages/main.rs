@@ -6,4 +6,6 @@ mod archive;
 #[cfg(test)]
 mod made;
 #[cfg(test)]
+mod purge;
+#[cfg(test)]
 mod units;
