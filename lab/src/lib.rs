@@ -12,7 +12,7 @@
 //! process   children that don't outlive their world        leftovers  of a killed run, and their end
 //! rpc       calls to the issuer with a host's identity     wait    for a condition, with a deadline
 //! log_gate  holds a daemon at a line of its own log        certbot  Debian's, with directories of its own
-//! debian    whole Debian hosts, booted
+//! debian    whole Debian hosts, booted                      incident  the incident of 2023-02-28, replayed on them
 //! sweep     agents that are killed at every point of their work
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod debian;
 pub mod dns;
 pub mod gate;
 pub mod host;
+pub mod incident;
 pub mod issuer;
 pub mod leftovers;
 pub mod log_gate;

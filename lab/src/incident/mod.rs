@@ -1,0 +1,77 @@
+//! The incident of 2023-02-28, replayed on whole Debian hosts: what went wrong that night, and how the fleet stands it.
+//!
+//! Each act takes a fleet that is set up and serves, and leaves one behind. `make incident` plays all of them on one
+//! fleet, the tests each on its own.
+//!
+//! ```text
+//! stage    the fleet, who hears of what happens, the figures        stream   requests to every edge, each of them judged
+//! outage   1 renewals under a stream of requests
+//! ```
+
+mod outage;
+pub mod stage;
+pub mod stream;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+pub use self::stage::{Figure, Stage};
+use crate::{
+    MEDIA,
+    debian::{Fleet, fleet::SOON},
+};
+
+/// How long the certificates of the replay live.
+pub const LIFE: Duration = Duration::from_secs(180);
+/// [`MEDIA`] on all edges.
+pub const DECLARED: &str = "[certificate.\"media.hachyderm.io\"]\nhosts = [\"label:edge\"]\n";
+
+/// An act of the replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Act {
+    /// Certificates of three minutes' life are renewed under a steady stream of requests.
+    Outage,
+}
+
+impl Act {
+    /// All of them, in their order.
+    pub const ALL: [Self; 1] = [Self::Outage];
+
+    /// In one word.
+    pub fn name(self) -> String {
+        let named = self.to_possible_value();
+        named.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// What it is about.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Outage => "1. The outage can't happen",
+        }
+    }
+
+    /// Plays it.
+    ///
+    /// # Errors
+    /// When something didn't hold.
+    pub fn play(self, stage: &mut Stage<'_>) -> Result<()> {
+        match self {
+            Self::Outage => outage::play(stage),
+        }
+        .context(self.title())
+    }
+}
+
+/// Sets a booted fleet up by the README's steps, and has every edge serve [`MEDIA`].
+///
+/// # Errors
+/// When it doesn't come to that.
+pub fn open(fleet: &Fleet, tell: &(dyn Fn(&str) + Sync)) -> Result<()> {
+    fleet.set_up(tell)?;
+    fleet.declare("20-media", DECLARED)?;
+    fleet.converged(MEDIA, 1, SOON, |_| true)?;
+    tell("all four edges serve their first certificate");
+    Ok(())
+}
