@@ -1,7 +1,7 @@
 # The few verbs. Everything that is missing is installed by `make demo` and `make test`.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench sweep packages
+.PHONY: help demo test check bench sweep packages fleet incident
 
 CARGO ?= cargo
 export RUST_LIB_BACKTRACE ?= 0
@@ -48,3 +48,13 @@ packages: ## Makes the Debian packages, in target/debian (release build)
 	@lab/setup.sh packages
 	$(CARGO) build --release --workspace --bins
 	@lab/packages.sh release
+
+fleet: ## Six whole Debian hosts to walk about in, until Ctrl-C (root)
+	@lab/setup.sh fleet
+	@$(CARGO) build --quiet --workspace --bins
+	@$(CARGO) run --quiet --package certwell-lab -- fleet
+
+incident: ## The incident of 2023-02-28 replayed on six whole Debian hosts (root; ACTS='outage …': only these)
+	@lab/setup.sh fleet
+	@$(CARGO) build --quiet --workspace --bins
+	@$(CARGO) run --quiet --package certwell-lab -- incident $(ACTS)

@@ -1,7 +1,8 @@
-//! `make demo`, `make bench` and `make sweep`.
+//! `make demo`, `make bench`, `make sweep`, `make fleet` and `make incident`.
 
 mod bench;
 mod demo;
+mod fleet;
 mod narrator;
 mod sweeping;
 
@@ -29,6 +30,13 @@ enum Verb {
         /// Only these.
         parts: Vec<bench::Part>,
     },
+    /// Six whole Debian hosts to walk about in, until Ctrl-C.
+    Fleet,
+    /// The incident of 2023-02-28, replayed on six whole Debian hosts.
+    Incident {
+        /// Only these.
+        acts: Vec<certwell_lab::incident::Act>,
+    },
     /// Kill agents before every call that changes something, and let every such call fail.
     Sweep {
         /// Only these.
@@ -43,6 +51,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Demo { once } => demo::run(once),
         Verb::Bench { parts } => bench::run(&parts),
+        Verb::Fleet => fleet::walk(),
+        Verb::Incident { acts } => fleet::incident(acts),
         Verb::Sweep { works, kills } => sweeping::run(works, kills),
     };
     outcome.unwrap_or_else(|error| {

@@ -28,5 +28,5 @@ fn twenty_renewals_under_a_stream_of_requests_lose_none() -> Result<()> {
     play(
         "twenty_renewals_under_a_stream_of_requests_lose_none",
         Act::Outage,
-    );
+    )
 }

@@ -1,0 +1,197 @@
+//! `make fleet` and `make incident`: whole Debian hosts to walk about in, and the incident replayed on them.
+//!
+//! One thread, inside the fleet's network, plays and owns the hosts; the main one waits for it, or for Ctrl-C, which ends
+//! every host.
+
+use std::{fs, process::ExitCode, thread, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use certwell_lab::{
+    debian::{Fleet, Network, Trees, able, packages::Packages},
+    incident::{self, Act, Figure, LIFE, Stage},
+    leftovers::end_leftovers,
+    paths::Home,
+};
+use comfy_table::{Table, presets};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    time::Instant,
+};
+
+use crate::narrator::Narrator;
+
+/// Of a fleet to walk about in: long enough to look at one, short enough to see renewals.
+const WALKING_LIFE: Duration = Duration::from_secs(3600);
+const INTERRUPTED: u8 = 130;
+
+/// Boots the fleet, sets it up, and keeps it until Ctrl-C.
+///
+/// # Errors
+/// When a part doesn't come up.
+pub(crate) fn walk() -> Result<ExitCode> {
+    on_a_fleet("fleet", WALKING_LIFE, |fleet, narrator| {
+        narrator.act("Setting up, as the README says");
+        incident::open(fleet, &|line| narrator.tell(line))?;
+        narrator.done();
+        narrator.print(&doors(fleet));
+        fs::write(fleet.directory().join("played"), "")?;
+        // The main thread ends the process on Ctrl-C.
+        loop {
+            thread::park();
+        }
+    })
+}
+
+/// Plays acts one after the other on one fleet; exit 0 only if all hold.
+///
+/// # Errors
+/// When a part doesn't come up.
+pub(crate) fn incident(acts: Vec<Act>) -> Result<ExitCode> {
+    let acts = if acts.is_empty() {
+        Act::ALL.to_vec()
+    } else {
+        acts
+    };
+    on_a_fleet("incident", LIFE, move |fleet, narrator| {
+        narrator.act("Setting up, as the README says");
+        incident::open(fleet, &|line| narrator.tell(line))?;
+        let mut played = Vec::new();
+        for act in acts {
+            narrator.act(act.title());
+            let began = Instant::now();
+            let tell = |line: &str| narrator.tell(line);
+            let mut stage = Stage::new(fleet, &tell);
+            let outcome = act.play(&mut stage);
+            if let Err(error) = &outcome {
+                narrator.tell(&format!("IT DIDN'T HOLD: {error:#}"));
+            }
+            played.push(Played {
+                act,
+                figures: stage.figures,
+                took: began.elapsed(),
+                held: outcome.is_ok(),
+            });
+            // An act begins where the one before it ended well.
+            if outcome.is_err() {
+                break;
+            }
+        }
+        narrator.done();
+        narrator.print(&format!("\n{}", table(&played)));
+        let held = played.iter().all(|played| played.held);
+        if held {
+            fleet.end_well();
+        }
+        Ok(if held {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    })
+}
+
+/// An act that was played.
+struct Played {
+    act: Act,
+    figures: Vec<Figure>,
+    took: Duration,
+    held: bool,
+}
+
+fn table(played: &[Played]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.set_header(["act", "figure", "value"]);
+    for Played {
+        act,
+        figures,
+        took,
+        held,
+    } in played
+    {
+        let verdict = if *held { "held" } else { "DIDN'T HOLD" };
+        table.add_row([act.title(), verdict, &format!("in {} s", took.as_secs())]);
+        for figure in figures {
+            table.add_row(["", &figure.what, &figure.value]);
+        }
+    }
+    table.to_string()
+}
+
+fn doors(fleet: &Fleet) -> String {
+    let mut text =
+        "\nThe fleet runs. In another terminal, as root, to enter a host:\n\n".to_owned();
+    for machine in fleet.machines() {
+        let leader = machine.leader().unwrap_or_default();
+        text.push_str(&format!(
+            "  {:<16} {:<12} nsenter --target {leader} --all\n",
+            machine.name,
+            machine.address.to_string()
+        ));
+    }
+    text.push_str(
+        "\nOn fritz: certwell status, certwell explain media.hachyderm.io, certwell certificates renew … --wait\n\
+         On an edge: certwell-agent status, certwell-agent doctor, journalctl -u certwell-agent\n\n\
+         Ctrl-C stops all six.",
+    );
+    text
+}
+
+/// Makes trees and packages where they are missing, boots six hosts, and plays on them.
+fn on_a_fleet(
+    name: &str,
+    life: Duration,
+    play: impl FnOnce(&mut Fleet, &Narrator) -> Result<ExitCode> + Send + 'static,
+) -> Result<ExitCode> {
+    let missing = able::missing();
+    if !missing.is_empty() {
+        bail!(
+            "whole Debian hosts can't be booted here; missing: {}",
+            missing.join(", ")
+        );
+    }
+    let home = Home::take(name)?;
+    let directory = home.path().to_owned();
+    let narrator = Narrator::new();
+    let (ended, outcome) = oneshot::channel();
+    let teller = narrator.clone();
+    thread::Builder::new().name("stage".into()).spawn(move || {
+        let outcome = (|| {
+            teller.act("Six Debian hosts");
+            let tell = |line: &str| teller.tell(line);
+            let (trees, packages) = (Trees::ready(&tell)?, Packages::ready()?);
+            Network::within(move |inside| {
+                let tell = |line: &str| teller.tell(line);
+                let mut fleet = Fleet::boot(inside, home, &trees, packages, life, &tell)?;
+                play(&mut fleet, &teller)
+            })
+        })();
+        ended.send(outcome)
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            outcome = outcome => {
+                narrator.done();
+                return outcome.context("the play broke off")?;
+            }
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        narrator.done();
+        println!("\nstopping the hosts");
+        let count = end_leftovers(&directory)?;
+        println!("stopped, {count} hosts ended");
+        // Interrupting a walk is its proper end.
+        Ok(if directory.join("played").exists() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(INTERRUPTED)
+        })
+    })
+}
