@@ -37,7 +37,8 @@ pub(crate) async fn start(unit: &str) -> Result<(), String> {
         Ok(Some(ran)) => {
             let said = String::from_utf8_lossy(&ran.stderr);
             let first = said.lines().map(str::trim).find(|line| !line.is_empty());
-            Err(first.unwrap_or("systemctl gave no reason").to_owned())
+            let why = first.unwrap_or("systemctl gave no reason");
+            Err(why.trim_end_matches('.').to_owned())
         }
     }
 }

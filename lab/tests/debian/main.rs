@@ -3,6 +3,7 @@
 
 mod boot;
 mod fresh;
+mod outside;
 
 use certwell_lab::debian::able;
 

@@ -1,0 +1,138 @@
+//! What the agent's sandbox must not be in the way of: nginx's own test, the operator's hook, and nginx's start after it
+//! failed.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use certwell_lab::{
+    MEDIA,
+    debian::{self, Fleet, Machine, fleet::SOON},
+};
+
+/// Longer than the agent looks on whether a stop was a restart.
+const SETTLED: Duration = Duration::from_secs(8);
+/// A sandbox for nginx itself: another than the agent's.
+const SANDBOX: &str = "[Service]\nProtectSystem=strict\nReadWritePaths=/var/log/nginx /var/lib/nginx /run\n\
+                       RuntimeDirectory=nginx-own\nPrivateTmp=yes\nProtectHome=yes\nLimitNOFILE=4096\n\
+                       CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_SETUID CAP_SETGID CAP_CHOWN CAP_DAC_OVERRIDE\n";
+/// Writes where the agent itself can't, and says so on standard error.
+const HOOK: &str = "#!/bin/sh\necho \"$CERTWELL_CERTIFICATE $CERTWELL_GENERATION $CERTWELL_DIRECTORY\" >> /root/told\n\
+                    test \"$CERTWELL_GENERATION\" != 2 || { echo postfix is not installed >&2; exit 3; }\n";
+
+#[test]
+fn the_agents_sandbox_is_in_the_way_of_nothing_and_a_failed_nginx_is_started_once() {
+    let test = "the_agents_sandbox_is_in_the_way_of_nothing_and_a_failed_nginx_is_started_once";
+    if !crate::able(test) {
+        return;
+    }
+    debian::story("debian-outside", Duration::from_secs(86_400), |fleet| {
+        // One of each release.
+        for name in ["sally", "esme"] {
+            let edge = fleet.edge(name)?;
+            edge.write("/etc/systemd/system/nginx.service.d/sandbox.conf", SANDBOX)?;
+            edge.shell("systemctl daemon-reload && systemctl restart nginx")?;
+        }
+        fleet.set_up(&|line| eprintln!("{line}"))?;
+        for name in ["sally", "esme"] {
+            let edge = fleet.edge(name)?;
+            edge.write_as("/etc/certwell/hooks/installed", HOOK, 0o755)?;
+            edge.shell(
+                "sed -i 's/^#post-install = /post-install = /' /etc/certwell/agent.toml && \
+                 systemctl restart certwell-agent",
+            )?;
+        }
+        fleet.declare(
+            "20-media",
+            &format!("[certificate.\"{MEDIA}\"]\nhosts = [\"label:edge\"]\n"),
+        )?;
+        fleet.converged(MEDIA, 1, SOON, |_| true)?;
+        for name in ["sally", "esme"] {
+            let edge = fleet.edge(name)?;
+            told(edge, 1)?;
+            ensure!(
+                edge.shell("ls -d /run/nginx-own").is_ok(),
+                "nginx's own runtime directory is gone"
+            );
+        }
+        renew(fleet, 2)?;
+        for name in ["sally", "esme"] {
+            let edge = fleet.edge(name)?;
+            told(edge, 2)?;
+            eventually(edge, "certwell-agent status", |said| {
+                said.contains("ended with exit code 3: postfix is not installed")
+            })?;
+            started_once(edge)?;
+        }
+        renew(fleet, 3)?;
+        for name in ["sally", "esme"] {
+            let edge = fleet.edge(name)?;
+            stays_stopped(edge)?;
+            let left =
+                edge.shell("systemctl list-units --all --no-legend 'certwell-agent-run-*'")?;
+            ensure!(left.trim().is_empty(), "{name}: {left}");
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+fn renew(fleet: &Fleet, generation: u64) -> Result<()> {
+    let asked = fleet.certwell(&["certificates", "renew", MEDIA])?;
+    ensure!(asked.code == 0, "{}", asked.stderr);
+    fleet.converged(MEDIA, generation, SOON, |_| true)?;
+    Ok(())
+}
+
+/// The hook's line of this generation, once.
+fn told(edge: &Machine, generation: u64) -> Result<()> {
+    let line = format!("{MEDIA} {generation} /etc/certwell/live/{MEDIA}\n");
+    eventually(edge, "cat /root/told", |said| {
+        said.matches(&line).count() == 1
+    })
+}
+
+/// nginx fails by another hand's edit and restart, and comes back by itself when the edit is taken back; a second time
+/// it stays down.
+fn started_once(edge: &Machine) -> Result<()> {
+    fail(edge)?;
+    eventually(edge, "systemctl is-active nginx", |said| {
+        said.trim() == "active"
+    })?;
+    fail(edge)?;
+    thread::sleep(SETTLED);
+    let state = edge.shell("systemctl is-active nginx || true")?;
+    ensure!(state.trim() == "failed", "{}: {state}", edge.name);
+    edge.shell("systemctl start nginx")?;
+    Ok(())
+}
+
+fn fail(edge: &Machine) -> Result<()> {
+    let state = edge.shell(
+        "echo 'sssl on;' > /etc/nginx/conf.d/zz.conf; systemctl restart nginx || true; \
+         systemctl is-active nginx || true; rm /etc/nginx/conf.d/zz.conf",
+    )?;
+    ensure!(state.contains("failed"), "{}: {state}", edge.name);
+    Ok(())
+}
+
+fn stays_stopped(edge: &Machine) -> Result<()> {
+    edge.shell("systemctl stop nginx")?;
+    thread::sleep(SETTLED);
+    let state = edge.shell("systemctl is-active nginx || true")?;
+    ensure!(state.trim() == "inactive", "{}: {state}", edge.name);
+    edge.shell("systemctl start nginx")?;
+    Ok(())
+}
+
+/// Whether what a command says becomes so.
+fn eventually(edge: &Machine, line: &str, so: impl Fn(&str) -> bool) -> Result<()> {
+    let mut said = String::new();
+    for _ in 0..150 {
+        said = edge.shell(&format!("{line} 2>&1 || true"))?;
+        if so(&said) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    Err(anyhow::anyhow!("{said}")).with_context(|| format!("{}: {line}", edge.name))
+}
