@@ -145,7 +145,9 @@ impl Tree {
 
 fn make(tree: Tree, path: &Path, log: &Path) -> Result<()> {
     let said = File::create(log)?;
-    let status = Command::new("mmdebstrap")
+    // What it mounts in the tree is gone with it, also when it is killed: nobody is to remove a tree with /dev in it.
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--", "mmdebstrap"])
         .arg("--variant=apt")
         .arg(format!("--include={}", tree.packages().join(",")))
         // Made by each host for itself.
