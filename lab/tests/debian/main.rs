@@ -4,6 +4,7 @@
 mod boot;
 mod fresh;
 mod outside;
+mod packages;
 
 use certwell_lab::debian::able;
 
