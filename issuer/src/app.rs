@@ -144,7 +144,10 @@ impl App {
             );
         }
         let stored = Stored::read(store.as_ref()).await?;
-        let facts = recall(store.as_ref(), &config, &ca, &stored).await?;
+        let mut facts = recall(store.as_ref(), &config, &ca, &stored).await?;
+        if let Some(recovery) = &mut facts.recovery {
+            recovery.revoked = revocations.read()?;
+        }
 
         // Bound before any task runs: an address in use must not cost an order.
         let listeners = listener::bind(&issuer.listen).await?;

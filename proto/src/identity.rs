@@ -71,6 +71,24 @@ impl Identity {
     }
 }
 
+/// SHA-256 of the bound key that an agent's identity names, in hexadecimal as its subject's serialNumber; `None` in
+/// other certificates.
+pub fn bound_key_of(der: &[u8]) -> Option<[u8; 32]> {
+    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
+    let mut named = parsed
+        .subject()
+        .iter_by_oid(&x509_parser::oid_registry::OID_X509_SERIALNUMBER);
+    let text = named.next()?.as_str().ok()?;
+    let mut hash = [0; 32];
+    if text.len() != 2 * hash.len() || !text.is_ascii() {
+        return None;
+    }
+    for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

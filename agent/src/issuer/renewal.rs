@@ -47,6 +47,7 @@ pub async fn renew(
     let answer = in_time(enrollment.renew(v1::RenewRequest {
         identity_csr: csr,
         bound_proof,
+        bound_key: bound.public(),
     }))
     .await
     .map_err(|status| RenewError::Call(words(&status)))?

@@ -32,6 +32,9 @@ pub struct Link {
     pub last_contact_ms: i64,
     /// Why there is none; empty when there is.
     pub problem: String,
+    /// Through which an issuer asked this host to show its bound key, and which time that was: it was restored from a
+    /// backup that doesn't know this host.
+    pub forgotten: Option<(u64, Connection)>,
 }
 
 impl Link {
@@ -76,6 +79,8 @@ impl ConnectionTask {
                 // Nothing has begun that could be lost.
                 () = asked_to_stop(&mut self.shutdown) => return,
                 () = tokio::time::sleep(wait) => {}
+                // There is something new to try with.
+                _ = self.identity.changed() => {}
             }
             match self.session().await {
                 Ended::Stop => return,
@@ -185,7 +190,12 @@ impl ConnectionTask {
         };
         let mut stream = match opened {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return failed(refusal(&status)),
+            Ok(Err(status)) => {
+                if status.code() == Code::FailedPrecondition {
+                    self.forgotten(connection);
+                }
+                return failed(refusal(&status));
+            }
             Err(_) => return silent(),
         };
         let mut established: Option<Instant> = None;
@@ -221,6 +231,14 @@ impl ConnectionTask {
         }
     }
 
+    /// The identity task is to show the bound key, and makes a new identity of it.
+    fn forgotten(&self, connection: Connection) {
+        self.link.send_modify(|link| {
+            let times = link.forgotten.take().map_or(0, |(times, _)| times);
+            link.forgotten = Some((times + 1, connection));
+        });
+    }
+
     fn contact(&self, connection: &Connection, report: &v1::Report) {
         let now = clock::now().as_millisecond();
         self.link.send_modify(|link| {
@@ -228,6 +246,10 @@ impl ConnectionTask {
                 link.connection = Some(connection.clone());
                 link.told = Arc::new(report.clone());
                 link.since_ms = now;
+            }
+            if let Some((_, left)) = &mut link.forgotten {
+                // The old connection isn't kept open by it.
+                *left = connection.clone();
             }
             link.last_contact_ms = now;
             link.problem.clear();

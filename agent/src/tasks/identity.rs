@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Shutdown, asked_to_stop, connection::Link};
 use crate::{
     clock,
-    issuer::{Identity, IdentityStore, renewal},
+    issuer::{Connection, Identity, IdentityStore, renewal},
     jitter,
     plan::identity as plan,
 };
@@ -33,20 +33,28 @@ impl IdentityTask {
     pub async fn run(mut self) {
         let mut spread = jitter::fraction();
         let mut attempts = 0_u32;
+        // So often the bound key was shown to an issuer that had forgotten this host.
+        let mut shown = 0;
         let mut not_before_retry = Duration::ZERO;
         loop {
             let present = self.identity.borrow().clone();
             let due = plan::renew_at(present.not_before, present.not_after, spread);
             let wait = clock::until(clock::now(), due).max(not_before_retry);
-            tokio::select! {
+            let asked = tokio::select! {
                 // Renewing hasn't begun.
                 () = asked_to_stop(&mut self.shutdown) => return,
-                () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => {}
-            }
-            if wait > LONGEST_SLEEP {
-                continue;
-            }
-            let Some(connection) = self.connection().await else {
+                () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => None,
+                asked = forgotten(&mut self.link, shown) => Some(asked),
+            };
+            let connection = match asked {
+                Some((times, connection)) => {
+                    shown = times;
+                    Some(connection)
+                }
+                None if wait > LONGEST_SLEEP => continue,
+                None => self.connection().await,
+            };
+            let Some(connection) = connection else {
                 return;
             };
             let renewing = renewal::renew(&self.store, &present, &connection, unix_now());
@@ -74,11 +82,29 @@ impl IdentityTask {
     }
 
     /// The present connection, waited for; `None` when the process is to end.
-    async fn connection(&mut self) -> Option<crate::issuer::Connection> {
+    async fn connection(&mut self) -> Option<Connection> {
         tokio::select! {
             () = asked_to_stop(&mut self.shutdown) => None,
             link = self.link.wait_for(|link| link.connection.is_some()) => link.ok()?.connection.clone(),
         }
+    }
+}
+
+/// The connection of an issuer that has forgotten this host, once it has said so more than `shown` times.
+async fn forgotten(link: &mut watch::Receiver<Link>, shown: u64) -> (u64, Connection) {
+    let more = |link: &Link| {
+        link.forgotten
+            .as_ref()
+            .is_some_and(|(times, _)| *times > shown)
+    };
+    let found = match link.wait_for(more).await {
+        Ok(link) => link.forgotten.clone(),
+        Err(_) => None,
+    };
+    match found {
+        Some(found) => found,
+        // The process is ending.
+        None => std::future::pending().await,
     }
 }
 

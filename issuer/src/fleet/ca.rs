@@ -8,13 +8,13 @@ use std::{
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use certwell_proto::{
     HostName,
-    fingerprint::sha256,
+    fingerprint::{hex, sha256},
     identity::{self, Identity, Role, SERVER_NAME},
 };
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, Issuer,
-    KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
+    CertificateParams, CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
 };
 use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -27,6 +27,9 @@ pub const AGENT_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Identities are valid a little before they are made, for clocks that differ.
 const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
+
+/// serialNumber of a subject (RFC 4519 2.31).
+const SERIAL_NUMBER: [u64; 4] = [2, 5, 4, 5];
 
 /// Why an identity wasn't made.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +86,8 @@ impl Ca {
         &self.0.record.fleet
     }
 
-    /// Signs the identity of an agent: of the CSR only the key counts.
+    /// Signs the identity of an agent: of the CSR only the key counts. It names the host's bound key
+    /// (SubjectPublicKeyInfo, DER) by its hash, so that whoever bears it can prove it to an issuer that has forgotten it.
     ///
     /// # Errors
     /// When the CSR is damaged or signing fails.
@@ -91,11 +95,16 @@ impl Ca {
         &self,
         host: &HostName,
         csr: &[u8],
+        bound_key: &[u8],
         now: Timestamp,
     ) -> Result<Vec<u8>, CaError> {
         let csr = CertificateSigningRequestParams::from_der(&csr.into()).map_err(CaError::Csr)?;
         let mut params = self.params(Role::Agent, host, now, AGENT_LIFE)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.distinguished_name.push(
+            DnType::CustomDnType(SERIAL_NUMBER.to_vec()),
+            DnValue::PrintableString(hex(&sha256(bound_key)).try_into().map_err(CaError::Sign)?),
+        );
         let signed = params
             .signed_by(&csr.public_key, &self.0.issuer)
             .map_err(CaError::Sign)?;
@@ -199,8 +208,10 @@ mod tests {
         let csr = wish.serialize_request(&key).unwrap();
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let der = ca()
-            .sign_agent(&"sally".parse().unwrap(), csr.der(), now)
+            .sign_agent(&"sally".parse().unwrap(), csr.der(), b"bound", now)
             .unwrap();
+        assert_eq!(identity::bound_key_of(&der), Some(sha256(b"bound")));
+        assert_eq!(identity::bound_key_of(ca().certificate()), None);
         assert_eq!(
             Identity::of_certificate(&der).unwrap().to_string(),
             "certwell://hachyderm/agent/sally"
@@ -217,13 +228,13 @@ mod tests {
         let wish = CertificateParams::default();
         let good = wish.serialize_request(&key).unwrap().der().to_vec();
         let sally = "sally".parse().unwrap();
-        assert!(ca().sign_agent(&sally, &good, clock()).is_ok());
+        assert!(ca().sign_agent(&sally, &good, b"bound", clock()).is_ok());
         let mut forged = good;
         // The end of the signature, still well-formed.
         *forged.last_mut().unwrap() ^= 1;
         for csr in [b"junk".to_vec(), forged] {
             assert!(matches!(
-                ca().sign_agent(&sally, &csr, clock()),
+                ca().sign_agent(&sally, &csr, b"bound", clock()),
                 Err(CaError::Csr(_))
             ));
             assert!(matches!(csr_key(&csr), Err(CaError::Csr(_))));
@@ -241,7 +252,7 @@ mod tests {
         let csr = CertificateParams::default()
             .serialize_request(&key)
             .unwrap();
-        let agent = ca().sign_agent(&"sally".parse().unwrap(), csr.der(), clock());
+        let agent = ca().sign_agent(&"sally".parse().unwrap(), csr.der(), b"bound", clock());
         assert_eq!(usage(&agent.unwrap()), (true, false, false));
         let server = ca().server_identity(clock()).unwrap();
         assert_eq!(usage(&server.cert[0]), (false, true, false));

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use certwell_proto::{
-    JoinToken,
+    JoinToken, Leaf,
     fingerprint::sha256,
-    identity::{enroll_proof_message, renew_proof_message, verify_proof},
+    identity::{enroll_proof_message, issued_at, renew_proof_message, verify_proof},
     v1::{self, EventKind, enrollment_server::Enrollment},
 };
 use tonic::{Request, Response, Status};
@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::{
     ca::{Ca, CaError, csr_key},
     events::Events,
-    peer::Doorkeeper,
+    peer::{Doorkeeper, Peer},
     registry::Registry,
 };
 use crate::{
@@ -97,7 +97,7 @@ impl Enrollment for EnrollmentService {
             Some(record) => record.identity.clone(),
             None => self
                 .ca
-                .sign_agent(&token.host, &request.identity_csr, now)
+                .sign_agent(&token.host, &request.identity_csr, &request.bound_key, now)
                 .map_err(ca_failed)?,
         };
         if same.is_none() {
@@ -140,7 +140,7 @@ impl Enrollment for EnrollmentService {
     ) -> Result<Response<v1::RenewResponse>, Status> {
         // Taken before the check: a revocation that comes in between is later, and this identity falls under it.
         let now = clock::now();
-        let peer = self.doorkeeper.agent(&request)?;
+        let peer = self.doorkeeper.renewing(&request)?;
         let request = request.into_inner();
         let host = &peer.identity.name;
         let facts = self
@@ -148,39 +148,82 @@ impl Enrollment for EnrollmentService {
             .facts()
             .await
             .ok_or_else(|| Status::unavailable("the issuer is stopping"))?;
-        let mut record = facts
-            .hosts
-            .get(host)
-            .and_then(|known| known.record.clone())
-            .ok_or_else(|| Status::permission_denied(format!("{host} is not enrolled")))?;
+        let known = facts.hosts.get(host).and_then(|known| known.record.clone());
+        let bound_key = bound_key(&peer, known.as_ref(), &request)?;
         let message = renew_proof_message(&request.identity_csr);
-        verify_proof(
-            "bound_proof",
-            &record.bound_key,
-            &message,
-            &request.bound_proof,
-        )
-        .map_err(|e| Status::permission_denied(e.to_string()))?;
+        verify_proof("bound_proof", &bound_key, &message, &request.bound_proof)
+            .map_err(|e| Status::permission_denied(e.to_string()))?;
         let identity_key = csr_key(&request.identity_csr).map_err(ca_failed)?;
-        if record.identity_key != identity_key {
+        let forgotten = known.is_none();
+        let mut record = known.unwrap_or_else(|| HostRecord {
+            name: host.clone(),
+            bound_key: Vec::new(),
+            identity: Vec::new(),
+            identity_key: [0; 32],
+            revoked: facts
+                .recovery
+                .as_ref()
+                .and_then(|recovery| recovery.revoked.get(host).copied()),
+            retired: false,
+            info: v1::HostInfo::default(),
+            last_seen: Some(now),
+        });
+        if record.identity_key != identity_key || record.bound_key != bound_key {
             record.identity = self
                 .ca
-                .sign_agent(host, &request.identity_csr, now)
+                .sign_agent(host, &request.identity_csr, &bound_key, now)
                 .map_err(ca_failed)?;
             record.identity_key = identity_key;
+            record.bound_key = bound_key;
             self.store
                 .put_host(&record)
                 .await
                 .map_err(|e| store_failed(&e))?;
             self.registry.host(record.clone()).await;
-            self.events
-                .host(EventKind::Host, host, "renewed its identity".into())
-                .await;
+            let (kind, text) = match forgotten {
+                false => (EventKind::Host, "renewed its identity"),
+                true => (
+                    EventKind::Recovery,
+                    "had enrolled after the backup from which the issuer was restored: it showed its bound key, and goes on",
+                ),
+            };
+            self.events.host(kind, host, text.into()).await;
         }
         Ok(Response::new(v1::RenewResponse {
             identity_certificate: record.identity,
         }))
     }
+}
+
+/// The bound key that this caller is to prove: the one on record; or, where his identity is later than that, as after a
+/// restore, the one that his identity names.
+fn bound_key(
+    peer: &Peer,
+    known: Option<&HostRecord>,
+    request: &v1::RenewRequest,
+) -> Result<Vec<u8>, Status> {
+    let recorded = known.and_then(|record| Leaf::read(&record.identity).ok());
+    let recorded = recorded.and_then(|leaf| issued_at(&leaf.serial));
+    if let Some(record) = known
+        && recorded.is_none_or(|recorded| peer.issued <= recorded)
+    {
+        return Ok(record.bound_key.clone());
+    }
+    let candidates = [
+        known.map(|record| &record.bound_key),
+        Some(&request.bound_key),
+    ];
+    candidates
+        .into_iter()
+        .flatten()
+        .find(|key| peer.bound_key == Some(sha256(key)))
+        .cloned()
+        .ok_or_else(|| {
+            let host = &peer.identity.name;
+            Status::permission_denied(format!(
+                "bound_key: it is not the one that the identity of {host} names"
+            ))
+        })
 }
 
 const ANEW: &str = "make a new one with `certwell token create` on the issuer";

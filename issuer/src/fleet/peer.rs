@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use certwell_proto::{
     HostName, Leaf,
-    identity::{Identity, Role, issued_at},
+    identity::{Identity, Role, bound_key_of, issued_at},
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::{clock, plan::facts::FleetFacts};
 
@@ -21,6 +21,8 @@ pub struct Peer {
     pub issued: Timestamp,
     /// When it ends.
     pub not_after: Timestamp,
+    /// SHA-256 of the host's bound key, which it names.
+    pub bound_key: Option<[u8; 32]>,
 }
 
 /// What a connection knows of its other end: nobody, before a host has enrolled.
@@ -39,6 +41,7 @@ impl Peer {
             issued: issued_at(&leaf.serial)
                 .ok_or("its serial number was not given by this issuer")?,
             not_after: leaf.not_after,
+            bound_key: bound_key_of(der),
         })
     }
 }
@@ -47,6 +50,8 @@ impl Peer {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gate {
     hosts: BTreeMap<HostName, Option<Timestamp>>,
+    /// Declared, and unknown to a store that was restored from a backup: they may have enrolled after that.
+    forgotten: BTreeMap<HostName, Option<Timestamp>>,
 }
 
 impl Gate {
@@ -61,7 +66,26 @@ impl Gate {
                 Some((name.clone(), record.revoked))
             })
             .collect();
-        Self { hosts }
+        let has_record = |name: &HostName| {
+            let known = facts.hosts.get(name);
+            known.is_some_and(|known| known.record.is_some())
+        };
+        let forgotten = facts.recovery.iter().flat_map(|recovery| {
+            let declared = facts.config.hosts.keys();
+            declared
+                .filter(|name| !has_record(name))
+                .map(|name| (name.clone(), recovery.revoked.get(name).copied()))
+        });
+        let forgotten = forgotten.collect();
+        Self { hosts, forgotten }
+    }
+
+    /// Whether he may show his bound key: whoever may call, and a host that a restored store has forgotten.
+    fn check_renewal(&self, peer: &Peer, now: Timestamp) -> Result<(), Status> {
+        match self.check(peer, now) {
+            Err(status) if status.code() == Code::FailedPrecondition => Ok(()),
+            checked => checked,
+        }
     }
 
     fn check(&self, peer: &Peer, now: Timestamp) -> Result<(), Status> {
@@ -72,7 +96,11 @@ impl Gate {
                 peer.not_after
             )));
         }
-        match self.hosts.get(host) {
+        let forgotten = self
+            .forgotten
+            .get(host)
+            .filter(|_| peer.bound_key.is_some());
+        match self.hosts.get(host).or(forgotten) {
             None => Err(Status::permission_denied(format!(
                 "{host} is not a host of this fleet (retired, not enrolled, or no longer declared)"
             ))),
@@ -81,6 +109,9 @@ impl Gate {
                     "the identity of {host} was revoked at {revoked}; enroll it again with a new token"
                 )))
             }
+            Some(_) if forgotten.is_some() => Err(Status::failed_precondition(format!(
+                "the issuer was restored from a backup that does not know {host}; its agent shows its bound key, and goes on"
+            ))),
             Some(_) => Ok(()),
         }
     }
@@ -97,6 +128,23 @@ impl Doorkeeper {
     /// Unauthenticated without a client certificate or with an expired one; permission denied for another role,
     /// and for a host that is revoked, retired or unknown.
     pub fn agent<T>(&self, request: &Request<T>) -> Result<Arc<Peer>, Status> {
+        let peer = self.caller(request)?;
+        self.check(&peer)?;
+        Ok(peer)
+    }
+
+    /// The agent that renews its identity: also one that a restored store has forgotten. It is to prove the bound key
+    /// that its identity names.
+    ///
+    /// # Errors
+    /// As [`Doorkeeper::agent`].
+    pub fn renewing<T>(&self, request: &Request<T>) -> Result<Arc<Peer>, Status> {
+        let peer = self.caller(request)?;
+        self.0.borrow().check_renewal(&peer, clock::now())?;
+        Ok(peer)
+    }
+
+    fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Peer>, Status> {
         let peer = request
             .extensions()
             .get::<Caller>()
@@ -109,7 +157,6 @@ impl Doorkeeper {
         if peer.identity.role != Role::Agent {
             return Err(Status::permission_denied("this call is for agents"));
         }
-        self.check(&peer)?;
         Ok(peer)
     }
 
@@ -135,12 +182,14 @@ mod tests {
             identity: "certwell://hachyderm/agent/sally".parse().unwrap(),
             issued: at(issued),
             not_after: at(1_000),
+            bound_key: Some([1; 32]),
         }
     }
 
     fn gate(revoked: Option<i64>) -> Gate {
         Gate {
             hosts: [("sally".parse().unwrap(), revoked.map(at))].into(),
+            ..Gate::default()
         }
     }
 
@@ -149,20 +198,59 @@ mod tests {
         assert!(gate(None).check(&peer(10), at(20)).is_ok());
         assert_eq!(
             gate(Some(15)).check(&peer(10), at(20)).unwrap_err().code(),
-            tonic::Code::PermissionDenied
+            Code::PermissionDenied
         );
         assert!(gate(Some(15)).check(&peer(16), at(20)).is_ok());
+    }
+
+    #[test]
+    fn a_host_that_a_restored_store_has_forgotten_may_only_show_its_bound_key_unless_it_is_revoked()
+    {
+        let gate = |revoked: Option<i64>| Gate {
+            forgotten: [("sally".parse().unwrap(), revoked.map(at))].into(),
+            ..Gate::default()
+        };
+        let nameless = Peer {
+            bound_key: None,
+            ..peer(10)
+        };
+        let code = |checked: Result<(), Status>| checked.map_err(|status| status.code());
+        for (gate, peer, call, renewal) in [
+            (gate(None), peer(10), Code::FailedPrecondition, None),
+            (gate(Some(9)), peer(10), Code::FailedPrecondition, None),
+            (
+                gate(Some(10)),
+                peer(10),
+                Code::PermissionDenied,
+                Some(Code::PermissionDenied),
+            ),
+            (
+                gate(None),
+                nameless,
+                Code::PermissionDenied,
+                Some(Code::PermissionDenied),
+            ),
+            (
+                Gate::default(),
+                peer(10),
+                Code::PermissionDenied,
+                Some(Code::PermissionDenied),
+            ),
+        ] {
+            assert_eq!(code(gate.check(&peer, at(20))), Err(call));
+            assert_eq!(code(gate.check_renewal(&peer, at(20))).err(), renewal);
+        }
     }
 
     #[test]
     fn expired_and_unknown_are_refused() {
         assert_eq!(
             gate(None).check(&peer(10), at(1_000)).unwrap_err().code(),
-            tonic::Code::Unauthenticated
+            Code::Unauthenticated
         );
         assert_eq!(
             Gate::default().check(&peer(10), at(20)).unwrap_err().code(),
-            tonic::Code::PermissionDenied
+            Code::PermissionDenied
         );
     }
 }

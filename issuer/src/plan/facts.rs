@@ -50,6 +50,8 @@ pub struct RecoveryFacts {
     pub press_at: BTreeMap<CertificateName, Timestamp>,
     /// Hosts that claim a generation that can't be, by certificate.
     pub too_far: BTreeMap<(CertificateName, HostName), Generation>,
+    /// Revocations of hosts that the backup doesn't know.
+    pub revoked: BTreeMap<HostName, Timestamp>,
     /// DER of what `roots = "system"` stands for.
     pub system_roots: std::sync::Arc<Vec<Vec<u8>>>,
 }

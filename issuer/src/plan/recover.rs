@@ -256,6 +256,7 @@ pub fn begin(began: Timestamp, since: Timestamp, system_roots: Arc<Vec<Vec<u8>>>
         told: Default::default(),
         press_at: Default::default(),
         too_far: Default::default(),
+        revoked: Default::default(),
         system_roots,
     }
 }

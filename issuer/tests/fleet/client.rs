@@ -68,6 +68,7 @@ impl Joiner {
         v1::RenewRequest {
             bound_proof: self.sign(&renew_proof_message(&csr)),
             identity_csr: csr,
+            bound_key: self.bound.subject_public_key_info(),
         }
     }
 }

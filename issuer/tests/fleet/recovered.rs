@@ -1,12 +1,15 @@
 //! An issuer that was restored from a backup: what it waits for, and what it makes of what hosts tell.
 
 use certwell_issuer::store::{Intent, Store as _, sqlite::SqliteStore};
-use certwell_proto::{Generation, Lineage, v1};
+use certwell_proto::{
+    Generation, Lineage,
+    v1::{self, enrollment_client::EnrollmentClient},
+};
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tonic::{Code, Streaming};
 
 use crate::{
-    client::{Identity, fleet},
+    client::{Identity, Joiner, connect, fleet, tls},
     world::{MEDIA, World, now},
 };
 
@@ -211,4 +214,109 @@ async fn a_claim_without_a_chain_waits_for_one_and_an_absurd_one_is_told_and_not
     tell(&world, &sally, report(4, &chain)).await;
     assert_eq!(status(&mut world).await.certificates[0].problem, "");
     assert_eq!(world.store.pending_orders().await.unwrap(), []);
+}
+
+/// The record of sally is gone, as if she had enrolled after the backup; `revoked` is what the list says of her.
+async fn forgotten(revoked: Option<i64>) -> (World, Joiner, Identity) {
+    let mut world = World::start().await;
+    let (joiner, sally) = world.enrolled("sally").await;
+    if let Some(after_ms) = revoked {
+        let list = world.config.with_file_name("state").join("revoked.log");
+        let at = now().as_millisecond() + after_ms;
+        std::fs::write(list, format!("{at} sally\n")).unwrap();
+    }
+    world.beside("DELETE FROM host").await;
+    (world.restart_on(restored).await, joiner, sally)
+}
+
+#[tokio::test]
+async fn a_host_that_enrolled_after_the_backup_shows_its_bound_key_and_goes_on_without_a_token() {
+    let (mut world, mut joiner, sally) = forgotten(None).await;
+    let mut client = fleet(world.address(), &world.ca, &sally).await;
+    let refused = client.watch(v1::WatchRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let refused = client.report(v1::Report::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(fetch(&world, &sally).await, Err(Code::FailedPrecondition));
+
+    // Another bound key than the one that the identity names, or none, proves nothing.
+    let channel = connect(world.address(), tls(&world.ca, Some(&sally)))
+        .await
+        .unwrap();
+    let mut calls = EnrollmentClient::new(channel);
+    let stranger = Joiner {
+        bound: rcgen::KeyPair::generate().unwrap(),
+        identity: rcgen::KeyPair::generate().unwrap(),
+    };
+    let mut mixed = stranger.renew_request();
+    mixed.bound_key = joiner.renew_request().bound_key;
+    let mut silent = joiner.renew_request();
+    silent.bound_key.clear();
+    for wrong in [stranger.renew_request(), mixed, silent] {
+        let refused = calls.renew(wrong).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    }
+
+    joiner.identity = rcgen::KeyPair::generate().unwrap();
+    let renewed = calls
+        .renew(joiner.renew_request())
+        .await
+        .unwrap()
+        .into_inner();
+    let renewed = (
+        renewed.identity_certificate,
+        joiner.identity.serialize_der(),
+    );
+    let mut offers = stream(&world, &renewed, v1::Report::default()).await;
+    next(&mut offers).await;
+    let named = |event: &v1::Event| event.text.contains("had enrolled after the backup");
+    assert_eq!(
+        timeout(SOON, world.event(named)).await.unwrap().host,
+        "sally"
+    );
+    // The identity that she had before is as good: it is the same host.
+    tell(&world, &sally, v1::Report::default()).await;
+}
+
+#[tokio::test]
+async fn a_host_that_enrolled_after_the_backup_and_was_revoked_stays_revoked() {
+    let (world, joiner, sally) = forgotten(Some(1_000)).await;
+    assert_eq!(fetch(&world, &sally).await, Err(Code::PermissionDenied));
+    let channel = connect(world.address(), tls(&world.ca, Some(&sally)))
+        .await
+        .unwrap();
+    let mut calls = EnrollmentClient::new(channel);
+    let refused = calls.renew(joiner.renew_request()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(world.store.hosts().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_host_that_enrolled_again_after_the_backup_renews_by_the_bound_key_that_its_identity_names()
+ {
+    let mut world = World::start().await;
+    let (old, old_identity) = world.enrolled("sally").await;
+    let before = world.store.hosts().await.unwrap().remove(0);
+    let (mut joiner, sally) = world.enrolled("sally").await;
+    let world = world
+        .restart_on(async move |store: SqliteStore| {
+            store.put_host(&before).await.unwrap();
+            restored(store).await;
+        })
+        .await;
+    let renew = async |identity: &Identity, joiner: &Joiner| {
+        let channel = connect(world.address(), tls(&world.ca, Some(identity)))
+            .await
+            .unwrap();
+        EnrollmentClient::new(channel)
+            .renew(joiner.renew_request())
+            .await
+    };
+    assert!(renew(&sally, &old).await.is_err());
+    joiner.identity = rcgen::KeyPair::generate().unwrap();
+    renew(&sally, &joiner).await.unwrap();
+    let record = world.store.hosts().await.unwrap().remove(0);
+    assert_eq!(record.bound_key, joiner.renew_request().bound_key);
+    // What was before that is not taken back by the machine that it was.
+    assert!(renew(&old_identity, &old).await.is_err());
 }
