@@ -10,6 +10,7 @@ mod crashes;
 mod issuance;
 mod offline;
 mod preflight;
+mod restored;
 mod rollback;
 mod search;
 mod secrecy;
