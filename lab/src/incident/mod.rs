@@ -6,8 +6,10 @@
 //! ```text
 //! stage    the fleet, who hears of what happens, the figures        stream   requests to every edge, each of them judged
 //! outage   1 renewals under a stream of requests
+//! old_way  7 that night's loop over ssh, timed beside ours
 //! ```
 
+mod old_way;
 mod outage;
 pub mod stage;
 pub mod stream;
@@ -33,11 +35,13 @@ pub const DECLARED: &str = "[certificate.\"media.hachyderm.io\"]\nhosts = [\"lab
 pub enum Act {
     /// Certificates of three minutes' life are renewed under a steady stream of requests.
     Outage,
+    /// That night's loop over ssh, timed beside ours.
+    OldWay,
 }
 
 impl Act {
     /// All of them, in their order.
-    pub const ALL: [Self; 1] = [Self::Outage];
+    pub const ALL: [Self; 2] = [Self::Outage, Self::OldWay];
 
     /// In one word.
     pub fn name(self) -> String {
@@ -49,6 +53,7 @@ impl Act {
     pub fn title(self) -> &'static str {
         match self {
             Self::Outage => "1. The outage can't happen",
+            Self::OldWay => "7. The old way, timed",
         }
     }
 
@@ -59,6 +64,7 @@ impl Act {
     pub fn play(self, stage: &mut Stage<'_>) -> Result<()> {
         match self {
             Self::Outage => outage::play(stage),
+            Self::OldWay => old_way::play(stage),
         }
         .context(self.title())
     }

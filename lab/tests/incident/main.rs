@@ -30,3 +30,11 @@ fn twenty_renewals_under_a_stream_of_requests_lose_none() -> Result<()> {
         Act::Outage,
     )
 }
+
+#[test]
+fn the_loop_of_that_night_takes_longer_than_certwell() -> Result<()> {
+    play(
+        "the_loop_of_that_night_takes_longer_than_certwell",
+        Act::OldWay,
+    )
+}
