@@ -1,7 +1,7 @@
 # The few verbs. Everything that is missing is installed by `make demo` and `make test`.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench sweep packages fleet incident
+.PHONY: help demo test check bench sweep packages fleet incident soak
 
 CARGO ?= cargo
 export RUST_LIB_BACKTRACE ?= 0
@@ -58,3 +58,8 @@ incident: ## The incident of 2023-02-28 replayed on six whole Debian hosts (root
 	@lab/setup.sh fleet
 	@$(CARGO) build --quiet --workspace --bins
 	@$(CARGO) run --quiet --package certwell-lab -- incident $(ACTS)
+
+soak: ## An hour and forty minutes of renewals on whole hosts: nothing may grow (root; PARTS=natural or hour: only that)
+	@lab/setup.sh fleet
+	@$(CARGO) build --quiet --workspace --bins
+	@$(CARGO) run --quiet --package certwell-lab -- soak $(PARTS)

@@ -8,7 +8,7 @@ use std::{fs, process::ExitCode, thread, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use certwell_lab::{
     debian::{Fleet, Network, Trees, able, packages::Packages},
-    incident::{self, Act, Figure, LIFE, Stage},
+    incident::{self, Act, Figure, LIFE, Stage, soak},
     leftovers::end_leftovers,
     paths::Home,
 };
@@ -53,21 +53,52 @@ pub(crate) fn incident(acts: Vec<Act>) -> Result<ExitCode> {
     } else {
         acts
     };
-    on_a_fleet("incident", LIFE, move |fleet, narrator| {
+    let acts = acts
+        .into_iter()
+        .map(|act| (act.title(), move |stage: &mut Stage<'_>| act.play(stage)));
+    play_on_one("incident", LIFE, acts.collect())
+}
+
+/// Soaks fleets, one for each part; exit 0 only if nothing grew and no request failed.
+///
+/// # Errors
+/// When a part doesn't come up.
+pub(crate) fn soak(parts: Vec<soak::Part>) -> Result<ExitCode> {
+    let parts = if parts.is_empty() {
+        soak::Part::ALL.to_vec()
+    } else {
+        parts
+    };
+    for part in parts {
+        let name = format!("soak-{}", part.life().as_secs());
+        let act = (part.title(), move |stage: &mut Stage<'_>| part.play(stage));
+        if play_on_one(&name, part.life(), vec![act])? != ExitCode::SUCCESS {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Plays acts, each with its title, on one fleet that is set up before, and shows the table of them.
+fn play_on_one<P>(name: &str, life: Duration, acts: Vec<(&'static str, P)>) -> Result<ExitCode>
+where
+    P: Fn(&mut Stage<'_>) -> Result<()> + Send + 'static,
+{
+    on_a_fleet(name, life, move |fleet, narrator| {
         narrator.act("Setting up, as the README says");
         incident::open(fleet, &|line| narrator.tell(line))?;
         let mut played = Vec::new();
-        for act in acts {
-            narrator.act(act.title());
+        for (title, play) in acts {
+            narrator.act(title);
             let began = Instant::now();
             let tell = |line: &str| narrator.tell(line);
             let mut stage = Stage::new(fleet, &tell);
-            let outcome = act.play(&mut stage);
+            let outcome = play(&mut stage);
             if let Err(error) = &outcome {
                 narrator.tell(&format!("IT DIDN'T HOLD: {error:#}"));
             }
             played.push(Played {
-                act,
+                title,
                 figures: stage.figures,
                 took: began.elapsed(),
                 held: outcome.is_ok(),
@@ -93,7 +124,7 @@ pub(crate) fn incident(acts: Vec<Act>) -> Result<ExitCode> {
 
 /// An act that was played.
 struct Played {
-    act: Act,
+    title: &'static str,
     figures: Vec<Figure>,
     took: Duration,
     held: bool,
@@ -104,14 +135,14 @@ fn table(played: &[Played]) -> String {
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["act", "figure", "value"]);
     for Played {
-        act,
+        title,
         figures,
         took,
         held,
     } in played
     {
         let verdict = if *held { "held" } else { "DIDN'T HOLD" };
-        table.add_row([act.title(), verdict, &format!("in {} s", took.as_secs())]);
+        table.add_row([*title, verdict, &format!("in {} s", took.as_secs())]);
         for figure in figures {
             table.add_row(["", &figure.what, &figure.value]);
         }

@@ -1,4 +1,4 @@
-//! `make demo`, `make bench`, `make sweep`, `make fleet` and `make incident`.
+//! `make demo`, `make bench`, `make sweep`, `make fleet`, `make incident` and `make soak`.
 
 mod bench;
 mod demo;
@@ -37,6 +37,11 @@ enum Verb {
         /// Only these.
         acts: Vec<certwell_lab::incident::Act>,
     },
+    /// Renewals for an hour and more on whole Debian hosts: nothing may grow.
+    Soak {
+        /// Only these.
+        parts: Vec<certwell_lab::incident::soak::Part>,
+    },
     /// Kill agents before every call that changes something, and let every such call fail.
     Sweep {
         /// Only these.
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Bench { parts } => bench::run(&parts),
         Verb::Fleet => fleet::walk(),
         Verb::Incident { acts } => fleet::incident(acts),
+        Verb::Soak { parts } => fleet::soak(parts),
         Verb::Sweep { works, kills } => sweeping::run(works, kills),
     };
     outcome.unwrap_or_else(|error| {

@@ -7,10 +7,13 @@
 //! stage    the fleet, who hears of what happens, the figures        stream   requests to every edge, each of them judged
 //! outage   1 renewals under a stream of requests
 //! old_way  7 that night's loop over ssh, timed beside ours
+//! soak     an hour and more of renewals                   gauge    what daemons hold, and what lies on disks
 //! ```
 
+mod gauge;
 mod old_way;
 mod outage;
+pub mod soak;
 pub mod stage;
 pub mod stream;
 
