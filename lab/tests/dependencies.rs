@@ -117,7 +117,11 @@ fn members_declare_licence_and_take_versions_from_the_workspace() -> Result<()> 
             package.name
         );
         let manifest = std::fs::read_to_string(&package.manifest_path)?;
-        let own = manifest
+        // What follows is for the packages.
+        let (cargos, _) = manifest
+            .split_once("[package.metadata")
+            .unwrap_or((&manifest, ""));
+        let own = cargos
             .lines()
             .filter(|line| line.contains("version = \"") || line.contains(" = \""));
         let own: Vec<&str> = own.filter(|line| !is_about_itself(line)).collect();
