@@ -1,6 +1,9 @@
 //! Whether this machine can boot whole Debian hosts.
 
-use std::path::Path;
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
 
 use nix::unistd::geteuid;
 
@@ -24,6 +27,20 @@ pub fn missing() -> Vec<String> {
         missing.push("network namespaces in this kernel".to_owned());
     }
     missing
+}
+
+/// Whether it can; where it can't, says aloud that `test` is skipped, and why.
+pub fn or_skip(test: &str) -> bool {
+    let missing = missing();
+    if !missing.is_empty() {
+        // Written, not printed: what a passing test prints is shown to nobody.
+        let _ = writeln!(
+            io::stderr(),
+            "SKIPPED: {test}: it boots whole Debian hosts; missing: {}",
+            missing.join(", ")
+        );
+    }
+    missing.is_empty()
 }
 
 fn in_path(program: &str) -> bool {

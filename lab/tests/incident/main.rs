@@ -8,12 +8,7 @@ use certwell_lab::{
 };
 
 fn play(test: &str, act: Act) -> Result<()> {
-    let missing = able::missing();
-    if !missing.is_empty() {
-        eprintln!(
-            "SKIPPED {test}: it boots whole Debian hosts; missing: {}",
-            missing.join(", ")
-        );
+    if !able::or_skip(test) {
         return Ok(());
     }
     debian::story(&format!("incident-{}", act.name()), LIFE, move |fleet| {
