@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 
+/// The last moment at which a quarter of the life of a leaf is left.
+pub fn old_from(not_before: Timestamp, not_after: Timestamp) -> Timestamp {
+    not_after - not_after.duration_since(not_before) / 4
+}
+
 /// Whether less than a quarter of the life of a leaf is left.
 pub fn is_old(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
-    let life = not_after.duration_since(not_before).as_secs_f64();
-    let left = not_after.duration_since(now).as_secs_f64();
-    left < life / 4.0
+    now > old_from(not_before, not_after)
 }
 
 #[cfg(test)]

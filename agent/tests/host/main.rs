@@ -14,6 +14,8 @@ mod adopt_others;
 #[cfg(test)]
 mod adopt_unserved;
 #[cfg(test)]
+mod alarm;
+#[cfg(test)]
 mod bad_pairs;
 #[cfg(test)]
 mod challenges;

@@ -41,7 +41,7 @@ mod words;
 mod workers;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -115,7 +115,10 @@ pub struct Installer {
     /// The master whose end is waited for.
     master: Option<Ended>,
     next_check: Instant,
-    alarmed: bool,
+    /// What gets old without the issuer, as it was last told.
+    alarmed: BTreeSet<CertificateName>,
+    /// When the next one gets old.
+    alarm_at: Option<Instant>,
     /// When the listeners were last looked at before an activation.
     surveyed_at: Option<Instant>,
     /// The connection at the last pass.
@@ -189,7 +192,8 @@ impl Installer {
             watch: FileWatch::new(),
             master: None,
             next_check: Instant::now() + check::wait(None, jitter::fraction()),
-            alarmed: false,
+            alarmed: BTreeSet::new(),
+            alarm_at: None,
             surveyed_at: None,
             session: None,
             postponed: None,
@@ -263,12 +267,15 @@ impl Installer {
         self.session = self.link.borrow_and_update().session();
         let began = Instant::now();
         let desired = self.adopt_desired();
-        if Instant::now() >= self.next_check {
+        let checking = Instant::now() >= self.next_check;
+        if checking {
             self.check_all();
         }
         self.read_holds();
         self.start_failed().await;
         let Some(desired) = desired else {
+            self.look_at_disk();
+            self.raise_alarm(checking);
             self.save();
             return;
         };
@@ -281,6 +288,7 @@ impl Installer {
         self.read_holds();
         self.fill_gaps();
         self.survey_all().await;
+        self.raise_alarm(checking);
         self.save();
         // What nginx reads is asked first: it tells whether the map is included.
         self.publish_facts().await;

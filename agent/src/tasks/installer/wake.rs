@@ -1,7 +1,7 @@
 //! What wakes the installer, and what each waking means.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +23,8 @@ use crate::{
 
 /// A changed configuration brings a retry forward, but never sooner than this.
 const AFTER_CHANGE: Duration = Duration::from_secs(1);
+/// What has just become old is looked at when it certainly is.
+const AFTER_AGE: Duration = Duration::from_millis(10);
 
 /// What woke it.
 pub(super) enum Woken {
@@ -46,6 +48,7 @@ impl Installer {
             .chain(self.postponed.map(|(at, _)| at))
             .chain(self.unsaved.as_ref().map(|(_, at)| *at))
             .chain(self.hold_ends)
+            .chain(self.alarm_at)
             .chain(self.watched.as_ref().and_then(|watched| watched.look_at()))
             .chain([self.next_check])
             .min()
@@ -90,36 +93,41 @@ impl Installer {
         // Listeners that are configured no more are forgotten; the others are looked at now.
         self.healthy.clear();
         self.map_was_left_alone();
-        self.raise_alarm(now);
     }
 
-    /// The agent's own alarm: without the issuer, what is served gets old.
-    fn raise_alarm(&mut self, now: jiff::Timestamp) {
+    /// The agent's own alarm: without the issuer, what is served gets old. It is told when it begins, and `again` at each
+    /// slow check.
+    pub(super) fn raise_alarm(&mut self, again: bool) {
+        let now = clock::now();
         let connected = self.link.borrow().connection.is_some();
-        let old: Vec<&CertificateName> = self
-            .states
-            .iter()
-            .filter(|(_, state)| {
-                state
-                    .disk
-                    .as_ref()
-                    .and_then(|disk| disk.validity)
-                    .is_some_and(|(not_before, not_after)| age::is_old(not_before, not_after, now))
-            })
-            .map(|(name, _)| name)
-            .collect();
-        let alarm = !connected && !old.is_empty();
-        if alarm {
-            for name in &old {
+        let lives = self.states.iter().filter_map(|(name, state)| {
+            let (not_before, not_after) = state.disk.as_ref()?.validity?;
+            Some((name, not_after, age::old_from(not_before, not_after)))
+        });
+        let (old, young): (Vec<_>, Vec<_>) = lives.partition(|(.., from)| *from < now);
+        let alarmed: BTreeSet<CertificateName> = if connected {
+            BTreeSet::new()
+        } else {
+            old.iter().map(|(name, ..)| (*name).clone()).collect()
+        };
+        for (name, not_after, _) in old {
+            if alarmed.contains(name) && (again || !self.alarmed.contains(name)) {
                 tracing::error!(
                     certificate = %name,
+                    until = %not_after,
                     "the issuer is not reached, and less than a quarter of the life of what is served is left: see to the issuer"
                 );
             }
-        } else if self.alarmed {
+        }
+        if connected && !self.alarmed.is_empty() {
             tracing::info!("the issuer is reached again");
         }
-        self.alarmed = alarm;
+        self.alarm_at = young
+            .into_iter()
+            .map(|(.., from)| from)
+            .min()
+            .map(|from| Instant::now() + from.duration_since(now).unsigned_abs() + AFTER_AGE);
+        self.alarmed = alarmed;
     }
 
     /// What was seen may be served no more, or by another.
