@@ -390,6 +390,22 @@ impl Running {
     }
 }
 
+/// Removes the control groups of hosts whose nspawn has ended, a killed run's among them.
+pub fn remove_left_groups() {
+    for hierarchy in ["", "unified", "systemd"] {
+        let groups = Path::new("/sys/fs/cgroup")
+            .join(hierarchy)
+            .join("certwell-lab");
+        for entry in fs::read_dir(groups).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let nspawn = name.rsplit_once('-').map(|(_, pid)| pid.to_owned());
+            if nspawn.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                remove_groups(&entry.path());
+            }
+        }
+    }
+}
+
 /// From the innermost outwards, as the kernel wants it. One that stays costs nothing.
 fn remove_groups(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
