@@ -1,4 +1,4 @@
-//! One Debian host: a tree under an overlay of its own, booted by systemd-nspawn.
+//! One Debian host: a tree under an overlay of its own (or a copy of it), booted by systemd-nspawn.
 //!
 //! The overlay is mounted in the mount namespace of nspawn alone, so that it is gone with it. What the host has
 //! written stays in `files` through any power cut.
@@ -30,10 +30,13 @@ const BOOT: Duration = Duration::from_secs(60);
 const SHUTDOWN: Duration = Duration::from_secs(60);
 /// For a command that nobody gave a limit.
 const COMMAND: Duration = Duration::from_secs(60);
-/// Mounts the overlay, enters control groups of its own (hosts that shared one would stop each other's units), and becomes
-/// nspawn, which keeps its number.
+/// Mounts the overlay, or copies the tree where overlays can't lie upon each other (in a container), enters control groups
+/// of its own (hosts that shared one would stop each other's units), and becomes nspawn, which keeps its number.
 const START: &str = r#"set -e
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/files,workdir=$2/work" "$2/root"
+if ! mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/files,workdir=$2/work" "$2/root" && [ ! -e "$2/copied" ]; then
+    cp -a "$1/." "$2/files/." "$2/root"
+    touch "$2/copied"
+fi
 shift 1
 home=$1 name=$2 bridge=$3
 for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
@@ -247,10 +250,7 @@ impl Machine {
     /// When it runs, or a file can't be removed.
     pub fn lose_disk(&self) -> Result<()> {
         ensure!(self.running.is_none(), "{} runs", self.name);
-        for part in ["files", "work"] {
-            fs::remove_dir_all(self.home.join(part))?;
-        }
-        Ok(())
+        Ok(fs::remove_dir_all(&self.home)?)
     }
 
     /// The process that is number 1 in it: `nsenter --target LEADER --all` enters the host.
@@ -325,8 +325,14 @@ impl Machine {
         let inside = on_host.trim_start_matches('/');
         match self.leader() {
             Some(leader) => PathBuf::from(format!("/proc/{leader}/root")).join(inside),
+            None if self.is_copied() => self.home.join("root").join(inside),
             None => self.home.join("files").join(inside),
         }
+    }
+
+    /// Whether it has a whole tree of its own, in the place of an overlay.
+    fn is_copied(&self) -> bool {
+        self.home.join("copied").exists()
     }
 
     /// Writes a file of it (0644), and the directories above it. A link in its place is followed as on this machine, not

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -137,16 +138,17 @@ impl Tree {
             self,
             &unfinished,
             &trees.join(format!("{}.log", self.name())),
+            tell,
         )?;
         fs::rename(&unfinished, &path)?;
         Ok(path)
     }
 }
 
-fn make(tree: Tree, path: &Path, log: &Path) -> Result<()> {
-    let said = File::create(log)?;
+fn make(tree: Tree, path: &Path, log: &Path, tell: &dyn Fn(&str)) -> Result<()> {
+    let mut said = File::create(log)?;
     // What it mounts in the tree is gone with it, also when it is killed: nobody is to remove a tree with /dev in it.
-    let status = Command::new("unshare")
+    let mut child = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "--", "mmdebstrap"])
         .arg("--variant=apt")
         .arg(format!("--include={}", tree.packages().join(",")))
@@ -155,12 +157,21 @@ fn make(tree: Tree, path: &Path, log: &Path) -> Result<()> {
         .arg(tree.suite().name())
         .args([path, Path::new(MIRROR)])
         .stdin(Stdio::null())
-        .stdout(said.try_clone()?)
-        .stderr(said)
-        .status()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
         .context("mmdebstrap can't be started")?;
+    let words = child.stderr.take().context("mmdebstrap says nothing")?;
+    for line in BufReader::new(words).split(b'\n') {
+        let line = line?;
+        said.write_all(&[&line, b"\n".as_slice()].concat())?;
+        // Its own steps; the rest is apt's.
+        if let Some(step) = String::from_utf8_lossy(&line).strip_prefix("I: ") {
+            tell(&format!("{}: {step}", tree.suite().name()));
+        }
+    }
     ensure!(
-        status.success(),
+        child.wait()?.success(),
         "mmdebstrap failed; the end of {}:\n{}",
         log.display(),
         crate::process::tail(log, 12)
