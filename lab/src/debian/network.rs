@@ -1,7 +1,7 @@
 //! The lab's own network: a namespace with a bridge. It has no name and no way out, and is gone with the last process
 //! in it, so that a killed run leaves nothing behind.
 
-use std::{net::Ipv4Addr, path::Path, thread, time::Duration};
+use std::{fs, net::Ipv4Addr, path::Path, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, unshare};
@@ -14,6 +14,9 @@ pub const BRIDGE: &str = "certwell0";
 pub const OBSERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
 /// Bits of the network's prefix.
 pub const PREFIX: u8 = 24;
+/// All hosts share one number of inotify instances, of which each systemd takes a dozen: Linux's 128 are too few for two
+/// fleets.
+const INOTIFY: (&str, u32) = ("/proc/sys/fs/inotify/max_user_instances", 1024);
 
 /// Stands for having entered the network.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ impl Network {
     }
 
     fn enter() -> Result<Self> {
+        raise_inotify();
         unshare(CloneFlags::CLONE_NEWNET).context("a network namespace can't be made")?;
         let address = format!("{OBSERVER}/{PREFIX}");
         for step in [
@@ -56,5 +60,16 @@ impl Network {
                 .success("ip")?;
         }
         Ok(Self(()))
+    }
+}
+
+/// Where it can't be raised, booting a host tells what it lacked.
+fn raise_inotify() {
+    let (path, wanted) = INOTIFY;
+    let found: Option<u32> = fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    if found.is_some_and(|found| found < wanted) && fs::write(path, wanted.to_string()).is_ok() {
+        eprintln!("raised fs.inotify.max_user_instances to {wanted}: hosts booted here share them");
     }
 }
