@@ -2,6 +2,7 @@
 //! so and is skipped.
 
 mod boot;
+mod credential;
 mod enrolled;
 mod fresh;
 mod outside;
