@@ -125,7 +125,11 @@ impl StateFileTask {
                 _ = self.identity_not_after.changed() => {}
                 () = tokio::time::sleep(AGAIN), if again => {}
             }
-            tokio::time::sleep(COALESCE).await;
+            tokio::select! {
+                () = tokio::time::sleep(COALESCE) => {}
+                // What is wanted is written at once: a start without the issuer is to know of what was installed since.
+                Ok(()) = self.kept.changed() => self.kept.mark_changed(),
+            }
         }
     }
 

@@ -187,6 +187,7 @@ impl Issuance {
             .account(&self.name, authority_name, &ready.thumbprint)
             .await;
         // An order that was placed has its preflight behind it.
+        let mut unproven = Vec::new();
         if self
             .pending
             .as_ref()
@@ -197,7 +198,7 @@ impl Issuance {
                 Err(failure) => return self.failed(failure).await,
             };
             match self.preflight(control, declared, question).await {
-                Preflight::Go => {}
+                Preflight::Go(hosts) => unproven = hosts,
                 Preflight::Changed => return Ok(()),
             }
         }
@@ -229,6 +230,7 @@ impl Issuance {
                 {
                     tracing::error!(certificate = %self.name, error = %e, "a lost account can't be forgotten");
                 }
+                let failure = self.suspecting(failure, declared, &unproven).await;
                 self.order_ended(failure, then).await
             }
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use certwell_proto::{Generation, v1::EventKind};
+use certwell_proto::{Generation, HostName, v1::EventKind};
 use tokio::time::Instant;
 
 use super::issuance::{Issuance, internal};
@@ -15,7 +15,9 @@ use crate::{
     plan::{
         facts::{OrderFacts, OrderStage},
         offer::PreflightQuestion,
-        preflight::{Judgement, PreflightFacts, join, judge, words_of_going},
+        preflight::{
+            Judgement, PreflightFacts, Verdict, join, judge, words_of_going, words_of_suspicion,
+        },
         renew::{is_pressing, remaining},
     },
     store::OrderFailure,
@@ -23,8 +25,8 @@ use crate::{
 
 /// What came of waiting for the preflight.
 pub(super) enum Preflight {
-    /// Place the order.
-    Go,
+    /// Place the order; these hosts have not passed.
+    Go(Vec<HostName>),
     /// The configuration or a pause changed: look again.
     Changed,
 }
@@ -108,7 +110,8 @@ impl Issuance {
                         .events
                         .certificate(EventKind::Preflight, &self.name, generation, text)
                         .await;
-                    break Preflight::Go;
+                    let passes = |host: &&HostName| seen.get(*host) == Some(&Verdict::Pass);
+                    break Preflight::Go(hosts.iter().filter(|h| !passes(h)).cloned().collect());
                 }
                 Judgement::Wait { problem } => {
                     if problem != told {
@@ -160,5 +163,26 @@ impl Issuance {
         };
         self.driver.registry.preflight_over(&self.name).await;
         outcome
+    }
+
+    /// The same failure; where the CA couldn't validate, with who may be in the way.
+    pub(super) async fn suspecting(
+        &self,
+        failure: OrderFailure,
+        declared: &Certificate,
+        unproven: &[HostName],
+    ) -> OrderFailure {
+        if !failure.validation {
+            return failure;
+        }
+        let hosts = &declared.challenge_hosts;
+        let known = self.driver.registry.hosts(hosts).await;
+        match words_of_suspicion(hosts, unproven, &known) {
+            Some(words) => OrderFailure {
+                problem: format!("{}; {words}", failure.problem),
+                ..failure
+            },
+            None => failure,
+        }
     }
 }

@@ -144,6 +144,38 @@ pub fn words_of_going(silent: &[HostName], erred: &[String]) -> String {
     }
 }
 
+/// Who may be in the way, where the CA couldn't validate: challenge hosts that aren't connected now, and those that did
+/// not pass before the order was placed. `None` where nobody is suspected.
+pub fn words_of_suspicion(
+    hosts: &[HostName],
+    unproven: &[HostName],
+    known: &BTreeMap<HostName, HostFacts>,
+) -> Option<String> {
+    let is_away = |host: &&HostName| !known.get(*host).is_some_and(|facts| facts.connected);
+    let away: Vec<HostName> = hosts.iter().filter(is_away).cloned().collect();
+    let here: Vec<HostName> = unproven
+        .iter()
+        .filter(|host| !is_away(host))
+        .cloned()
+        .collect();
+    let mut parts = Vec::new();
+    for (suspects, one, many) in [
+        (away, "is not connected", "are not connected"),
+        (
+            here,
+            "has not passed the preflight",
+            "have not passed the preflight",
+        ),
+    ] {
+        match suspects.len() {
+            0 => {}
+            1 => parts.push(format!("{} {one}", join(&suspects))),
+            _ => parts.push(format!("{} {many}", join(&suspects))),
+        }
+    }
+    (!parts.is_empty()).then(|| format!("{}, and the CA may have come there", parts.join(", ")))
+}
+
 /// Names in a row, for sentences.
 pub fn join(hosts: &[HostName]) -> String {
     hosts
@@ -316,6 +348,46 @@ mod tests {
             });
             let problem = Some(format!("preflight: no challenge host has answered {said}"));
             assert_eq!(judgement, Judgement::Wait { problem });
+        }
+    }
+
+    #[test]
+    fn whom_the_ca_may_have_met_is_named() {
+        let known: BTreeMap<HostName, HostFacts> = [("a", true), ("b", false), ("c", true)]
+            .into_iter()
+            .map(|(name, connected)| {
+                let facts = HostFacts {
+                    connected,
+                    ..HostFacts::default()
+                };
+                (host(name), facts)
+            })
+            .collect();
+        let hosts = |names: &[&str]| names.iter().map(|name| host(name)).collect::<Vec<_>>();
+        for (challenge_hosts, unproven, said) in [
+            (vec!["a", "c"], vec![], None),
+            (
+                vec!["a", "b"],
+                vec![],
+                Some("b is not connected, and the CA may have come there"),
+            ),
+            (
+                vec!["a", "b"],
+                vec!["b"],
+                Some("b is not connected, and the CA may have come there"),
+            ),
+            (
+                vec!["a", "b", "c", "d"],
+                vec!["a", "b"],
+                Some(
+                    "b, d are not connected, a has not passed the preflight, and the CA may have come there",
+                ),
+            ),
+        ] {
+            assert_eq!(
+                words_of_suspicion(&hosts(&challenge_hosts), &hosts(&unproven), &known).as_deref(),
+                said
+            );
         }
     }
 

@@ -139,7 +139,7 @@ impl Machine {
         std::os::unix::fs::symlink(target, &path).with_context(|| path.display().to_string())
     }
 
-    /// Begins to boot it; [`Machine::booted`] waits for the end of that.
+    /// Begins to boot it; [`Machine::booted`] waits for the end of that. It ends with the thread that powered it on.
     ///
     /// # Errors
     /// When nspawn can't be started.
@@ -167,7 +167,13 @@ impl Machine {
         let parent = self.home.parent().unwrap_or(&self.home).to_owned();
         let mut nspawn = Process::start(&program, &parent, &self.console())?;
         let id = nspawn.id();
-        let leader = nspawn.ready(BOOT, || first_inside(id).context("no process in it yet"))?;
+        let leader = nspawn.ready(BOOT, || {
+            let leader = first_inside(id).context("no process in it yet")?;
+            // Before that its files would be looked for on this machine.
+            let root = fs::read_to_string(format!("/proc/{leader}/root/etc/hostname"))?;
+            ensure!(root.trim() == self.name, "it isn't in its own tree yet");
+            Ok(leader)
+        })?;
         self.running = Some(Running { nspawn, leader });
         Ok(())
     }

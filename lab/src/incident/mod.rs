@@ -5,16 +5,24 @@
 //!
 //! ```text
 //! stage    the fleet, who hears of what happens, the figures        stream   requests to every edge, each of them judged
+//! pair     whether key, leaf and chain on an edge fit
 //! outage   1 renewals under a stream of requests
+//! dns      2 a geo name, and an edge that is off
+//! expired  3 an edge that slept past its certificate
+//! storm    6 every host loses its power at once
 //! old_way  7 that night's loop over ssh, timed beside ours
 //! soak     an hour and more of renewals                   gauge    what daemons hold, and what lies on disks
 //! ```
 
+mod dns;
+mod expired;
 mod gauge;
 mod old_way;
 mod outage;
+mod pair;
 pub mod soak;
 pub mod stage;
+mod storm;
 pub mod stream;
 
 use std::time::Duration;
@@ -38,13 +46,25 @@ pub const DECLARED: &str = "[certificate.\"media.hachyderm.io\"]\nhosts = [\"lab
 pub enum Act {
     /// Certificates of three minutes' life are renewed under a steady stream of requests.
     Outage,
+    /// The CA comes to random edges of a geo name, and one of them is off.
+    Dns,
+    /// An edge sleeps until its certificate is over, and boots.
+    Expired,
+    /// All hosts lose their power at once, in the middle of a renewal.
+    Storm,
     /// That night's loop over ssh, timed beside ours.
     OldWay,
 }
 
 impl Act {
     /// All of them, in their order.
-    pub const ALL: [Self; 2] = [Self::Outage, Self::OldWay];
+    pub const ALL: [Self; 5] = [
+        Self::Outage,
+        Self::Dns,
+        Self::Expired,
+        Self::Storm,
+        Self::OldWay,
+    ];
 
     /// In one word.
     pub fn name(self) -> String {
@@ -56,6 +76,9 @@ impl Act {
     pub fn title(self) -> &'static str {
         match self {
             Self::Outage => "1. The outage can't happen",
+            Self::Dns => "2. No DNS change",
+            Self::Expired => "3. The night it had already expired",
+            Self::Storm => "6. Reboot storm",
             Self::OldWay => "7. The old way, timed",
         }
     }
@@ -67,6 +90,9 @@ impl Act {
     pub fn play(self, stage: &mut Stage<'_>) -> Result<()> {
         match self {
             Self::Outage => outage::play(stage),
+            Self::Dns => dns::play(stage),
+            Self::Expired => expired::play(stage),
+            Self::Storm => storm::play(stage),
             Self::OldWay => old_way::play(stage),
         }
         .context(self.title())

@@ -27,6 +27,32 @@ fn twenty_renewals_under_a_stream_of_requests_lose_none() -> Result<()> {
 }
 
 #[test]
+fn a_geo_name_stays_as_it_is_and_an_edge_that_is_off_holds_no_issuance_up_or_is_named() -> Result<()>
+{
+    play(
+        "a_geo_name_stays_as_it_is_and_an_edge_that_is_off_holds_no_issuance_up_or_is_named",
+        Act::Dns,
+    )
+}
+
+#[test]
+fn an_edge_that_slept_until_its_certificate_was_over_serves_the_current_one_seconds_after_its_boot()
+-> Result<()> {
+    play(
+        "an_edge_that_slept_until_its_certificate_was_over_serves_the_current_one_seconds_after_its_boot",
+        Act::Expired,
+    )
+}
+
+#[test]
+fn hosts_that_all_lose_their_power_in_a_renewal_converge_and_none_has_a_mixed_pair() -> Result<()> {
+    play(
+        "hosts_that_all_lose_their_power_in_a_renewal_converge_and_none_has_a_mixed_pair",
+        Act::Storm,
+    )
+}
+
+#[test]
 fn the_loop_of_that_night_takes_longer_than_certwell() -> Result<()> {
     play(
         "the_loop_of_that_night_takes_longer_than_certwell",
