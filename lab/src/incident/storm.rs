@@ -20,8 +20,8 @@ use crate::{
     wait::wait_for,
 };
 
-/// At how many instants, spread over what a renewal takes here.
-const STORMS: u32 = 6;
+/// At how many instants, spread over the first two thirds of what a renewal takes here: then all is done but the telling.
+const STORMS: u32 = 8;
 const BLINK: Duration = Duration::from_millis(20);
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
@@ -40,7 +40,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     let mut looks = 0;
     let mut longest = Duration::ZERO;
     for storm in 0..STORMS {
-        let into = usual * storm / STORMS;
+        let into = usual * storm * 2 / (STORMS * 3);
         let before = judge.on_disk(&stage.fleet.edges[0])?;
         ask(stage.fleet)?;
         thread::sleep(into);
