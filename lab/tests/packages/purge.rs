@@ -40,6 +40,25 @@ const B: &str = "/etc/certwell/live/b";
 const MAP: &str = "/etc/nginx/conf.d/certwell-acme.conf";
 const SNIPPET: &str = "/etc/nginx/snippets/certwell-acme.conf";
 
+const OTHER_BUILD: &str = r#"
+mkdir /var/lib/x
+echo 'pid /var/lib/x/pid; events {} http { access_log off; server { listen unix:/var/lib/x/socket ssl;
+    ssl_certificate /etc/certwell/live/a/fullchain.pem; ssl_certificate_key /etc/certwell/live/a/privkey.pem; } }' \
+    >/var/lib/x/nginx.conf
+LC_ALL=C sed 's|/etc/nginx/nginx.conf|/var/lib/x/nginx.conf|g' /usr/sbin/nginx >/var/lib/x/nginx
+chmod +x /var/lib/x/nginx
+/var/lib/x/nginx
+"#;
+/// A shell of somebody's, with the title of a master whose binary would have another user's words done.
+const IMPOSTOR: &str = r#"
+mkfifo "$pair/input"
+setpriv --reuid=65534 --regid=65534 --clear-groups \
+    bash -c 'exec -a "nginx: master process x -c >/etc/certwell/taken" bash -s' <"$pair/input" &
+exec 9>"$pair/input"
+until grep -q taken /proc/$!/cmdline; do :; done
+until ! grep -q setpriv /proc/$!/comm; do :; done
+"#;
+
 struct Case {
     /// Done to the host before the purge.
     given: &'static str,
@@ -180,6 +199,12 @@ fn what_a_configuration_names_stays_and_is_said() -> Result<()> {
         case(
             "mkdir -p /etc/postfix; echo 'smtpd_tls_cert_file=/etc/certwell/live/a/fullchain.pem' >/etc/postfix/main.cf",
         ),
+        // Another build of nginx, which has its configuration elsewhere and was called without saying so.
+        case(OTHER_BUILD),
+        // The state lies on another disk.
+        case(
+            "mv /var/lib/certwell-agent /var/lib/moved; ln -s moved /var/lib/certwell-agent; serve /etc/certwell/live/a",
+        ),
         // Nobody names it, but certbot's own directory would lead nowhere.
         case("ln -s /etc/certwell/live/a /etc/letsencrypt/live/x"),
     ])
@@ -223,4 +248,14 @@ fn the_challenge_map_stays_while_its_variable_is_used_and_the_purge_says_so() ->
             said: &["includes the snippet"],
         },
     ])
+}
+
+#[test]
+fn what_calls_itself_a_master_is_never_run_by_root() -> Result<()> {
+    each(&[Case {
+        given: IMPOSTOR,
+        stays: &[],
+        goes: &[A, B, "/etc/certwell/taken"],
+        said: &[],
+    }])
 }
