@@ -55,8 +55,7 @@ mkfifo "$pair/input"
 setpriv --reuid=65534 --regid=65534 --clear-groups \
     bash -c 'exec -a "nginx: master process x -c >/etc/certwell/taken" bash -s' <"$pair/input" &
 exec 9>"$pair/input"
-until grep -q taken /proc/$!/cmdline; do :; done
-until ! grep -q setpriv /proc/$!/comm; do :; done
+until grep -q '^nginx: master' /proc/$!/cmdline; do sleep 0.02; done
 "#;
 
 struct Case {
