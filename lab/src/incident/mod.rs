@@ -9,18 +9,21 @@
 //! outage   1 renewals under a stream of requests
 //! dns      2 a geo name, and an edge that is off
 //! expired  3 an edge that slept past its certificate
+//! edited   4 an edge under somebody's hands                      ssh      as that night's hands had it
 //! storm    6 every host loses its power at once
 //! old_way  7 that night's loop over ssh, timed beside ours
 //! soak     an hour and more of renewals                   gauge    what daemons hold, and what lies on disks
 //! ```
 
 mod dns;
+mod edited;
 mod expired;
 mod gauge;
 mod old_way;
 mod outage;
 mod pair;
 pub mod soak;
+mod ssh;
 pub mod stage;
 mod storm;
 pub mod stream;
@@ -50,6 +53,8 @@ pub enum Act {
     Dns,
     /// An edge sleeps until its certificate is over, and boots.
     Expired,
+    /// People do by hand on one edge what people do.
+    Edited,
     /// All hosts lose their power at once, in the middle of a renewal.
     Storm,
     /// That night's loop over ssh, timed beside ours.
@@ -58,10 +63,11 @@ pub enum Act {
 
 impl Act {
     /// All of them, in their order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Outage,
         Self::Dns,
         Self::Expired,
+        Self::Edited,
         Self::Storm,
         Self::OldWay,
     ];
@@ -78,6 +84,7 @@ impl Act {
             Self::Outage => "1. The outage can't happen",
             Self::Dns => "2. No DNS change",
             Self::Expired => "3. The night it had already expired",
+            Self::Edited => "4. The edge that was edited by hand",
             Self::Storm => "6. Reboot storm",
             Self::OldWay => "7. The old way, timed",
         }
@@ -92,6 +99,7 @@ impl Act {
             Self::Outage => outage::play(stage),
             Self::Dns => dns::play(stage),
             Self::Expired => expired::play(stage),
+            Self::Edited => edited::play(stage),
             Self::Storm => storm::play(stage),
             Self::OldWay => old_way::play(stage),
         }

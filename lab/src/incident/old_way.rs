@@ -1,13 +1,13 @@
 //! Act 7: the loop of that night (scp, rm, ln -s, `nginx -t`, reload, over ssh, host by host) beside ours, in one run on
 //! the same hosts: from a certificate that is stored on fritz until all four edges serve it.
 
-use std::{path::Path, sync::Arc, thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use certwell_proto::Fingerprint;
 use jiff::Timestamp;
 
-use super::Stage;
+use super::{Stage, ssh};
 use crate::{
     MEDIA,
     certs::Pair,
@@ -170,11 +170,6 @@ impl Watch {
 }
 
 fn prepare(fleet: &Fleet) -> Result<()> {
-    fleet.fritz.shell(&format!(
-        "mkdir -p {ON_FRITZ} /root/.ssh && chmod 700 /root/.ssh && ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519 \
-         && printf 'StrictHostKeyChecking accept-new\\n' > /root/.ssh/config"
-    ))?;
-    let key = std::fs::read_to_string(fleet.fritz.path("/root/.ssh/id_ed25519.pub"))?;
     for edge in &fleet.edges {
         let pair = Pair::expired(&[OLD.to_owned()])?;
         for (file, content) in [("fullchain", &pair.certificate), ("privkey", &pair.key)] {
@@ -187,11 +182,7 @@ fn prepare(fleet: &Fleet) -> Result<()> {
                  ssl_certificate_key {ON_EDGE}/privkey.pem;\n    return 204;\n}}\n"
             ),
         )?;
-        edge.write_as("/root/.ssh/authorized_keys", &key, 0o600)?;
-        edge.shell(
-            "chmod 700 /root/.ssh; ssh-keygen -A >/dev/null; rm -f /etc/systemd/system/ssh.service; \
-             systemctl daemon-reload; systemctl start ssh; nginx -q -t; systemctl reload nginx",
-        )?;
+        edge.shell("nginx -q -t; systemctl reload nginx")?;
         wait_for("the old way's vhost", SOON, || {
             let served = fleet.served(edge, OLD)?;
             ensure!(
@@ -200,11 +191,7 @@ fn prepare(fleet: &Fleet) -> Result<()> {
             );
             Ok::<_, anyhow::Error>(())
         })?;
-        // Known hosts: nobody is asked in the loop.
-        fleet
-            .fritz
-            .run(["ssh", "-n", &edge.address.to_string(), "true"])?
-            .success(&format!("ssh to {}", edge.name))?;
+        ssh::let_in(fleet, edge)?;
     }
     Ok(())
 }
@@ -213,15 +200,11 @@ fn prepare(fleet: &Fleet) -> Result<()> {
 fn clear(fleet: &Fleet) -> Result<()> {
     for edge in &fleet.edges {
         edge.shell(&format!(
-            "rm -rf {} {ON_EDGE} /root/.ssh; systemctl stop ssh; ln -sf /dev/null /etc/systemd/system/ssh.service; \
-             systemctl daemon-reload; nginx -q -t; systemctl reload nginx",
-            Path::new(SITE).display()
+            "rm -rf {SITE} {ON_EDGE}; nginx -q -t; systemctl reload nginx"
         ))?;
+        ssh::shut_out(fleet, edge)?;
     }
-    fleet
-        .fritz
-        .shell(&format!("rm -rf {ON_FRITZ} /root/.ssh"))?;
-    Ok(())
+    fleet.fritz.shell(&format!("rm -rf {ON_FRITZ}")).map(drop)
 }
 
 fn median(mut values: Vec<f64>) -> Result<f64> {

@@ -59,6 +59,14 @@ impl Stream {
     /// # Errors
     /// When the CA's root can't be had.
     pub fn start(fleet: &Fleet, name: &str) -> Result<Self> {
+        Self::to(fleet, name, |_| true)
+    }
+
+    /// The same to those edges alone that `wanted` picks.
+    ///
+    /// # Errors
+    /// As for [`Stream::start`].
+    pub fn to(fleet: &Fleet, name: &str, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let root = certwell_proto::pem::read_certificates(fleet.world.issuing_root()?.as_bytes())?
             .first()
             .context("the CA shows no root")?
@@ -68,6 +76,7 @@ impl Stream {
         let threads = fleet
             .edges
             .iter()
+            .filter(|edge| wanted(&edge.name))
             .map(|edge| {
                 let judge = Judge {
                     address: (edge.address, 443).into(),

@@ -53,6 +53,15 @@ fn hosts_that_all_lose_their_power_in_a_renewal_converge_and_none_has_a_mixed_pa
 }
 
 #[test]
+fn an_edge_under_somebody_s_hands_converges_or_says_why_not_and_the_others_notice_nothing()
+-> Result<()> {
+    play(
+        "an_edge_under_somebody_s_hands_converges_or_says_why_not_and_the_others_notice_nothing",
+        Act::Edited,
+    )
+}
+
+#[test]
 fn the_loop_of_that_night_takes_longer_than_certwell() -> Result<()> {
     play(
         "the_loop_of_that_night_takes_longer_than_certwell",

@@ -248,7 +248,7 @@ impl Installer {
             clock::now(),
         )?;
         Some(format!(
-            "{} was changed after nginx began to serve, so an edit seems to be in progress: test it and reload nginx, or wait until {until}",
+            "{} was changed after nginx began to serve, so an edit seems to be in progress: test it and reload nginx, or wait until {until:.0}",
             edit.file.display()
         ))
     }
