@@ -16,7 +16,7 @@ use certwell_proto::{FleetName, HostName, Lineage, v1::EventKind};
 use jiff::Timestamp;
 
 use crate::{
-    backup::{self, CONFIG},
+    backup::{self, BackupError, CONFIG},
     clock,
     config::{self, Config, ConfigErrors},
     fleet::revocations::{Revocations, RevocationsError},
@@ -58,6 +58,8 @@ pub struct Restored {
     pub hosts: usize,
     /// Hosts of which a revocation is known, of whichever time.
     pub revoked: Vec<HostName>,
+    /// Why the service may not go on with the backups that are there.
+    pub backups: Option<BackupError>,
 }
 
 /// Why nothing was restored.
@@ -254,6 +256,8 @@ impl Backup {
             .map_err(failed(state))?;
         undo.keep();
         remove_directory(&unfinished)?;
+        // The fleet is restored; whether the service may go on with its backups is another matter.
+        let backups = backup::take_over(&issuer.backup_directory, state).err();
         Ok(Restored {
             backup: self.directory,
             config: (self.config, brought),
@@ -262,6 +266,7 @@ impl Backup {
             lineage,
             hosts,
             revoked: revoked.into_keys().collect(),
+            backups,
         })
     }
 

@@ -177,6 +177,37 @@ pub async fn take(config_path: &Path, output: Option<&Path>) -> Result<Taken, Ba
     })
 }
 
+/// Gives the backups in a directory, and the directory itself where nothing else lies in it, to whom the state directory
+/// belongs: what comes from another machine may belong to a user of another number, and the service goes on with it.
+///
+/// # Errors
+/// When the system refuses.
+pub fn take_over(directory: &Path, state_directory: &Path) -> Result<(), BackupError> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    let entries = entries(directory)?;
+    let is_ours = |name: &&String| {
+        *name == revocations::FILE || naming::is_backup(name) || naming::is_unfinished(name)
+    };
+    for name in entries.iter().filter(is_ours) {
+        let path = directory.join(name);
+        for directory in [path.clone(), path.join(config::DIRECTORY)] {
+            if directory.is_dir() && !directory.is_symlink() {
+                belongs_with(state_directory, &directory)?;
+                hand_over(&directory)?;
+            }
+        }
+        if path.is_file() && !path.is_symlink() {
+            belongs_with(state_directory, &path)?;
+        }
+    }
+    if entries.iter().all(|name| is_ours(&name)) {
+        belongs_with(state_directory, directory)?;
+    }
+    Ok(())
+}
+
 /// The newest backup in a directory, if there is any.
 ///
 /// # Errors

@@ -102,7 +102,20 @@ pub(super) fn restore(config: &Path, arguments: &RestoreArgs) -> anyhow::Result<
         "opening every secret, and making the store",
         backup.restore(&key),
     ))?;
-    print(summary(&restored).as_bytes())
+    print(summary(&restored).as_bytes())?;
+    if let Some(error) = &restored.backups {
+        let _ = writeln!(
+            io::stderr(),
+            "the service may not be able to go on with the backups that are here: {}",
+            chain(error)
+        );
+    }
+    Ok(())
+}
+
+fn chain(error: &backup::BackupError) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 fn summary(restored: &Restored) -> String {

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use certwell_proto::HostName;
+use certwell_proto::{HostName, v1};
 
-use super::facts::HostFacts;
+use super::{facts::HostFacts, presence};
 
 /// What a host found when it asked its own nginx for a made-up token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub enum Judgement {
     },
 }
 
-/// An order is placed when at least one host passes and none is wrong; silent ones are waited for, then named.
+/// An order is placed when at least one host passes and none is wrong; silent ones are waited for, then named. Those
+/// that may not call aren't waited for.
 /// A preflight that errs holds no order up: where nobody passes but some couldn't ask, one is placed once the patience
 /// is over, since they may yet be able to. When it presses, one is placed all the same, once everybody had his time.
 pub fn judge(facts: &PreflightFacts<'_>) -> Judgement {
@@ -72,7 +73,8 @@ pub fn judge(facts: &PreflightFacts<'_>) -> Judgement {
     }
     let patient = facts.waited < facts.patience;
 
-    let enough = passes > 0 && (silent.is_empty() || !patient);
+    let awaited = silent.iter().any(|host| may_answer(facts.known.get(host)));
+    let enough = passes > 0 && (!awaited || !patient);
     let nothing_better = !erred.is_empty() && !patient;
     let pressed = facts.pressing && !patient;
     if (wrong.is_empty() && (enough || nothing_better)) || pressed {
@@ -99,6 +101,14 @@ pub fn judge(facts: &PreflightFacts<'_>) -> Judgement {
         ))
     };
     Judgement::Wait { problem }
+}
+
+/// Whether a host that is silent may speak yet.
+fn may_answer(host: Option<&HostFacts>) -> bool {
+    !matches!(
+        presence::life(host),
+        v1::HostLife::Revoked | v1::HostLife::Retired
+    )
 }
 
 /// Why nobody has answered: a host that is connected knows best what is in its way.
@@ -188,6 +198,7 @@ pub fn join(hosts: &[HostName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::HostRecord;
     use proptest::prelude::*;
 
     fn host(name: &str) -> HostName {
@@ -389,6 +400,42 @@ mod tests {
                 said
             );
         }
+    }
+
+    #[test]
+    fn a_host_that_may_not_call_is_not_waited_for() {
+        let hosts = [host("a"), host("b")];
+        let verdicts = BTreeMap::from([(host("a"), Verdict::Pass)]);
+        let placed_at_once = |retired| {
+            let record = HostRecord {
+                name: host("b"),
+                bound_key: Vec::new(),
+                identity: Vec::new(),
+                identity_key: [0; 32],
+                revoked: None,
+                retired,
+                info: v1::HostInfo::default(),
+                last_seen: None,
+            };
+            let facts = HostFacts {
+                record: Some(record),
+                ..HostFacts::default()
+            };
+            let known = BTreeMap::from([(host("b"), facts)]);
+            let judgement = judge(&PreflightFacts {
+                hosts: &hosts,
+                verdicts: &verdicts,
+                known: &known,
+                waited: Duration::ZERO,
+                patience: Duration::from_secs(30),
+                pressing: false,
+            });
+            let silent = vec![host("b")];
+            let erred = Vec::new();
+            judgement == Judgement::Go { silent, erred }
+        };
+        assert!(placed_at_once(true));
+        assert!(!placed_at_once(false), "it may answer yet");
     }
 
     proptest! {

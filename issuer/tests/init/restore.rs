@@ -376,4 +376,40 @@ async fn what_root_restores_belongs_to_the_services_user() {
         assert_eq!((of.uid(), of.gid()), (SERVICE, SERVICE), "{made}");
     }
     assert_eq!(fs::metadata(fleet.path("etc/issuer.kek")).unwrap().uid(), 0);
+    // The service goes on with the backups, to whichever user they belonged on the machine that is lost.
+    let backups = fleet.path("backups");
+    let of_backups: Vec<_> = fleet.tree().into_iter().map(|(path, ..)| path).collect();
+    let of_backups = of_backups.iter().filter(|path| path.starts_with(&backups));
+    let mut seen = 0;
+    for path in of_backups.chain([&backups]) {
+        let of = fs::metadata(path).unwrap().uid();
+        assert_eq!(of, SERVICE, "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 3, "{seen}");
+}
+
+#[tokio::test]
+async fn a_directory_in_which_others_keep_theirs_stays_whose_it_is() {
+    if !nix::unistd::geteuid().is_root() {
+        let loud = b"\nSKIPPED: whose backups are; only root restores for another user\n";
+        std::io::Write::write_all(&mut std::io::stderr(), loud).unwrap();
+        return;
+    }
+    const SERVICE: u32 = 4_998;
+    let lost = Lost::new().await;
+    let fleet = &lost.fleet;
+    fs::write(fleet.path("backups/revoked.log"), "10 esme\n").unwrap();
+    fs::write(fleet.path("backups/letters.tar"), "").unwrap();
+    fs::create_dir(fleet.path("state")).unwrap();
+    chown(fleet.path("state"), Some(SERVICE), Some(SERVICE)).unwrap();
+    ended(&lost.restore(&[]), Exit::Done);
+    for (path, owner) in [
+        ("backups", 0),
+        ("backups/letters.tar", 0),
+        ("backups/revoked.log", SERVICE),
+    ] {
+        let of = fs::metadata(fleet.path(path)).unwrap().uid();
+        assert_eq!(of, owner, "{path}");
+    }
 }
