@@ -28,8 +28,8 @@ test: ## Everything: set-up, lints, unit and end-to-end tests, shipped configura
 	$(CARGO) test --workspace --exclude certwell-lab
 	$(call heading,the whole fleet and the shipped configurations)
 	$(CARGO) test --package certwell-lab -- --test-threads=2
-	$(call heading,the packages and the incident on whole Debian hosts)
-	$(CARGO) test --package certwell-lab --test debian --test incident -- --test-threads=3
+	$(call heading,the packages, the incident and docs/operations.md on whole Debian hosts)
+	$(CARGO) test --package certwell-lab --test debian --test incident --test operations -- --test-threads=3
 
 check: ## The quick part, for every edit: formatting, lints, tests that start no other program
 	$(CARGO) fmt --all --check

@@ -65,7 +65,7 @@ pub(super) async fn perform(path: &Path, config: &Config, yes: bool) -> Result<E
     say(format_args!("{who} has left {fleet}"));
     let retired = named.map_or_else(|| "NAME".to_owned(), |identity| identity.host.to_string());
     say(format_args!(
-        "next, on the issuer: `certwell hosts retire {retired}`, and take it out of the configuration; until then nobody there knows of it"
+        "next, on the issuer: `certwell hosts retire {retired}`, and take it out of the configuration; until then nobody there knows of it. Where another machine takes its place: `certwell token create --host {retired}` instead"
     ));
     Ok(Exit::Done)
 }

@@ -30,6 +30,9 @@ pub(super) async fn tell(config: &Config, began: Timestamp) {
         asked,
     )
     .await;
+    if let Some(desired) = &desired {
+        patiently("waiting for a first pair of each", placed(config, desired)).await;
+    }
     let gathered = doctor::gather(config, None, PORT).await;
     print(&examine(&gathered.facts, clock::now()));
     let Some(desired) = desired else {
@@ -77,6 +80,19 @@ async fn assigned(config: &Config, began: Timestamp) -> Option<std::sync::Arc<De
     };
     tokio::time::timeout(LIMIT, heard).await.ok()?;
     app::last_desired(config)
+}
+
+/// Once something lies where nginx looks for each certificate: doctor would find fault with what is right in a moment.
+async fn placed(config: &Config, desired: &Desired) {
+    let live = &config.live_directory;
+    let is_there = |name: &CertificateName| live.join(name.as_str()).exists();
+    let all = async {
+        while !desired.certificates.keys().all(is_there) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    // What is in the way of it, doctor tells.
+    let _ = tokio::time::timeout(LIMIT, all).await;
 }
 
 /// The desired state is written after it has come, and state.json is older than the word of it only for a moment.

@@ -235,8 +235,13 @@ fn next(
     }
     match known.order.stage {
         OrderStage::Idle => match (known.order.next_at, &known.issued) {
-            (Some(at), Some(_)) if at > now => {
-                format!("Next: it is renewed on {}", words::dated(at, now))
+            (Some(at), Some(issued)) if at > now => {
+                let on = words::dated(at, now);
+                // Who reads it after an edit sees that it was taken up.
+                match declared.authorities.contains(&issued.authority) {
+                    true => format!("Next: it is renewed on {on}"),
+                    false => format!("Next: it is renewed on {on}, by {authority}"),
+                }
             }
             (Some(at), None) if at > now => {
                 format!("Next: it is ordered on {}", words::dated(at, now))

@@ -47,7 +47,7 @@ impl Suite {
 /// Which tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tree {
-    /// nginx and ssh, for edges and for the issuer's host (where both are off).
+    /// nginx and ssh (on bookworm certbot, too), for edges and for the issuer's host (where both are off).
     Host(Suite),
     /// Pebble, Knot, and Unbound, which asks it.
     World,
@@ -96,7 +96,11 @@ impl Tree {
 
     fn packages(self) -> Vec<&'static str> {
         let own: &[&str] = match self {
-            Self::Host(_) => &["nginx-light", "openssh-server", "openssh-client"],
+            // What that night's machine had.
+            Self::Host(Suite::Bookworm) => {
+                &["nginx-light", "openssh-server", "openssh-client", "certbot"]
+            }
+            Self::Host(Suite::Trixie) => &["nginx-light", "openssh-server", "openssh-client"],
             Self::World => &[
                 "knot",
                 "knot-module-geoip",

@@ -112,6 +112,36 @@ impl World {
         Ok(world)
     }
 
+    /// Leads the geo name to these edges from now on.
+    ///
+    /// # Errors
+    /// When the DNS doesn't take it up.
+    pub fn lead_to(&self, edges: &[Ipv4Addr]) -> Result<()> {
+        self.write_edges(edges)?;
+        self.machine.shell("systemctl restart knot")?;
+        wait_for("the DNS", UP, || self.resolve(GEO))?;
+        Ok(())
+    }
+
+    /// Starts another CA beside the first, with a root of its own: its directory, and the roots as of [`World::roots`].
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub fn another_authority(&self) -> Result<(String, String)> {
+        let [acme, management] = [ACME, MANAGEMENT].map(|port| port + 1);
+        self.machine.shell(&format!(
+            "sed 's/:{ACME}/:{acme}/; s/:{MANAGEMENT}/:{management}/' /etc/pebble/pebble.json >/etc/pebble/another.json
+             sed 's/pebble.json/another.json/' /etc/systemd/system/pebble.service >/etc/systemd/system/another.service
+             systemctl daemon-reload && systemctl start another"
+        ))?;
+        let root = wait_for("another Pebble", UP, || {
+            https_get((self.machine.address, management).into(), "/roots/0")
+        })?;
+        let directory = format!("https://{}:{acme}/dir", self.machine.address);
+        let roots = format!("{}{}", self.root.pem(), String::from_utf8(root)?);
+        Ok((directory, roots))
+    }
+
     fn write_edges(&self, edges: &[Ipv4Addr]) -> Result<()> {
         let mut table = format!("{GEO}:\n");
         for edge in edges {

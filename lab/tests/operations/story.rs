@@ -1,0 +1,307 @@
+//! The sections in an order in which they can happen to one fleet, what has to have happened before each of them, and
+//! what it leads to.
+
+use std::{fs, net::Ipv4Addr, process::Command as Copy, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use certwell_lab::{
+    MEDIA,
+    debian::{
+        Fleet, Machine, Network, Suite, Tree, Trees,
+        fleet::{FRITZ, SOON},
+        world::ZONE,
+    },
+    wait::wait_for,
+};
+
+use crate::{
+    page::{self, Section},
+    player::{Player, was_typed},
+};
+
+const PAGE: &str = "docs/operations.md";
+/// certbot's, at first.
+const LINEAGE: &str = "sally.hachyderm.io";
+/// As somebody left it, and how it is mended.
+const BROKEN: &str = "server { listen 80; server_name gallery.hachyderm.io; return 404;\n";
+const MEND: &str = "echo '}' >>";
+const BACKUPS: &str = "/var/backups/certwell-issuer";
+
+/// All of the page.
+pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
+    let sections = page::read(PAGE)?;
+    let addresses = ["sally", "esme", "cdn-frankfurt-1", "cdn-fremont-1"]
+        .map(|name| fleet.edge(name).map(|edge| edge.address));
+    let [sally, esme, frankfurt, fremont] = addresses;
+    let (sally, esme, frankfurt, fremont) = (sally?, esme?, frankfurt?, fremont?);
+    for edge in &fleet.edges {
+        carry(edge, &fleet.packages.agent)?;
+    }
+    fleet.world.lead_to(&[sally, esme])?;
+    let table = before_all(fleet)?;
+    let mut player = Player::new(fleet, table);
+    let mut played = Vec::new();
+    let mut section = |title: &str| -> Result<&Section> {
+        played.push(title.to_owned());
+        let mut all = sections.iter();
+        all.find(|section| section.title == title)
+            .with_context(|| format!("{PAGE} has no section {title:?}"))
+    };
+
+    player.play(section("Install the issuer")?)?;
+    let enroll = section("Enroll a host")?;
+    player.play(enroll)?;
+    player.play_for(enroll, Some(("sally", "esme")))?;
+    player.play(section("Where nginx doesn't listen at port 80")?)?;
+    player.play(section("Add a certificate")?)?;
+    serves(&player, 2, &["sally", "esme"])?;
+
+    somebody_breaks_nginx(&player)?;
+    player.play(section("What to do when an alert fires")?)?;
+    serves(&player, 3, &["sally", "esme"])?;
+    player.play(section("Logs")?)?;
+
+    player.play(section("Try with the staging CA, then go to production")?)?;
+    serves(&player, 5, &["sally", "esme"])?;
+
+    certbot_has_a_lineage(&player)?;
+    player.play(section("Take a host over from certbot")?)?;
+    adopted(&player)?;
+
+    player.play(section("Maintenance: keep hands off")?)?;
+    player.play(section("Tell other programs of a new certificate")?)?;
+    renew(&player)?;
+    serves(&player, 6, &["sally", "esme"])?;
+
+    player
+        .machines
+        .insert("new".into(), "cdn-frankfurt-1".into());
+    bring_nginx_along(&player)?;
+    player.fleet.world.lead_to(&[esme, frankfurt])?;
+    player.play(section("Move a host to another machine")?)?;
+    player
+        .machines
+        .insert("sally".into(), "cdn-frankfurt-1".into());
+    serves(&player, 6, &["sally", "esme"])?;
+
+    player.fleet.edge_mut("esme")?.pull_plug()?;
+    player.machines.insert("new".into(), "cdn-fremont-1".into());
+    player.fleet.world.lead_to(&[frankfurt, fremont])?;
+    player.play(section("Replace a dead host")?)?;
+    player
+        .machines
+        .insert("esme".into(), "cdn-fremont-1".into());
+    serves(&player, 6, &["sally", "esme"])?;
+
+    player.play(section("A host that was broken into")?)?;
+    serves(&player, 7, &["sally", "esme"])?;
+
+    player.play(section("Retire a host")?)?;
+    player.fleet.world.lead_to(&[fremont])?;
+    retired(&player)?;
+
+    player.play(section("Back up the issuer")?)?;
+    renew(&player)?;
+    serves(&player, 8, &["esme"])?;
+    the_disk_is_lost(&mut player)?;
+    player.play(section("Restore the issuer")?)?;
+    serves(&player, 9, &["esme"])?;
+
+    all_was_typed(&sections, &played, &player)
+}
+
+/// What the page takes for granted: the packages' files, a CA that the system trusts, and another one.
+fn before_all(fleet: &Fleet) -> Result<Vec<(String, String)>> {
+    prepare_issuer(fleet)?;
+    let (staging, roots) = fleet.world.another_authority()?;
+    fleet.fritz.write("/root/staging-of-the-lab.pem", roots)?;
+    let here = [
+        ("issuer.example.org", &format!("{FRITZ}.{ZONE}")),
+        ("ops@example.org", &format!("ops@{ZONE}")),
+        ("example.org", &ZONE.to_owned()),
+        (
+            "https://acme-v02.api.letsencrypt.org/directory",
+            &fleet.world.directory(),
+        ),
+        (
+            "https://acme-staging-v02.api.letsencrypt.org/directory",
+            &staging,
+        ),
+        (
+            "https://letsencrypt.org/certs/staging/letsencrypt-stg-root-x1.pem",
+            &"file:///root/staging-of-the-lab.pem".to_owned(),
+        ),
+        ("editor ", &MEND.to_owned()),
+    ];
+    Ok(here
+        .map(|(word, here)| (word.to_owned(), here.clone()))
+        .to_vec())
+}
+
+fn prepare_issuer(fleet: &Fleet) -> Result<()> {
+    carry(&fleet.fritz, &fleet.packages.issuer)?;
+    fleet.fritz.write(
+        "/usr/local/share/ca-certificates/pebble-issues.crt",
+        fleet.world.issuing_root()?,
+    )?;
+    let roots = fleet.world.roots()?;
+    let of_its_https = roots.replace(&fleet.world.issuing_root()?, "");
+    fleet.fritz.write(
+        "/usr/local/share/ca-certificates/pebble-https.crt",
+        of_its_https,
+    )?;
+    fleet.fritz.shell("update-ca-certificates")?;
+    Ok(())
+}
+
+fn carry(machine: &Machine, package: &std::path::Path) -> Result<()> {
+    let file = package.file_name().context("a package's name")?;
+    fs::copy(package, machine.path("/root").join(file))?;
+    Ok(())
+}
+
+fn renew(player: &Player) -> Result<()> {
+    let asked = player.fleet.certwell(&["certificates", "renew", MEDIA])?;
+    asked.success("certwell certificates renew")?;
+    Ok(())
+}
+
+/// These hosts, by their names in the fleet, converge on this generation or a later one, and serve one leaf.
+fn serves(player: &Player, generation: u64, hosts: &[&str]) -> Result<()> {
+    let fleet = &player.fleet;
+    fleet.converged(MEDIA, generation, SOON, |_| true)?;
+    let status = fleet.status()?;
+    let media = status.certificate(MEDIA).context("not in status")?;
+    ensure!(media.hosts.len() == hosts.len(), "{}", media.states());
+    let mut leaves = Vec::new();
+    for host in hosts {
+        leaves.push(fleet.served(player.machine(host)?, MEDIA)?.fingerprint());
+    }
+    leaves.dedup();
+    ensure!(leaves.len() == 1, "{hosts:?} serve {leaves:?}");
+    Ok(())
+}
+
+/// A renewal comes, and can't be installed on sally.
+fn somebody_breaks_nginx(player: &Player) -> Result<()> {
+    let sally = player.machine("sally")?;
+    sally.write("/etc/nginx/conf.d/gallery.conf", BROKEN)?;
+    renew(player)?;
+    wait_for("a host that is held", SOON, || {
+        let status = player.fleet.status()?;
+        let media = status.certificate(MEDIA).context("not in status")?;
+        let held = media.hosts.iter().any(|host| host.state == "held");
+        ensure!(held, "{}", media.states());
+        Ok::<_, anyhow::Error>(())
+    })
+}
+
+fn site(live: &str) -> String {
+    format!(
+        "server {{ listen 80; listen [::]:80; server_name {LINEAGE}; root /var/www/html; }}\n\
+         server {{ listen 443 ssl http2; listen [::]:443 ssl http2; server_name {LINEAGE}; root /var/www/html;\n\
+         ssl_certificate {live}/{LINEAGE}/fullchain.pem; ssl_certificate_key {live}/{LINEAGE}/privkey.pem; }}\n"
+    )
+}
+
+fn certbot_has_a_lineage(player: &Player) -> Result<()> {
+    let (fleet, sally) = (&player.fleet, player.machine("sally")?);
+    sally.write("/root/roots.pem", fleet.world.roots()?)?;
+    let whole = site("/etc/letsencrypt/live");
+    let plain = whole.lines().next().unwrap_or_default();
+    sally.write("/etc/nginx/sites-enabled/sally", plain)?;
+    let server = fleet.world.directory();
+    let order = format!(
+        "systemctl reload nginx && REQUESTS_CA_BUNDLE=/root/roots.pem certbot certonly --non-interactive --agree-tos \
+         --register-unsafely-without-email --server {server} --webroot -w /var/www/html -d {LINEAGE}"
+    );
+    let limit = Duration::from_secs(120);
+    sally
+        .run_with(["sh", "-ec", &order], "", limit)?
+        .success("certbot certonly")?;
+    sally.write("/etc/nginx/sites-enabled/sally", whole)?;
+    sally.shell("nginx -t && systemctl reload nginx")?;
+    Ok(())
+}
+
+fn adopted(player: &Player) -> Result<()> {
+    let sally = player.machine("sally")?;
+    let here = sally.shell(&format!(
+        "readlink -f /etc/letsencrypt/live/{LINEAGE} && openssl x509 -noout -fingerprint -sha256 -in \
+         /etc/certwell/live/{LINEAGE}/cert.pem"
+    ))?;
+    ensure!(here.contains("/var/lib/certwell-agent/store/"), "{here}");
+    let served = player.fleet.served(sally, LINEAGE)?.fingerprint();
+    let found = here.replace(':', "").to_lowercase();
+    ensure!(found.contains(&served.to_string()), "{served}: {here}");
+    Ok(())
+}
+
+/// The machine to which sally moves has her configuration, and nginx has loaded none of it.
+fn bring_nginx_along(player: &Player) -> Result<()> {
+    let new = player.machine("new")?;
+    new.write("/etc/nginx/sites-enabled/sally", site("/etc/certwell/live"))
+}
+
+fn retired(player: &Player) -> Result<()> {
+    wait_for("a list without sally", SOON, || {
+        let said = player.fleet.certwell(&["hosts", "list"])?;
+        ensure!(!said.stdout.contains("sally"), "{}", said.stdout);
+        Ok::<_, anyhow::Error>(())
+    })?;
+    let refused = player
+        .fleet
+        .certwell(&["token", "create", "--host", "sally"])?;
+    ensure!(refused.code != 0, "a retired name is given again");
+    // nginx goes on.
+    player.fleet.served(player.machine("sally")?, MEDIA)?;
+    Ok(())
+}
+
+/// A new fritz at the same address: only the backups are there.
+fn the_disk_is_lost(player: &mut Player) -> Result<()> {
+    let fleet = &mut *player.fleet;
+    let kept = fleet.directory().join("backups");
+    copy(&fleet.fritz.path(BACKUPS), &kept)?;
+    fleet.fritz.pull_plug()?;
+    fleet.fritz.lose_disk()?;
+    let trees = Trees::ready(&|line| eprintln!("{line}"))?;
+    let number = fleet.fritz.address.octets()[3];
+    let dns: Ipv4Addr = fleet.world.machine.address;
+    let tree = trees.path(Tree::Host(Suite::Bookworm));
+    fleet.fritz = Machine::lay_out(fleet.directory(), tree, FRITZ, number, dns)?;
+    ensure!(fleet.fritz.address == Network::address(number));
+    for unit in ["nginx.service", "ssh.service"] {
+        fleet.fritz.mask(unit)?;
+    }
+    fleet.fritz.boot()?;
+    prepare_issuer(fleet)?;
+    fs::create_dir_all(fleet.fritz.path("/var/backups"))?;
+    copy(&kept, &fleet.fritz.path(BACKUPS))
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
+    let status = Copy::new("cp").arg("-a").args([from, to]).status()?;
+    ensure!(status.success(), "cp -a {from:?} {to:?}");
+    Ok(())
+}
+
+/// No section with commands is left out, and every command of running text is one of those, here and in the README.
+fn all_was_typed(sections: &[Section], played: &[String], player: &Player) -> Result<()> {
+    let left_out = sections
+        .iter()
+        .filter(|section| !section.steps.is_empty() && !played.contains(&section.title));
+    let left_out: Vec<&str> = left_out.map(|section| section.title.as_str()).collect();
+    ensure!(left_out.is_empty(), "nobody played {left_out:?}");
+    for file in [PAGE, "README.md"] {
+        let mut untyped: Vec<String> = page::read(file)?
+            .into_iter()
+            .flat_map(|section| section.mentioned)
+            .filter(|mentioned| !was_typed(mentioned, &player.typed))
+            .collect();
+        untyped.sort();
+        untyped.dedup();
+        ensure!(untyped.is_empty(), "{file}: nobody typed {untyped:#?}");
+    }
+    Ok(())
+}
