@@ -1,14 +1,14 @@
 # The few verbs. Everything that is missing is installed by `make demo` and `make test`.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench sweep packages fleet incident soak
+.PHONY: help demo test check bench sweep packages reproducible fleet incident soak
 
 CARGO ?= cargo
 export RUST_LIB_BACKTRACE ?= 0
 heading = @printf '\n== %s\n' "$(1)"
 
 help: ## Says what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Four hosts draw a certificate, on real nginx and Pebble (ONCE=1: ends by itself)
 	@lab/setup.sh demo
@@ -48,8 +48,11 @@ sweep: ## Kills agents before every call that changes something, and lets every 
 
 packages: ## Makes the Debian packages, in target/debian (release build)
 	@lab/setup.sh packages
-	$(CARGO) build --release --workspace --bins
 	@lab/packages.sh release
+
+reproducible: ## Builds the packages twice, in two places, and compares the bytes (of the last commit)
+	@lab/setup.sh packages
+	@lab/reproducible.sh
 
 fleet: ## Six whole Debian hosts to walk about in, until Ctrl-C (root)
 	@lab/setup.sh fleet

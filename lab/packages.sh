@@ -1,12 +1,14 @@
 #!/bin/sh
-# Makes both Debian packages from binaries that are built already.
+# Makes both Debian packages.
 #
-#   packages.sh release   of target/release, into target/debian
-#   packages.sh dev       of target/debug, stripped, into target/debian-dev: what the tests install
+#   packages.sh release          builds the programs in target/shipped; into target/debian
+#   packages.sh dev              of target/debug as it is built already, stripped; into target/debian-dev: what the tests
+#                                install
+#   packages.sh PROFILE WHERE    into another directory
 #
-# Nothing is done when the packages are newer than all that goes into them. The metadata are in issuer/Cargo.toml and
-# agent/Cargo.toml. cargo-deb packages no dev profile: it is given a target directory of ours, where the programs and
-# what they print of themselves lie under `release`.
+# The same commit gives the same bytes wherever it lies: `make reproducible`. Nothing is done when the packages are newer
+# than all that goes into them. The metadata are in issuer/Cargo.toml and agent/Cargo.toml. cargo-deb packages no dev
+# profile: it is given a target directory of ours, where the programs and what they print of themselves lie under `release`.
 set -eu
 umask 022
 
@@ -24,23 +26,57 @@ programs='certwell-issuer certwell certwell-agent'
 target=$($cargo metadata --no-deps --offline --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 [ -n "$target" ] || fail "'cargo metadata' doesn't tell the target directory"
 case "${1:-}" in
-release) built=$target/release out=$target/debian compress='' ;;
+release) built=$target/shipped out=$target/debian compress='' ;;
 dev) built=$target/debug out=$target/debian-dev compress=--fast ;;
 *) fail "unknown profile '${1:-}': release or dev" ;;
 esac
+stage=$target/packages/$1
+if [ -n "${2:-}" ]; then
+    mkdir -p "$2"
+    out=$(cd "$2" && pwd) stage=$out/stage
+fi
 tool=$target/tools/bin/cargo-deb
 [ -x "$tool" ] || fail "cargo-deb isn't there: run lab/setup.sh packages"
+
+# One time for all files: the last commit's. Where there is none (a source archive), the change log's.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
+export SOURCE_DATE_EPOCH
+
+# Where this machine keeps what is compiled, and how the programs call it. Each as it is called and as it is: rustc and
+# the C compiler name one or the other. Where several match, rustc takes the last.
+here=$(pwd -P)
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+places() {
+    printf '%s=certwell\n' "$here"
+    for path in "$target" "$(readlink -m "$target")"; do printf '%s=target\n' "$path"; done
+    for path in "$cargo_home" "$(readlink -m "$cargo_home")"; do printf '%s=cargo\n' "$path"; done
+    printf '%s=rust\n' "$(rustc --print sysroot)"
+}
+
+build_shipped() {
+    case "$(places)" in
+    *[[:blank:]]*) fail "a blank in the path of the checkout, the target directory or cargo's: the C compiler can't be told" ;;
+    esac
+    rust='' c=''
+    for place in $(places); do
+        rust="$rust --remap-path-prefix=$place"
+        c="$c -ffile-prefix-map=$place"
+    done
+    env -u CARGO_ENCODED_RUSTFLAGS -u TARGET_CFLAGS RUSTFLAGS="${rust# }" CFLAGS="${c# }" \
+        $cargo build --locked --profile shipped --workspace --bins --exclude certwell-lab
+}
+[ "$1" != release ] || build_shipped
 for program in $programs; do
-    [ -x "$built/$program" ] || fail "$built/$program isn't built: run 'cargo build --bins', with --release for release"
+    [ -x "$built/$program" ] || fail "$built/$program isn't built: run 'cargo build --bins'"
 done
 
-stage=$target/packages/$1
 mkdir -p "$stage" "$out"
 # Several tests may want them at once.
 exec 9>"$stage/lock"
 flock 9
 
 up_to_date() {
+    [ "$(cat "$stage/time" 2>/dev/null)" = "$SOURCE_DATE_EPOCH" ] || return 1
     for package in certwell-agent certwell-issuer; do
         deb=$(ls "$out/$package"_*.deb 2>/dev/null) || return 1
         # shellcheck disable=SC2086  # three words
@@ -54,9 +90,6 @@ if up_to_date; then
     exit 0
 fi
 
-# One time for all files: the last commit's. Where there is none (a source archive), the change log's.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
-export SOURCE_DATE_EPOCH
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 maintainer=$(sed -n 's/^maintainer = "\(.*\)"/\1/p' agent/Cargo.toml)
 
@@ -89,6 +122,7 @@ for package in certwell-agent certwell-issuer; do
 done
 rm -f "$out"/certwell-*.deb
 mv "$stage"/debian/*.deb "$out"
+echo "$SOURCE_DATE_EPOCH" >"$stage/time"
 for deb in "$out"/*.deb; do
     say "$(du -h "$deb" | cut -f 1)  $deb"
 done

@@ -8,4 +8,6 @@ mod made;
 #[cfg(test)]
 mod purge;
 #[cfg(test)]
+mod twice;
+#[cfg(test)]
 mod units;
