@@ -138,12 +138,16 @@ fn an_upgrade_restarts_what_runs_and_what_is_served_outlives_removal_and_purge()
         host.shell("systemctl is-active certwell-issuer-backup.timer")?;
         settled(host)?;
 
+        let nginx = state(host, "nginx")?;
         host.shell("apt-get remove -y certwell-agent")?;
         ensure!(state(host, "certwell-agent")?.0 == "inactive", "it runs on");
+        ensure!(state(host, "nginx")? == nginx, "the removal stopped nginx");
         host.shell("nginx -t && systemctl restart nginx")?;
         ensure!(served()? == before, "after the removal another leaf is served");
 
+        let nginx = state(host, "nginx")?;
         let said = host.shell("apt-get purge -y certwell-agent certwell-issuer")?;
+        ensure!(state(host, "nginx")? == nginx, "the purge stopped nginx");
         for kept in ["kept /etc/certwell/live/media.example.org", "includes the snippet"] {
             ensure!(said.contains(kept), "{kept:?} isn't said: {said}");
         }
