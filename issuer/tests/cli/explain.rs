@@ -69,6 +69,16 @@ const CASES: &[Case] = &[
         ],
     ),
     (
+        "another authority from now on",
+        |f, _| {
+            configure(f, |c| {
+                let media = c.certificates.values_mut().next().unwrap();
+                media.authorities = vec!["zerossl".into()];
+            });
+        },
+        &["Next: it is renewed on 2027-01-13 12:03:20 UTC (in 50 days), by zerossl."],
+    ),
+    (
         "no host",
         |f, _| {
             configure(f, |c| {
