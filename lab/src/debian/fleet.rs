@@ -17,7 +17,7 @@ use crate::{
     probe::{self, Served},
     program::Output,
     settings::MEDIA,
-    status::Status,
+    status::{Event, Status},
     wait::wait_for,
 };
 
@@ -30,6 +30,7 @@ pub const EDGES: [(&str, Suite); 4] = [
     ("sally", Suite::Bookworm),
     ("esme", Suite::Trixie),
 ];
+const RECOVERY: &str = "recovery.key";
 const WORLD_NUMBER: u8 = 2;
 const FRITZ_NUMBER: u8 = 10;
 const FIRST_EDGE: u8 = 11;
@@ -38,6 +39,8 @@ const INSTALL: Duration = Duration::from_secs(120);
 /// Longer than anything takes when all is well.
 pub const SOON: Duration = Duration::from_secs(90);
 const SITE: &str = include_str!("media.conf");
+/// Of the issuer: mounted on fritz from a machine that its disk is no part of.
+pub const BACKUPS: &str = "/var/backups/certwell-issuer";
 
 /// Six hosts. They end when it is dropped.
 #[derive(Debug)]
@@ -85,17 +88,17 @@ impl Fleet {
         let addresses: Vec<Ipv4Addr> = edges.iter().map(|edge| edge.address).collect();
         let world = lay_out(Tree::World, "world", WORLD_NUMBER)?;
         let world = World::lay_out(world, validity, &hosts, &addresses)?;
+        let mut fritz = lay_out(Tree::Host(Suite::Bookworm), FRITZ, FRITZ_NUMBER)?;
+        fritz.mount_lasting(BACKUPS)?;
+        bare_issuer(&fritz)?;
         let mut fleet = Self {
             edges,
-            fritz: lay_out(Tree::Host(Suite::Bookworm), FRITZ, FRITZ_NUMBER)?,
+            fritz,
             world,
             packages,
             home,
             keep: true,
         };
-        for unit in ["nginx.service", "ssh.service"] {
-            fleet.fritz.mask(unit)?;
-        }
         tell("booting six hosts");
         for machine in fleet.machines_mut() {
             machine.power_on()?;
@@ -155,10 +158,21 @@ impl Fleet {
                 &endpoint,
             ])?
             .success("certwell-issuer init")?;
+        // As a person keeps it: elsewhere.
+        fs::write(self.directory().join(RECOVERY), &said.stdout)?;
         self.declare_world()?;
         self.fritz
             .shell("systemctl enable --now certwell-issuer.service")?;
         Ok(said.stdout + &said.stderr)
+    }
+
+    /// The recovery key that `certwell-issuer init` printed.
+    ///
+    /// # Errors
+    /// When there was no `init`.
+    pub fn recovery_key(&self) -> Result<String> {
+        let said = fs::read_to_string(self.directory().join(RECOVERY))?;
+        Ok(said.lines().next().unwrap_or_default().to_owned())
     }
 
     /// Declares the CA and the hosts on fritz.
@@ -232,6 +246,20 @@ impl Fleet {
         let said = self.certwell(&["status", "--json"])?;
         serde_json::from_str(&said.stdout)
             .with_context(|| format!("{}{}", said.stdout, said.stderr))
+    }
+
+    /// Every event on fritz so far, oldest first.
+    ///
+    /// # Errors
+    /// When they can't be had.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        let said = self
+            .certwell(&["events", "--last", "0", "--json"])?
+            .success("certwell events")?;
+        said.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
+            .collect()
     }
 
     /// Waits until all hosts of the certificate that `wanted` picks serve `generation` or a later one, by `certwell
@@ -397,6 +425,22 @@ pub fn install(machine: &Machine, package: &Path) -> Result<Output> {
     machine
         .run_with(["apt-get", "install", "-y", &at], "", INSTALL)?
         .success(&format!("{}: apt-get install {at}", machine.name))
+}
+
+/// The vhost of a name on an edge.
+pub fn site(name: &str) -> String {
+    SITE.replace(MEDIA, name)
+}
+
+/// A host that is to be the issuer's alone.
+///
+/// # Errors
+/// When a link can't be made.
+pub fn bare_issuer(fritz: &Machine) -> Result<()> {
+    for unit in ["nginx.service", "ssh.service"] {
+        fritz.mask(unit)?;
+    }
+    Ok(())
 }
 
 /// What that night's edges served, at the place that the packages' links will take.

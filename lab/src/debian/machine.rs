@@ -44,8 +44,9 @@ for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; d
     mkdir -p "$hierarchy/certwell-lab/$name-$$"
     echo $$ >"$hierarchy/certwell-lab/$name-$$/cgroup.procs"
 done
+shift 3
 exec systemd-nspawn --quiet --keep-unit --register=no --resolv-conf=off --timezone=off --link-journal=no \
-    -D "$home/root" --machine="$name" --network-bridge="$bridge" --boot
+    -D "$home/root" --machine="$name" --network-bridge="$bridge" "$@" --boot
 "#;
 
 /// A host, running or not.
@@ -57,6 +58,10 @@ pub struct Machine {
     pub address: Ipv4Addr,
     home: PathBuf,
     tree: PathBuf,
+    number: u8,
+    dns: Ipv4Addr,
+    /// Directories that outlive its disk.
+    lasting: Vec<String>,
     running: Option<Running>,
 }
 
@@ -84,33 +89,62 @@ impl Machine {
             address: Network::address(number),
             home: home.join(name),
             tree: tree.to_owned(),
+            number,
+            dns,
+            lasting: Vec::new(),
             running: None,
         };
+        machine.fill_disk()?;
+        Ok(machine)
+    }
+
+    fn fill_disk(&self) -> Result<()> {
+        let Self {
+            name,
+            address,
+            number,
+            dns,
+            ..
+        } = self;
         for part in ["files", "work", "root"] {
-            fs::create_dir_all(machine.home.join(part))?;
+            fs::create_dir_all(self.home.join(part))?;
         }
-        machine.write("/etc/hostname", format!("{name}\n"))?;
-        machine.write(
+        self.write("/etc/hostname", format!("{name}\n"))?;
+        self.write(
             "/etc/hosts",
             format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {name}\n"),
         )?;
-        machine.write(
+        self.write(
             "/etc/machine-id",
-            format!("{:032x}\n", 0xce77_u32 + u32::from(number)),
+            format!("{:032x}\n", 0xce77_u32 + u32::from(*number)),
         )?;
-        machine.write(
+        self.write(
             "/etc/resolv.conf",
             format!("nameserver {dns}\noptions timeout:1\n"),
         )?;
-        machine.write(
+        self.write(
             "/etc/systemd/network/10-host0.network",
             format!(
-                "[Match]\nName=host0\n[Network]\nAddress={}/{PREFIX}\nLinkLocalAddressing=no\n",
-                machine.address
+                "[Match]\nName=host0\n[Network]\nAddress={address}/{PREFIX}\nLinkLocalAddressing=no\n"
             ),
         )?;
-        machine.enable("/usr/lib/systemd/system/systemd-networkd.service")?;
-        Ok(machine)
+        self.enable("/usr/lib/systemd/system/systemd-networkd.service")
+    }
+
+    /// Mounts `directory` from elsewhere, from the next boot on: what is in it outlives the disk.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn mount_lasting(&mut self, directory: &str) -> Result<()> {
+        fs::create_dir_all(self.elsewhere(directory))?;
+        self.lasting.push(directory.to_owned());
+        Ok(())
+    }
+
+    fn elsewhere(&self, directory: &str) -> PathBuf {
+        self.home
+            .with_extension("elsewhere")
+            .join(directory.trim_start_matches('/'))
     }
 
     /// Turns a unit off for good, before it is booted.
@@ -156,11 +190,17 @@ impl Machine {
             START,
             "start",
         ];
+        let mounts = self
+            .lasting
+            .iter()
+            .map(|directory| format!("--bind={}:{directory}", self.elsewhere(directory).display()));
         let program = Program::new(
             &self.name,
             "unshare",
             args.into_iter()
-                .chain([tree.as_str(), home.as_str(), self.name.as_str(), BRIDGE]),
+                .chain([tree.as_str(), home.as_str(), self.name.as_str(), BRIDGE])
+                .map(ToOwned::to_owned)
+                .chain(mounts),
         )
         // systemd 257 wants it; 252 takes either.
         .env("UNIFIED_CGROUP_HIERARCHY", "1");
@@ -250,13 +290,14 @@ impl Machine {
         Ok(())
     }
 
-    /// Loses its disk: as it was before its first boot, but for `lay_out`'s files. It must be off.
+    /// Loses its disk and gets a new one: it is as [`Machine::lay_out`] left it. It must be off.
     ///
     /// # Errors
     /// When it runs, or a file can't be removed.
     pub fn lose_disk(&self) -> Result<()> {
         ensure!(self.running.is_none(), "{} runs", self.name);
-        Ok(fs::remove_dir_all(&self.home)?)
+        fs::remove_dir_all(&self.home)?;
+        self.fill_disk()
     }
 
     /// The process that is number 1 in it: `nsenter --target LEADER --all` enters the host.

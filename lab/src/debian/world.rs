@@ -12,7 +12,7 @@ use crate::{certs::LabRoot, probe::https_get, wait::wait_for};
 
 /// The zone that the DNS is asked for.
 pub const ZONE: &str = "hachyderm.io";
-/// What `media` is an alias of.
+/// What `media` and `assets` are aliases of.
 pub const GEO: &str = "geo.hachyderm.io";
 const ACME: u16 = 14000;
 const MANAGEMENT: u16 = 15000;
@@ -195,6 +195,17 @@ impl World {
         Ok(found)
     }
 
+    /// How many certificates the CA has issued, one for each finalized order.
+    ///
+    /// # Errors
+    /// When its log can't be read.
+    pub fn issued(&self) -> Result<usize> {
+        Ok(self
+            .pebble_log()?
+            .matches("Issued certificate serial ")
+            .count())
+    }
+
     /// The addresses from which Pebble fetched answers, by its own log: as many lines as validations.
     ///
     /// # Errors
@@ -216,7 +227,7 @@ impl World {
 
 fn zone(world: &Machine, hosts: &[(&str, Ipv4Addr)]) -> Result<String> {
     let mut zone = format!(
-        "$ORIGIN {ZONE}.\n$TTL 1\n@ SOA world nobody 1 60 60 60 1\n@ NS world\nworld A {}\nmedia CNAME geo\n",
+        "$ORIGIN {ZONE}.\n$TTL 1\n@ SOA world nobody 1 60 60 60 1\n@ NS world\nworld A {}\nmedia CNAME geo\nassets CNAME geo\n",
         world.address
     );
     // For a question of another type; addresses come from the edges' table.

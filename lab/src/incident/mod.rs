@@ -10,6 +10,7 @@
 //! dns      2 a geo name, and an edge that is off
 //! expired  3 an edge that slept past its certificate
 //! edited   4 an edge under somebody's hands                      ssh      as that night's hands had it
+//! issuer_lost  5 fritz dies, and is restored             ledgers  generations and words of the agents, as they were
 //! storm    6 every host loses its power at once
 //! old_way  7 that night's loop over ssh, timed beside ours
 //! soak     an hour and more of renewals                   gauge    what daemons hold, and what lies on disks
@@ -19,6 +20,8 @@ mod dns;
 mod edited;
 mod expired;
 mod gauge;
+mod issuer_lost;
+mod ledgers;
 mod old_way;
 mod outage;
 mod pair;
@@ -55,6 +58,8 @@ pub enum Act {
     Expired,
     /// People do by hand on one edge what people do.
     Edited,
+    /// The issuer's host is off for longer than a certificate lives, loses its disk, and is restored from a backup.
+    IssuerLost,
     /// All hosts lose their power at once, in the middle of a renewal.
     Storm,
     /// That night's loop over ssh, timed beside ours.
@@ -63,11 +68,12 @@ pub enum Act {
 
 impl Act {
     /// All of them, in their order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Outage,
         Self::Dns,
         Self::Expired,
         Self::Edited,
+        Self::IssuerLost,
         Self::Storm,
         Self::OldWay,
     ];
@@ -85,6 +91,7 @@ impl Act {
             Self::Dns => "2. No DNS change",
             Self::Expired => "3. The night it had already expired",
             Self::Edited => "4. The edge that was edited by hand",
+            Self::IssuerLost => "5. fritz dies",
             Self::Storm => "6. Reboot storm",
             Self::OldWay => "7. The old way, timed",
         }
@@ -100,6 +107,7 @@ impl Act {
             Self::Dns => dns::play(stage),
             Self::Expired => expired::play(stage),
             Self::Edited => edited::play(stage),
+            Self::IssuerLost => issuer_lost::play(stage),
             Self::Storm => storm::play(stage),
             Self::OldWay => old_way::play(stage),
         }

@@ -14,7 +14,6 @@ use crate::{
     clock,
     debian::{Fleet, Machine, fleet::SOON},
     probe,
-    status::Event,
     wait::wait_for,
 };
 
@@ -103,13 +102,13 @@ fn by_hand(fleet: &Fleet, round: usize) -> Result<f64> {
 /// Seconds from the bundle in the store until each edge serves it.
 fn by_certwell(fleet: &Fleet) -> Result<f64> {
     let before = fleet.common_leaf()?;
-    let newest = events(fleet)?.last().map_or(0, |event| event.id);
+    let newest = fleet.events()?.last().map_or(0, |event| event.id);
     let watch = Watch::begin(fleet, MEDIA, move |seen| seen != before);
     fleet
         .certwell(&["certificates", "renew", MEDIA])?
         .success("certwell certificates renew")?;
     let stored = wait_for("the certificate to be issued", SOON, || {
-        let all = events(fleet)?;
+        let all = fleet.events()?;
         let issued = all
             .into_iter()
             .find(|event| event.id > newest && event.kind == "issued");
@@ -118,16 +117,6 @@ fn by_certwell(fleet: &Fleet) -> Result<f64> {
     let took = watch.last_since(stored.at.parse()?)?;
     fleet.converged(MEDIA, stored.generation.unwrap_or_default(), SOON, |_| true)?;
     Ok(took)
-}
-
-fn events(fleet: &Fleet) -> Result<Vec<Event>> {
-    let said = fleet
-        .certwell(&["events", "--json"])?
-        .success("certwell events")?;
-    said.stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).context("an event"))
-        .collect()
 }
 
 /// Looks at each edge until it serves what is waited for.

@@ -68,3 +68,11 @@ fn the_loop_of_that_night_takes_longer_than_certwell() -> Result<()> {
         Act::OldWay,
     )
 }
+
+#[test]
+fn fritz_dies_and_the_fleet_goes_on_from_a_backup() -> Result<()> {
+    play(
+        "fritz_dies_and_the_fleet_goes_on_from_a_backup",
+        Act::IssuerLost,
+    )
+}
