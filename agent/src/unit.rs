@@ -14,8 +14,8 @@ pub const NAME: &str = "certwell-agent.service";
 const BOOTED: &str = "/run/systemd/system";
 /// For a question.
 const ASK_LIMIT: Duration = Duration::from_secs(20);
-/// For a start or a stop, which the unit's own limits end before.
-const JOB_LIMIT: Duration = Duration::from_secs(600);
+/// For a start or a stop: longer than the unit's own limits (`TimeoutStopSec`), which end it before.
+const JOB_LIMIT: Duration = Duration::from_secs(660);
 /// So much of what is said is kept …
 const KEPT: usize = 16 * 1024;
 /// … and so many of the unit's last lines are shown.

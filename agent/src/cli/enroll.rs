@@ -64,12 +64,17 @@ pub(super) async fn perform(
     if stopped {
         patiently("waiting for the agent to stop", unit::stop()).await?;
     }
-    let joined = join(config, &store, &token, wanted.again).await;
-    if let Err(failure) = joined {
-        if stopped {
-            start().await?;
+    let joined = tokio::select! {
+        joined = join(config, &store, &token, wanted.again) => joined,
+        _ = tokio::signal::ctrl_c(), if stopped => {
+            Err(Failure::new(Exit::Internal, "interrupted: nothing is known of the enrollment; run it again"))
         }
-        return Err(failure);
+    };
+    if let Err(failure) = joined {
+        return Err(match stopped {
+            true => failure.and(start().await.err()),
+            false => failure,
+        });
     }
     if wanted.no_start || !unit.is_there() {
         let masked = unit == Unit::Masked;

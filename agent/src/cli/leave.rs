@@ -55,6 +55,11 @@ pub(super) async fn perform(path: &Path, config: &Config, yes: bool) -> Result<E
     if !yes {
         agreed()?;
     }
+    // One that somebody runs by hand: nothing is changed before that is told.
+    if !unit.is_active() && app::is_running(config).map_err(|error| failure_of(&error))? {
+        let error = app::AppError::Locked(config.state_directory.clone());
+        return Err(failure_of(&error));
+    }
     if unit.is_there() {
         let waiting = format!("waiting for {} to stop", unit::NAME);
         patiently(&waiting, unit::disable()).await?;

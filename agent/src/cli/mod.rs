@@ -66,6 +66,14 @@ impl Failure {
             sentence: sentence.to_string(),
         }
     }
+
+    /// With what failed after it, if anything did.
+    pub(crate) fn and(mut self, other: Option<Self>) -> Self {
+        if let Some(other) = other {
+            self.sentence = format!("{}\n{}", self.sentence, other.sentence);
+        }
+        self
+    }
 }
 
 /// The whole binary.

@@ -48,6 +48,7 @@ pub fn forget(config: &Config, permissions: Permissions) -> Result<(), DiskError
         config.desired_file(),
         config.state_file(),
         config.holds_file(),
+        config.post_install_file(),
         config.ledger_file(),
     ] {
         remove_if_there(&file)?;

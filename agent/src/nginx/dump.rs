@@ -19,7 +19,7 @@ use super::{
     run::{Invocation, RunError, refusal, start_error},
     servers::Parsed,
 };
-use crate::outside::{self, Account, Outside, Side, Transient};
+use crate::outside::{self, Account, Outside, Side, Transient, is_not_set_up};
 
 /// The hidden subcommand of the agent's binary that calls [`run_child`].
 pub const SUBCOMMAND: &str = "nginx-listeners";
@@ -175,8 +175,14 @@ fn outcome(request: &Request) -> Outcome {
     let (status, stderr) = match &request.transient {
         None => (ran.status, ran.stderr),
         Some(transient) => match transient.account(ran.status, &ran.stderr) {
+            Account::Ran { status, .. } if is_not_set_up(status) => {
+                return Outcome::NotOutside(format!(
+                    "systemd-run: the sandbox of nginx's unit can't be made again ({status})"
+                ));
+            }
             Account::Ran { status, stderr } => (status, stderr),
-            Account::NotStarted(why) => return Outcome::NotOutside(why),
+            // To be asked once more does no harm.
+            Account::NotStarted(why) | Account::Lost(why) => return Outcome::NotOutside(why),
         },
     };
     if !status.success() {

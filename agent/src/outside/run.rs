@@ -12,14 +12,12 @@ use tokio::process::Command;
 use super::{
     sandbox::{PROPERTIES, passed_on},
     side::Side,
-    transient::{Account, Job, Transient},
+    transient::{Account, Job, Transient, is_not_set_up},
 };
 use crate::nginx::child;
 
 /// For one question to the service manager.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
-/// Exit codes from here on are systemd's own, for a unit whose surroundings it couldn't make; nginx has none of them.
-const NOT_SET_UP: i32 = 200;
 /// Of the units of this process.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -104,10 +102,11 @@ pub(crate) async fn output(
                     kept_inside: None,
                 }));
             }
-            Err(problem) => {
+            Err(Problem::NotStarted(problem)) => {
                 warn(&problem);
                 why = Some(problem);
             }
+            Err(Problem::Lost(problem)) => return Err(io::Error::other(problem)),
         }
     }
     let ran = child::last_output(job.command().into(), kept, limit).await?;
@@ -129,35 +128,48 @@ pub(crate) fn warn(problem: &str) {
     });
 }
 
-/// The error says why systemd didn't start it.
+/// Why nothing is known of a command that was to run outside.
+enum Problem {
+    /// systemd didn't start it: it may be run inside.
+    NotStarted(String),
+    /// It was started.
+    Lost(String),
+}
+
 async fn outside(
     job: &Job,
     like: Option<&str>,
     kept: usize,
     limit: Duration,
-) -> Result<Option<Output>, String> {
+) -> Result<Option<Output>, Problem> {
     let outside = Outside::new(like, limit).await;
     let command = outside.transient().command(job);
     let ran = child::last_output(command.into(), kept, limit).await;
     let ran = match ran {
         Err(error) => {
             outside.ended();
-            return Err(format!("systemd-run: {error}"));
+            return Err(Problem::NotStarted(format!("systemd-run: {error}")));
         }
         Ok(None) => return Ok(None),
         Ok(Some(ran)) => ran,
     };
     let account = outside.transient().account(ran.status, &ran.stderr);
-    outside.ended();
+    if matches!(account, Account::Lost(_)) {
+        // It may run still.
+        drop(outside);
+    } else {
+        outside.ended();
+    }
     match account {
-        Account::NotStarted(why) => Err(format!("systemd-run: {why}")),
-        Account::Ran { status, .. }
-            if like.is_some() && status.code().is_some_and(|code| code >= NOT_SET_UP) =>
-        {
-            Err(format!(
+        Account::NotStarted(why) => Err(Problem::NotStarted(format!("systemd-run: {why}"))),
+        Account::Lost(why) => Err(Problem::Lost(format!(
+            "systemd-run didn't tell its end: {why}"
+        ))),
+        Account::Ran { status, .. } if like.is_some() && is_not_set_up(status) => {
+            Err(Problem::NotStarted(format!(
                 "systemd-run: the sandbox of {} can't be made again ({status})",
                 like.unwrap_or_default()
-            ))
+            )))
         }
         Account::Ran { status, stderr } => Ok(Some(Output {
             status,

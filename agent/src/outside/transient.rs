@@ -62,6 +62,8 @@ pub(crate) enum Account {
     },
     /// systemd didn't start it, and why.
     NotStarted(String),
+    /// systemd started it and didn't tell its end: it may have done its work, and isn't to be run again.
+    Lost(String),
 }
 
 impl Job {
@@ -144,36 +146,39 @@ impl Transient {
     /// What became of the command, by how systemd-run ended and what is kept of the end of standard error.
     pub(crate) fn account(&self, status: ExitStatus, stderr: &[u8]) -> Account {
         let text = String::from_utf8_lossy(stderr);
-        let started = text
-            .lines()
-            .position(|line| line.starts_with(&format!("{STARTED}{}", self.name)));
-        let finished = text
-            .lines()
-            .collect::<Vec<_>>()
-            .iter()
-            .rposition(|line| line.starts_with(FINISHED));
-        let ended = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(ENDED))
-            .next_back();
-        if finished.is_none() {
-            let said = text.lines().enumerate();
-            let said = said.filter(|(at, line)| Some(*at) != started && !line.trim().is_empty());
-            let last = said.last().map(|(_, line)| line.trim().to_owned());
-            return Account::NotStarted(last.unwrap_or_else(|| format!("it ended with {status}")));
-        }
-        let own = text.lines().enumerate();
-        let own = own.filter(|(at, _)| Some(*at) != started && Some(*at) < finished);
-        let mut stderr = String::new();
-        for (_, line) in own {
-            stderr.push_str(line);
-            stderr.push('\n');
-        }
+        let own_line = format!("{STARTED}{}", self.name);
+        let started = text.lines().any(|line| line.starts_with(&own_line));
+        let without = |said: &str| -> String {
+            said.split_inclusive('\n')
+                .filter(|line| !line.starts_with(&own_line))
+                .collect()
+        };
+        // Not at the beginning of a line where the command's last line had no end.
+        let Some(finished) = text.rfind(FINISHED) else {
+            let said = without(&text);
+            let last = said.lines().rfind(|line| !line.trim().is_empty());
+            let why = last.map_or_else(
+                || format!("it ended with {status}"),
+                |line| line.trim().to_owned(),
+            );
+            return if started {
+                Account::Lost(why)
+            } else {
+                Account::NotStarted(why)
+            };
+        };
+        let (said, account) = text.split_at(finished);
+        let ended = account.lines().find_map(|line| line.strip_prefix(ENDED));
         Account::Ran {
             status: ended.and_then(end_of).unwrap_or(status),
-            stderr: stderr.into_bytes(),
+            stderr: without(said).into_bytes(),
         }
     }
+}
+
+/// Exit codes from 200 on are systemd's own, for a unit whose surroundings it couldn't make; nginx has none of them.
+pub(crate) fn is_not_set_up(status: ExitStatus) -> bool {
+    status.code().is_some_and(|code| code >= 200)
 }
 
 /// systemd puts variables in the place of `$NAME` and a dollar in the place of two.
@@ -263,8 +268,23 @@ mod tests {
                 status.signal(),
                 String::from_utf8(stderr).unwrap(),
             ),
-            Account::NotStarted(why) => panic!("{why}"),
+            Account::NotStarted(why) | Account::Lost(why) => panic!("{why}"),
         }
+    }
+
+    #[test]
+    fn words_without_an_end_of_line_are_the_commands_too() {
+        let said = "Running as unit: certwell-agent-nginx-7-1.service\ndoneFinished with result: success\n\
+                    Main processes terminated with: code=exited/status=0\n";
+        assert_eq!(ran(0, said), (Some(0), None, "done".into()));
+    }
+
+    #[test]
+    fn what_was_started_and_has_no_end_is_lost_and_not_to_be_run_again() {
+        let said =
+            "Running as unit: certwell-agent-nginx-7-1.service\nwords\nConnection reset by peer\n";
+        let account = transient().account(ExitStatus::from_raw(1 << 8), said.as_bytes());
+        assert_eq!(account, Account::Lost("Connection reset by peer".into()));
     }
 
     #[test]

@@ -142,10 +142,18 @@ fn rows(stage: &mut Stage<'_>) -> Result<()> {
         .collect();
     stage.figure("rows of the store after its housekeeping", all.join(", "));
     let certificates = u64::try_from(DECLARED.matches("[certificate.").count())?;
-    let bundles = rows.get("bundle").copied().unwrap_or_default();
-    ensure!(
-        bundles <= 3 * certificates + 1,
-        "{bundles} bundles are stored, three of each certificate are kept"
-    );
+    let hosts = u64::try_from(stage.fleet.edges.len())?;
+    // Events are kept for ninety days, whoever is awake.
+    for (table, most) in [
+        ("bundle", 3 * certificates + 1),
+        ("pending_order", certificates),
+        ("order_failure", 0),
+        ("observation", hosts * certificates),
+        ("host", hosts),
+        ("token", hosts),
+    ] {
+        let count = rows.get(table).copied().unwrap_or_default();
+        ensure!(count <= most, "{table} holds {count} rows, {most} are kept");
+    }
     Ok(())
 }

@@ -45,7 +45,8 @@ impl Witness {
         let until = flags.clone();
         let thread = std::thread::spawn(move || {
             let mut runs: Vec<Run> = Vec::new();
-            while !until.over.load(Ordering::SeqCst) {
+            let enough = || until.count.load(Ordering::SeqCst) >= MANY;
+            while !until.over.load(Ordering::SeqCst) || !enough() {
                 // Judged by what was told before the handshake began.
                 let told = until.told.load(Ordering::SeqCst);
                 let leaf = served_at(address);
