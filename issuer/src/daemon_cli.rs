@@ -68,7 +68,7 @@ enum Verb {
     /// Back up the store and the configuration, while the issuer runs
     ///
     /// Makes a directory certwell-TIME in backup-directory, whole or not at all, reads it back, and removes the oldest
-    /// ones beyond backups-kept. It holds no key that opens it: `restore` takes it with the recovery key.
+    /// ones beyond backups-kept. Root goes on as the state directory's owner. It holds no key that opens it: `restore` takes it with the recovery key.
     Backup(BackupArgs),
     /// Set up, from a backup, what a lost machine was
     ///
@@ -256,6 +256,13 @@ fn initialize(config: PathBuf, arguments: InitArgs) -> anyhow::Result<()> {
     };
     let made = runtime()?.block_on(init::init(options, show_recovery_key))?;
     let (config, key_file) = (made.config.display(), made.key_file.display());
+    let credential = match made.key_file == Path::new("/etc/certwell/issuer.kek") {
+        true => String::new(),
+        false => format!(
+            "\n     The unit takes the key from elsewhere; by `systemctl edit certwell-issuer`:\n       \
+             [Service]\n       LoadCredential=\n       LoadCredential=certwell-kek:{key_file}"
+        ),
+    };
     let mut stderr = io::stderr().lock();
     let _ = write!(
         stderr,
@@ -265,7 +272,7 @@ fn initialize(config: PathBuf, arguments: InitArgs) -> anyhow::Result<()> {
          Next:\n  \
          1. declare an authority, hosts and certificates in {config} or conf.d/*.toml beside it\n  \
          2. certwell-issuer --config {config} check\n  \
-         3. certwell-issuer --config {config} serve    (or: systemctl start certwell-issuer)\n  \
+         3. certwell-issuer --config {config} serve    (or: systemctl start certwell-issuer){credential}\n  \
          4. certwell token create --host NAME, and on that host: certwell-agent enroll TOKEN\n",
         made.state_directory.display(),
         made.ca,

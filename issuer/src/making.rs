@@ -3,13 +3,14 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown},
+    os::fd::AsRawFd as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+    fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2},
 };
 
 use crate::store::sqlite::DATABASE;
@@ -54,7 +55,40 @@ pub(crate) fn hand_over(directory: &Path) -> Result<(), MakeError> {
         let metadata = path.symlink_metadata().map_err(failed(&path))?;
         let foreign = (metadata.uid(), metadata.gid()) != (owner.uid(), owner.gid());
         if metadata.is_file() && foreign {
-            chown(&path, Some(owner.uid()), Some(owner.gid())).map_err(failed(&path))?;
+            give(&path, &owner).map_err(failed(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives one file or directory to an owner: itself, whatever the path leads to meanwhile, and no file that has another
+/// name elsewhere.
+pub(crate) fn give(path: &Path, owner: &fs::Metadata) -> io::Result<()> {
+    give_below(path, owner, 0)
+}
+
+/// Likewise with what lies in it, so many directories down. A link is nobody's to give.
+pub(crate) fn give_below(path: &Path, owner: &fs::Metadata, depth: u32) -> io::Result<()> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path);
+    let opened = match opened {
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(()),
+        opened => opened?,
+    };
+    let present = opened.metadata()?;
+    let only_here = present.is_file() && present.nlink() == 1;
+    let foreign = (present.uid(), present.gid()) != (owner.uid(), owner.gid());
+    if foreign && (only_here || present.is_dir()) {
+        fchown(&opened, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    if present.is_dir() && depth > 0 {
+        // By what was opened: the path may be another's by now.
+        let inside = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+        for entry in fs::read_dir(inside)? {
+            give_below(&entry?.path(), owner, depth - 1)?;
         }
     }
     Ok(())
@@ -173,5 +207,39 @@ impl Drop for Undo {
                 Step::Tree(path) => fs::remove_dir_all(path),
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_another_name_elsewhere_is_given_to_nobody() {
+        if !nix::unistd::geteuid().is_root() {
+            let _ = io::stderr()
+                .write_all(b"\nSKIPPED: whom files are given to; only root gives any\n");
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let theirs = place.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(4_998), Some(4_998)).unwrap();
+        let secret = place.path().join("secret");
+        fs::write(&secret, "").unwrap();
+        fs::hard_link(&secret, theirs.join("hard")).unwrap();
+        std::os::unix::fs::symlink(&secret, theirs.join("soft")).unwrap();
+        fs::write(theirs.join("plain"), "").unwrap();
+        fs::create_dir(theirs.join("deep")).unwrap();
+        fs::hard_link(&secret, theirs.join("deep/hard")).unwrap();
+        fs::write(theirs.join("deep/plain"), "").unwrap();
+        hand_over(&theirs).unwrap();
+        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+        assert_eq!((owner(&secret), owner(&theirs.join("plain"))), (0, 4_998));
+        give_below(&theirs, &fs::metadata(&theirs).unwrap(), 2).unwrap();
+        assert_eq!(
+            (owner(&secret), owner(&theirs.join("deep/plain"))),
+            (0, 4_998)
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     clock,
     config::{self, Config, ConfigErrors},
     fleet::revocations::{Revocations, RevocationsError},
-    making::{MakeError, Undo, hand_over},
+    making::{MakeError, Undo, give, hand_over},
     store::{
         EventRecord, Store as _, StoreError,
         keys::{Kek, KeyError, NoRandomness, RecoveryKey},
@@ -345,7 +345,7 @@ fn hand_over_all(state: &Path, unfinished: &Path) -> Result<(), RestoreError> {
     let owner = fs::metadata(state).map_err(failed(state))?;
     let present = fs::metadata(unfinished).map_err(failed(unfinished))?;
     if (owner.uid(), owner.gid()) != (present.uid(), present.gid()) {
-        chown(unfinished, Some(owner.uid()), Some(owner.gid())).map_err(failed(unfinished))?;
+        give(unfinished, &owner).map_err(failed(unfinished))?;
     }
     hand_over(unfinished)?;
     Ok(hand_over(state)?)

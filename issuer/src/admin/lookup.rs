@@ -1,6 +1,7 @@
 //! From the names that people type to what is meant; what isn't there is answered with what is.
 
-use certwell_proto::{CertificateName, HostName};
+use certwell_proto::{CertificateName, HostName, v1::HostInfo};
+use jiff::Timestamp;
 use tonic::Status;
 
 use crate::{plan::facts::FleetFacts, store::HostRecord};
@@ -50,8 +51,36 @@ pub(super) fn joinable_host(name: &str, facts: &FleetFacts) -> Result<HostName, 
     Ok(host)
 }
 
+/// A host that may be cut off: it has enrolled and isn't retired; or a restored store may have forgotten that it
+/// enrolled after the backup. That one's record, of a machine of which nothing is known, is revoked from the start.
+pub(super) fn revocable_host(
+    name: &str,
+    facts: &FleetFacts,
+    now: Timestamp,
+) -> Result<HostRecord, Status> {
+    let forgotten = name.parse::<HostName>().ok().filter(|name| {
+        let known = facts.hosts.get(name);
+        facts.recovery.is_some()
+            && facts.config.hosts.contains_key(name)
+            && known.is_none_or(|known| known.record.is_none())
+    });
+    match forgotten {
+        None => enrolled_host(name, facts),
+        Some(name) => Ok(HostRecord {
+            name,
+            bound_key: Vec::new(),
+            identity: Vec::new(),
+            identity_key: [0; 32],
+            revoked: Some(now),
+            retired: false,
+            info: HostInfo::default(),
+            last_seen: None,
+        }),
+    }
+}
+
 /// A host that has enrolled and isn't retired.
-pub(super) fn enrolled_host(name: &str, facts: &FleetFacts) -> Result<HostRecord, Status> {
+fn enrolled_host(name: &str, facts: &FleetFacts) -> Result<HostRecord, Status> {
     let known = name
         .parse::<HostName>()
         .ok()

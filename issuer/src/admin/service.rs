@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     events::Asked,
-    lookup::{declared_certificate, enrolled_host, joinable_host, no_certificate, no_host},
+    lookup::{declared_certificate, joinable_host, no_certificate, no_host, revocable_host},
 };
 use crate::{
     clock,
@@ -294,7 +294,12 @@ impl AdminService {
     /// that the host is cut off now, and that a restart may not remember it. The sentence says what is left to do.
     async fn cut_off(&self, name: &str, retire: bool) -> Result<(HostName, String), Status> {
         let facts = self.facts().await?;
-        let host = enrolled_host(name, &facts)?.name;
+        let record = revocable_host(name, &facts, clock::now())?;
+        let host = record.name.clone();
+        let known = facts.hosts.get(&host);
+        if known.is_none_or(|known| known.record.is_none()) {
+            self.registry.host(record).await;
+        }
         let tokens = self.store.void_tokens(&host).await;
         let record = self
             .registry

@@ -13,18 +13,21 @@ mod naming;
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{MetadataExt as _, chown},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    unistd::{Gid, Uid, setgid, setgroups, setuid},
+};
 
 use crate::{
     clock,
-    config::{self, Config, ConfigErrors},
+    config::{self, ConfigErrors, Issuer},
     fleet::revocations::{self, Revocations, RevocationsError},
-    making::{MakeError, Undo, hand_over},
+    making::{MakeError, Undo, give, give_below},
     store::{
         StoreError,
         sqlite::{self, DATABASE},
@@ -33,6 +36,8 @@ use crate::{
 
 /// Name of the configuration in a backup.
 pub(crate) const CONFIG: &str = "issuer.toml";
+/// How far files lie below a backup: those of conf.d.
+const DEPTH: u32 = 2;
 
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub struct Taken {
     pub bytes: u64,
     /// Older ones that went.
     pub removed: Vec<PathBuf>,
+    /// Others that are called by a time later than now.
+    pub later: Vec<PathBuf>,
 }
 
 /// Why there is no new backup.
@@ -79,102 +86,192 @@ pub enum BackupError {
     },
 }
 
-/// Makes a backup: the directory `output`, or one in the backup directory, where older ones of its own naming then go.
-///
-/// It is there only when it is whole, on disk, and has been read back.
+/// What is backed up, and where to.
+#[derive(Debug)]
+pub struct Prepared {
+    config: PathBuf,
+    issuer: Issuer,
+    mistakes: Option<ConfigErrors>,
+    /// The backup directory, or the backup itself where one is asked for.
+    directory: PathBuf,
+    is_output: bool,
+    undo: Undo,
+}
+
+/// Reads the configuration and makes, where it is missing, the directory that the backup goes to: `output` itself, or
+/// the backup directory. It belongs to whom the state directory belongs.
 ///
 /// # Errors
-/// When something can't be read or written; what was made by then is removed.
-pub async fn take(config_path: &Path, output: Option<&Path>) -> Result<Taken, BackupError> {
-    let config = Config::load(config_path)?;
-    let issuer = &config.issuer;
-    let now = clock::now();
-    let (directory, own) = match output {
-        None => (issuer.backup_directory.clone(), true),
+/// When `[issuer]` has a mistake, or the directory can't be made.
+pub fn prepare(config: &Path, output: Option<&Path>) -> Result<Prepared, BackupError> {
+    let config = std::path::absolute(config).map_err(failed(config))?;
+    let (issuer, mistakes) = Issuer::load(&config)?;
+    let directory = match output {
+        None => issuer.backup_directory.clone(),
         Some(output) => {
             let output = std::path::absolute(output).map_err(failed(output))?;
             if output.symlink_metadata().is_ok() {
                 return Err(BackupError::Exists(output));
             }
-            let parent = output.parent().unwrap_or(Path::new("/"));
-            (parent.to_owned(), false)
+            output
         }
     };
     let mut undo = Undo::default();
-    if own && !directory.exists() {
+    if !directory.exists() {
+        let state = &issuer.state_directory;
+        let owner = fs::metadata(state).map_err(failed(state))?;
         undo.directory(&directory, 0o700)?;
-        belongs_with(&issuer.state_directory, &directory)?;
+        if nix::unistd::geteuid().is_root() {
+            give(&directory, &owner).map_err(failed(&directory))?;
+        }
+        synced(directory.parent().unwrap_or(Path::new("/")))?;
     }
-    let _alone = alone(&directory)?;
-    let entries = entries(&directory)?;
-    let name = match output.and_then(Path::file_name) {
-        Some(name) => name.to_string_lossy().into_owned(),
-        None => (0..)
+    Ok(Prepared {
+        config,
+        issuer,
+        mistakes,
+        directory,
+        is_output: output.is_some(),
+        undo,
+    })
+}
+
+impl Prepared {
+    /// Mistakes in the configuration, outside of `[issuer]`: it is backed up as it is.
+    pub fn mistakes(&self) -> Option<&ConfigErrors> {
+        self.mistakes.as_ref()
+    }
+
+    /// From here on this process is the service's user, where root began it: root would follow the links that this
+    /// user lays in its own directories. There is no way back.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn become_owner(&self) -> Result<(), BackupError> {
+        let state = &self.issuer.state_directory;
+        let owner = fs::metadata(state).map_err(failed(state))?;
+        if !nix::unistd::geteuid().is_root() || owner.uid() == 0 {
+            return Ok(());
+        }
+        let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+        setgroups(&[group])
+            .and_then(|()| setgid(group))
+            .and_then(|()| setuid(user))
+            .map_err(|e| failed(state)(e.into()))
+    }
+
+    /// Makes the backup; in the backup directory older ones of its own naming then go.
+    ///
+    /// It is there only when it is whole, on disk, and has been read back: a directory that was asked for is there
+    /// before, and holds the database last.
+    ///
+    /// # Errors
+    /// When something can't be read or written; what was made by then is removed.
+    pub async fn take(mut self) -> Result<Taken, BackupError> {
+        let now = clock::now();
+        let _alone = alone(&self.directory)?;
+        let directory = self.directory.clone();
+        let entries = entries(&directory)?;
+        let name = (0..)
             .map(|again| naming::name(now, again))
             .find(|name| !entries.contains(name))
-            .unwrap_or_default(),
-    };
-    // A run that was cut off left these; nobody else is here now.
-    for left in entries.iter().filter(|entry| naming::is_unfinished(entry)) {
-        let left = directory.join(left);
-        fs::remove_dir_all(&left).map_err(failed(&left))?;
-    }
-
-    let unfinished = directory.join(naming::unfinished(&name));
-    undo.directory(&unfinished, 0o700)?;
-    let database = unfinished.join(DATABASE);
-    undo.made(&database);
-    sqlite::copy(&issuer.state_directory, &database).await?;
-    sqlite::verify(&database).await?;
-    synced(&database)?;
-    let mut bytes = size(&database)?;
-    for file in config::source_files(config_path).map_err(failed(config_path))? {
-        let to = match file == config_path {
-            true => unfinished.join(CONFIG),
-            false => {
-                let more = unfinished.join(config::DIRECTORY);
-                if !more.exists() {
-                    undo.directory(&more, 0o700)?;
-                }
-                more.join(file.file_name().unwrap_or_default())
-            }
-        };
-        bytes += copied(&mut undo, &file, &to)?;
-    }
-    let revoked = issuer.state_directory.join(revocations::FILE);
-    if revoked.exists() {
-        bytes += copied(&mut undo, &revoked, &unfinished.join(revocations::FILE))?;
-    }
-    for directory in [&unfinished.join(config::DIRECTORY), &unfinished] {
-        if directory.exists() {
-            belongs_with(&issuer.state_directory, directory)?;
-            hand_over(directory)?;
-            synced(directory)?;
+            .unwrap_or_default();
+        // A run that was cut off left these; nobody else is here now.
+        for left in entries.iter().filter(|entry| naming::is_unfinished(entry)) {
+            let left = directory.join(left);
+            fs::remove_dir_all(&left).map_err(failed(&left))?;
         }
-    }
-    let path = directory.join(&name);
-    fs::rename(&unfinished, &path).map_err(failed(&path))?;
-    undo.keep();
-    synced(&directory)?;
 
-    let mut removed = Vec::new();
-    if own {
+        let unfinished = directory.join(naming::unfinished(&name));
+        let bytes = self.fill(&unfinished).await?;
+        let path = match self.is_output {
+            false => directory.join(&name),
+            true => directory.clone(),
+        };
+        if self.is_output {
+            // Whoever looks for a backup looks for the database.
+            for part in [config::DIRECTORY, CONFIG, revocations::FILE, DATABASE] {
+                let (from, to) = (unfinished.join(part), path.join(part));
+                if from.exists() {
+                    fs::rename(&from, &to).map_err(failed(&to))?;
+                }
+            }
+            fs::remove_dir(&unfinished).map_err(failed(&unfinished))?;
+        } else {
+            fs::rename(&unfinished, &path).map_err(failed(&path))?;
+        }
+        self.undo.keep();
+        synced(&directory)?;
+
+        let mut taken = Taken {
+            path,
+            at: now,
+            bytes,
+            removed: Vec::new(),
+            later: Vec::new(),
+        };
+        if self.is_output {
+            return Ok(taken);
+        }
         // What couldn't be written there when it happened, because a disk was full or away.
-        let mirror = Revocations::in_directory(&issuer.state_directory);
+        let mirror = Revocations::in_directory(&self.issuer.state_directory);
         mirror.copy_missing(&directory)?;
-        hand_over_file(&issuer.state_directory, &directory.join(revocations::FILE))?;
-        for old in naming::surplus(&self::entries(&directory)?, issuer.backups_kept) {
+        let entries = self::entries(&directory)?;
+        for old in naming::surplus(&entries, self.issuer.backups_kept, &name) {
             let old = directory.join(old);
             fs::remove_dir_all(&old).map_err(failed(&old))?;
-            removed.push(old);
+            taken.removed.push(old);
         }
+        let later = naming::later(&entries, now).into_iter();
+        let later = later.map(|name| directory.join(name));
+        taken.later = later.filter(|path| !taken.removed.contains(path)).collect();
+        Ok(taken)
     }
-    Ok(Taken {
-        path,
-        at: now,
-        bytes,
-        removed,
-    })
+
+    /// Puts everything into a new directory; how many bytes.
+    async fn fill(&mut self, unfinished: &Path) -> Result<u64, BackupError> {
+        let (undo, state) = (&mut self.undo, &self.issuer.state_directory);
+        undo.directory(unfinished, 0o700)?;
+        let database = unfinished.join(DATABASE);
+        undo.made(&database);
+        sqlite::copy(state, &database).await?;
+        sqlite::verify(&database).await?;
+        synced(&database)?;
+        let mut bytes = size(&database)?;
+        for file in config::source_files(&self.config).map_err(failed(&self.config))? {
+            let to = match file == self.config {
+                true => unfinished.join(CONFIG),
+                false => {
+                    let more = unfinished.join(config::DIRECTORY);
+                    if !more.exists() {
+                        undo.directory(&more, 0o700)?;
+                    }
+                    more.join(file.file_name().unwrap_or_default())
+                }
+            };
+            bytes += copied(undo, &file, &to)?;
+        }
+        let revoked = state.join(revocations::FILE);
+        if revoked.exists() {
+            bytes += copied(undo, &revoked, &unfinished.join(revocations::FILE))?;
+        }
+        for directory in [&unfinished.join(config::DIRECTORY), unfinished] {
+            if directory.exists() {
+                synced(directory)?;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Those of a directory's backups that are called by a time after this one.
+///
+/// # Errors
+/// When the directory can't be read.
+pub fn later(directory: &Path, now: Timestamp) -> io::Result<Vec<PathBuf>> {
+    let entries = names(directory)?;
+    let later = naming::later(&entries, now).into_iter();
+    Ok(later.map(|name| directory.join(name)).collect())
 }
 
 /// Gives the backups in a directory, and the directory itself where nothing else lies in it, to whom the state directory
@@ -183,27 +280,20 @@ pub async fn take(config_path: &Path, output: Option<&Path>) -> Result<Taken, Ba
 /// # Errors
 /// When the system refuses.
 pub fn take_over(directory: &Path, state_directory: &Path) -> Result<(), BackupError> {
-    if !directory.exists() {
+    if !directory.exists() || !nix::unistd::geteuid().is_root() {
         return Ok(());
     }
+    let owner = fs::metadata(state_directory).map_err(failed(state_directory))?;
     let entries = entries(directory)?;
     let is_ours = |name: &&String| {
         *name == revocations::FILE || naming::is_backup(name) || naming::is_unfinished(name)
     };
     for name in entries.iter().filter(is_ours) {
         let path = directory.join(name);
-        for directory in [path.clone(), path.join(config::DIRECTORY)] {
-            if directory.is_dir() && !directory.is_symlink() {
-                belongs_with(state_directory, &directory)?;
-                hand_over(&directory)?;
-            }
-        }
-        if path.is_file() && !path.is_symlink() {
-            belongs_with(state_directory, &path)?;
-        }
+        give_below(&path, &owner, DEPTH).map_err(failed(&path))?;
     }
     if entries.iter().all(|name| is_ours(&name)) {
-        belongs_with(state_directory, directory)?;
+        give_below(directory, &owner, 0).map_err(failed(directory))?;
     }
     Ok(())
 }
@@ -258,23 +348,4 @@ fn synced(path: &Path) -> Result<(), BackupError> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(failed(path))
-}
-
-/// What root makes is the service's, as its state directory is: the service writes revocations there.
-fn belongs_with(state_directory: &Path, path: &Path) -> Result<(), BackupError> {
-    let owner = fs::metadata(state_directory).map_err(failed(state_directory))?;
-    let present = fs::metadata(path).map_err(failed(path))?;
-    if (owner.uid(), owner.gid()) == (present.uid(), present.gid())
-        || !nix::unistd::geteuid().is_root()
-    {
-        return Ok(());
-    }
-    chown(path, Some(owner.uid()), Some(owner.gid())).map_err(failed(path))
-}
-
-fn hand_over_file(state_directory: &Path, path: &Path) -> Result<(), BackupError> {
-    if path.exists() {
-        belongs_with(state_directory, path)?;
-    }
-    Ok(())
 }

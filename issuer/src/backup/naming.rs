@@ -59,11 +59,23 @@ pub(super) fn newest(entries: &[String]) -> Option<&String> {
         .max_by_key(|name| parts(name))
 }
 
-/// Which of these entries of a directory go: backups by their names, all but the newest `kept`.
-pub(super) fn surplus(entries: &[String], kept: usize) -> Vec<&String> {
-    let mut backups: Vec<&String> = entries.iter().filter(|name| is_backup(name)).collect();
+/// The backups that are called by a time after this one: the clock went back, and their order says nothing.
+pub(super) fn later(entries: &[String], now: Timestamp) -> Vec<&String> {
+    let now = name(now, u32::MAX);
+    entries
+        .iter()
+        .filter(|name| is_backup(name) && parts(name) > parts(&now))
+        .collect()
+}
+
+/// Which of these entries of a directory go: backups by their names, all but the newest `kept`. The one that was just
+/// made is among these whatever the clock said.
+pub(super) fn surplus<'a>(entries: &'a [String], kept: usize, made: &str) -> Vec<&'a String> {
+    let others = |name: &&String| is_backup(name) && *name != made;
+    let mut backups: Vec<&String> = entries.iter().filter(others).collect();
     backups.sort_by_key(|name| parts(name));
-    let go = backups.len().saturating_sub(kept);
+    let is_there = usize::from(entries.iter().any(|name| name == made));
+    let go = backups.len().saturating_sub(kept.saturating_sub(is_there));
     backups.truncate(go);
     backups
 }
@@ -92,6 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_just_made_stays_though_the_clock_went_back() {
+        let all: Vec<String> = [10, 11, 12].map(|second| name(at(second), 0)).to_vec();
+        assert_eq!(surplus(&all, 2, &all[0]), [&all[1]]);
+        assert_eq!(surplus(&all, 1, &all[0]), [&all[1], &all[2]]);
+        assert_eq!(later(&all, at(10)), [&all[1], &all[2]]);
+        assert!(later(&all, at(12)).is_empty());
+    }
+
+    #[test]
     fn the_oldest_of_our_own_go_and_nothing_of_others() {
         let ours: Vec<String> = [(10, 0), (11, 0), (11, 2), (11, 10), (12, 0)]
             .map(|(second, again)| name(at(second), again))
@@ -107,11 +128,11 @@ mod tests {
         .map(str::to_owned);
         let mut all: Vec<String> = others.iter().chain(ours.iter().rev()).cloned().collect();
         for (kept, gone) in [(1, &ours[..4]), (3, &ours[..2]), (5, &[]), (9, &[])] {
-            let go: Vec<String> = surplus(&all, kept).into_iter().cloned().collect();
+            let go: Vec<String> = surplus(&all, kept, &ours[4]).into_iter().cloned().collect();
             assert_eq!(go, gone, "{kept} kept");
         }
         assert_eq!(newest(&all), ours.last());
         all.retain(|name| !ours.contains(name));
-        assert_eq!((surplus(&all, 1).len(), newest(&all)), (0, None));
+        assert_eq!((surplus(&all, 1, "").len(), newest(&all)), (0, None));
     }
 }

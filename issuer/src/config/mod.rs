@@ -80,6 +80,39 @@ impl Config {
     }
 }
 
+impl Issuer {
+    /// `[issuer]` alone, with the mistakes elsewhere: a backup is made with these too.
+    ///
+    /// # Errors
+    /// Every mistake in every file, when `issuer.toml` can't be parsed or one of them is in `[issuer]`.
+    pub fn load(path: &Path) -> Result<(Self, Option<ConfigErrors>), ConfigErrors> {
+        let errors = match Config::load(path) {
+            Ok(config) => return Ok((config.issuer, None)),
+            Err(errors) => errors,
+        };
+        match read_issuer(path) {
+            Some(issuer) => Ok((issuer, Some(errors))),
+            None => Err(errors),
+        }
+    }
+}
+
+fn read_issuer(path: &Path) -> Option<Issuer> {
+    let text = fs::read_to_string(path).ok()?;
+    let sources = [Source {
+        path: path.to_owned(),
+        text,
+    }];
+    let (table, errors) = DeTable::parse_recoverable(&sources[0].text);
+    if !errors.is_empty() {
+        return None;
+    }
+    let mut mistakes = Mistakes::new(&sources);
+    let absolute = std::path::absolute(path).ok()?;
+    let issuer = declared::issuer_alone(table.get_ref(), absolute.parent()?, &mut mistakes);
+    issuer.filter(|_| mistakes.is_empty())
+}
+
 /// `issuer.toml` itself, then the files of `conf.d` by their names.
 ///
 /// # Errors

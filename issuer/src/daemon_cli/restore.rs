@@ -13,7 +13,7 @@ use clap::Args;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::{keep_from_core_files, print, runtime};
+use super::{counted, keep_from_core_files, print, runtime};
 use crate::{
     backup, clock,
     restore::{Backup, Restored},
@@ -63,10 +63,17 @@ impl KeyInput {
 
 pub(super) fn back_up(config: &Path, arguments: &BackupArgs) -> anyhow::Result<()> {
     clock::check()?;
-    let taken = runtime()?.block_on(told_when_slow(
-        "copying the store",
-        backup::take(config, arguments.output.as_deref()),
-    ))?;
+    let prepared = backup::prepare(config, arguments.output.as_deref())?;
+    prepared.become_owner()?;
+    if let Some(mistakes) = prepared.mistakes() {
+        let _ = writeln!(
+            io::stderr(),
+            "{mistakes}\n\ncertwell-issuer: {}; it is backed up as it is",
+            counted(mistakes)
+        );
+    }
+    let taken = runtime()?.block_on(told_when_slow("copying the store", prepared.take()))?;
+    warn_of(&taken.later);
     if arguments.json {
         let document = serde_json::json!({
             "version": 1,
@@ -74,6 +81,7 @@ pub(super) fn back_up(config: &Path, arguments: &BackupArgs) -> anyhow::Result<(
             "at": taken.at.to_string(),
             "bytes": taken.bytes,
             "removed": taken.removed,
+            "later": taken.later,
         });
         return print(format!("{document}\n").as_bytes());
     }
@@ -97,6 +105,8 @@ pub(super) fn restore(config: &Path, arguments: &RestoreArgs) -> anyhow::Result<
         &arguments.revocations,
     ))?;
     let _ = writeln!(io::stderr(), "restoring {}", backup.directory().display());
+    // Where it can't be read there is nothing to compare the backup with.
+    warn_of(&backup::later(&arguments.from, clock::now()).unwrap_or_default());
     let key = recovery_key(arguments.recovery_key_file.as_deref())?;
     let restored = runtime.block_on(told_when_slow(
         "opening every secret, and making the store",
@@ -116,6 +126,23 @@ pub(super) fn restore(config: &Path, arguments: &RestoreArgs) -> anyhow::Result<
 fn chain(error: &backup::BackupError) -> String {
     let source = std::error::Error::source(error);
     source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+/// Which one is the newest can't be told by the names then.
+fn warn_of(later: &[PathBuf]) {
+    if later.is_empty() {
+        return;
+    }
+    let names: Vec<String> = later
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let _ = writeln!(
+        io::stderr(),
+        "called by a time later than now: {}; the clock was or is wrong. Name the backup that `restore --from` is to \
+         take, and move these away once the clock is right",
+        names.join(", ")
+    );
 }
 
 fn summary(restored: &Restored) -> String {

@@ -99,6 +99,8 @@ impl Revocations {
                 .append(true)
                 .create(true)
                 .mode(0o600)
+                // Root may append where the service's user could lay a link.
+                .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
                 .open(&self.0)?;
             let mut before = Vec::new();
             file.read_to_end(&mut before)?;

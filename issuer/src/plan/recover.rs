@@ -261,6 +261,11 @@ pub fn begin(began: Timestamp, since: Timestamp, system_roots: Arc<Vec<Vec<u8>>>
     }
 }
 
+/// A clock that was set back by a day must not make hosts be waited for by a day: the minutes begin anew.
+pub fn heed_clock(recovery: &mut RecoveryFacts, now: Timestamp) {
+    recovery.since = recovery.since.min(now);
+}
+
 /// Whether it is worth while to look at the clock again soon.
 pub const LOOK: Duration = Duration::from_millis(250);
 

@@ -282,3 +282,16 @@ fn what_waits_or_was_forgotten_has_a_reason_and_is_not_offered() {
         "{sentence}"
     );
 }
+
+#[test]
+fn a_clock_that_is_set_back_lets_the_minutes_begin_anew_and_nobody_wait_for_a_day() {
+    let facts = facts(vec![], vec![], 90 * DAY);
+    let mut recovery = told(&[]);
+    let back = at(10 - DAY);
+    heed_clock(&mut recovery, back);
+    assert_eq!(waiting(&facts, &recovery, back), [name()]);
+    let over = back + LONGEST;
+    assert_eq!(waiting(&facts, &recovery, over), [] as [CertificateName; 0]);
+    heed_clock(&mut recovery, over);
+    assert_eq!(recovery.since, back);
+}

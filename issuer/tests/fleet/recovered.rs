@@ -320,3 +320,30 @@ async fn a_host_that_enrolled_again_after_the_backup_renews_by_the_bound_key_tha
     // What was before that is not taken back by the machine that it was.
     assert!(renew(&old_identity, &old).await.is_err());
 }
+
+#[tokio::test]
+async fn a_host_that_the_backup_has_forgotten_is_revoked_and_its_bound_key_opens_nothing() {
+    let (mut world, mut joiner, sally) = forgotten(None).await;
+    let request = v1::RevokeHostRequest {
+        host: "sally".into(),
+    };
+    world.admin.revoke_host(request).await.unwrap();
+    let list = world.config.with_file_name("state").join("revoked.log");
+    assert!(std::fs::read_to_string(&list).unwrap().contains(" sally"));
+    joiner.identity = rcgen::KeyPair::generate().unwrap();
+    for again in [false, true] {
+        if again {
+            world = world.restart().await;
+        }
+        assert_eq!(fetch(&world, &sally).await, Err(Code::PermissionDenied));
+        let channel = connect(world.address(), tls(&world.ca, Some(&sally)))
+            .await
+            .unwrap();
+        let mut calls = EnrollmentClient::new(channel);
+        let refused = calls.renew(joiner.renew_request()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    }
+    // A new token lets the machine in again.
+    let (_, sally) = world.enrolled("sally").await;
+    tell(&world, &sally, v1::Report::default()).await;
+}

@@ -222,6 +222,13 @@ fn what_root_backs_up_belongs_to_the_services_user_who_may_then_go_on_with_it() 
         chown(fleet.path(of_service), Some(SERVICE), Some(SERVICE)).unwrap();
     }
     fs::write(fleet.path("state/revoked.log"), "10 sally\n").unwrap();
+    chown(
+        fleet.path("state/revoked.log"),
+        Some(SERVICE),
+        Some(SERVICE),
+    )
+    .unwrap();
+    fs::set_permissions(fleet.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     taken(&fleet);
     let of_backups = fleet.path("backups");
     for (path, ..) in fleet.tree() {
@@ -235,7 +242,6 @@ fn what_root_backs_up_belongs_to_the_services_user_who_may_then_go_on_with_it() 
         }
     }
     // The service's own run, as a timer makes it.
-    fs::set_permissions(fleet.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     let binary = fleet.path("certwell-issuer");
     copy_program(env!("CARGO_BIN_EXE_certwell-issuer"), &binary);
     let output = std::process::Command::new("setpriv")
@@ -247,4 +253,130 @@ fn what_root_backs_up_belongs_to_the_services_user_who_may_then_go_on_with_it() 
         .output()
         .unwrap();
     ended(&output, Exit::Done);
+}
+
+#[test]
+fn root_follows_no_link_of_the_services_user_and_gives_nothing_away() {
+    if !nix::unistd::geteuid().is_root() {
+        let loud = b"\nSKIPPED: links in the way of root's backup; only root can be led astray\n";
+        std::io::Write::write_all(&mut std::io::stderr(), loud).unwrap();
+        return;
+    }
+    const SERVICE: u32 = 4_998;
+    let fleet = fleet();
+    fs::set_permissions(fleet.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    for of_service in ["state", "state/certwell.db", "state/lock"] {
+        chown(fleet.path(of_service), Some(SERVICE), Some(SERVICE)).unwrap();
+    }
+    let secret = fleet.path("secret");
+    fs::write(&secret, "10 sally\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(&secret, fleet.path("state/revoked.log")).unwrap();
+    let output = fleet.run(&["backup"]);
+    assert_ne!(output.status.code(), Some(0), "root read it");
+    for (path, ..) in fleet.tree() {
+        let below = path.starts_with(fleet.path("backups"));
+        assert!(!(below && path.ends_with("revoked.log")), "{path:?}");
+    }
+
+    // A link to what isn't there yet, where only root may make it.
+    fs::remove_file(fleet.path("state/revoked.log")).unwrap();
+    fs::write(fleet.path("state/revoked.log"), "10 sally\n").unwrap();
+    chown(
+        fleet.path("state/revoked.log"),
+        Some(SERVICE),
+        Some(SERVICE),
+    )
+    .unwrap();
+    let backups = fleet.path("backups");
+    if !backups.exists() {
+        fs::create_dir(&backups).unwrap();
+    }
+    chown(&backups, Some(SERVICE), Some(SERVICE)).unwrap();
+    let preload = fleet.path("preload");
+    std::os::unix::fs::symlink(&preload, backups.join("revoked.log")).unwrap();
+    assert_ne!(fleet.run(&["backup"]).status.code(), Some(0));
+    assert!(preload.symlink_metadata().is_err(), "root made it");
+}
+
+#[test]
+fn root_names_a_place_where_only_root_may_write_and_the_backup_there_is_the_services() {
+    if !nix::unistd::geteuid().is_root() {
+        let loud = b"\nSKIPPED: root's --output; only root may write where others may not\n";
+        std::io::Write::write_all(&mut std::io::stderr(), loud).unwrap();
+        return;
+    }
+    const SERVICE: u32 = 4_998;
+    let fleet = fleet();
+    fs::set_permissions(fleet.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    for of_service in ["state", "state/certwell.db", "state/lock"] {
+        chown(fleet.path(of_service), Some(SERVICE), Some(SERVICE)).unwrap();
+    }
+    let output = fleet.path("mine").display().to_string();
+    ended(&fleet.run(&["backup", "--output", &output]), Exit::Done);
+    for name in ["", "certwell.db", "issuer.toml"] {
+        let owner = fs::metadata(fleet.path("mine").join(name)).unwrap().uid();
+        assert_eq!(owner, SERVICE, "{name:?}");
+    }
+    assert_eq!(fs::metadata(fleet.path("")).unwrap().uid(), 0);
+    // What fails leaves nothing there.
+    fs::write(fleet.path("state/certwell.db"), "no database").unwrap();
+    let again = fleet.path("again").display().to_string();
+    assert_ne!(
+        fleet.run(&["backup", "--output", &again]).status.code(),
+        Some(0)
+    );
+    assert!(names(fleet.path("again")).is_empty());
+}
+
+#[test]
+fn a_backup_made_after_the_clock_went_back_stays_and_the_names_from_the_future_are_told() {
+    let fleet = fleet();
+    let backups = fleet.path("backups");
+    fs::create_dir(&backups).unwrap();
+    for second in 0..3 {
+        fs::create_dir(backups.join(format!("certwell-29990101T00000{second}Z"))).unwrap();
+    }
+    let output = fleet.run(&["backup"]);
+    let stderr = ended(&output, Exit::Done);
+    assert!(stderr.contains("later than now"), "{stderr}");
+    let told = text(&output.stdout);
+    let made = told.split_once(": ").unwrap().0;
+    assert!(PathBuf::from(made).join("certwell.db").is_file(), "{told}");
+    assert_eq!(
+        names(backups)
+            .into_iter()
+            .filter(|name| name.starts_with("certwell-2999"))
+            .collect::<Vec<_>>(),
+        ["certwell-29990101T000001Z", "certwell-29990101T000002Z"]
+    );
+}
+
+#[test]
+fn a_mistake_beside_the_issuers_own_table_is_told_and_backed_up_as_it_is() {
+    let fleet = fleet();
+    let typo = "[host.sally\n";
+    fs::write(fleet.path("etc/conf.d/hosts.toml"), typo).unwrap();
+    for (more, says) in [
+        ("", "hosts.toml"),
+        ("\n[certificate.Wrong]\n", "issuer.toml"),
+    ] {
+        let config = fs::read_to_string(fleet.path("etc/issuer.toml")).unwrap();
+        fs::write(fleet.path("etc/issuer.toml"), config + more).unwrap();
+        let output = fleet.run(&["backup", "--json"]);
+        let stderr = ended(&output, Exit::Done);
+        assert!(
+            stderr.contains("mistake") && stderr.contains(says),
+            "{stderr}"
+        );
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let made = PathBuf::from(told["backup"].as_str().unwrap());
+        assert_eq!(
+            fs::read_to_string(made.join("conf.d/hosts.toml")).unwrap(),
+            typo
+        );
+    }
+    fleet.set("backups-kept = 3", "backups-kept = \"three\"");
+    let stderr = ended(&fleet.run(&["backup"]), Exit::Configuration);
+    assert!(stderr.contains("backups-kept"), "{stderr}");
 }

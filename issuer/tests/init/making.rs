@@ -31,6 +31,9 @@ async fn init_makes_all_that_serve_needs_and_shows_the_recovery_key_once() {
         "{stdout}"
     );
     assert!(stderr.contains("certwell token create --host"), "{stderr}");
+    // The unit takes the key from its default place only.
+    let credential = format!("certwell-kek:{}", fleet.path("etc/issuer.kek").display());
+    assert!(stderr.contains(&credential), "{stderr}");
     assert_eq!(mode(&fleet.path("etc/issuer.kek")), 0o600);
     assert_eq!(mode(&fleet.path("state")), 0o700);
     assert_eq!(mode(&fleet.path("state/certwell.db")), 0o600);

@@ -39,6 +39,16 @@ pub(in crate::config) struct Declared {
     pub(in crate::config) certificates: BTreeMap<CertificateName, At<DeclaredCertificate>>,
 }
 
+/// `[issuer]` alone, whatever else its file declares.
+pub(in crate::config) fn issuer_alone(
+    table: &DeTable<'_>,
+    directory: &Path,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Issuer> {
+    let section = Section::new(table, 0, 0..0, "").table("issuer", mistakes)?;
+    issuer(section, directory, mistakes)
+}
+
 impl Declared {
     /// Adds what one file declares. Only `main`, which is `issuer.toml`, may hold `[issuer]` and `[renewal]`;
     /// relative paths begin at `directory`.

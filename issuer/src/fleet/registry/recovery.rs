@@ -91,10 +91,14 @@ impl Task {
 
     /// Lets go of the certificates that need to wait no longer.
     pub(super) async fn go_on_recovering(&mut self) {
+        let now = clock::now();
+        if let Some(recovery) = &mut self.facts.recovery {
+            recover::heed_clock(recovery, now);
+        }
         let Some(recovery) = &self.facts.recovery else {
             return;
         };
-        let still = recover::waiting(&self.facts, recovery, clock::now());
+        let still = recover::waiting(&self.facts, recovery, now);
         let Some(recovery) = &mut self.facts.recovery else {
             return;
         };

@@ -334,6 +334,9 @@ impl Task {
         let known = self.facts.hosts.entry(record.name.clone()).or_default();
         if let Some(old) = &known.record {
             record.keep_sentence(old);
+            // A renewal that was under way meanwhile knows nothing of it.
+            record.revoked = record.revoked.max(old.revoked);
+            record.retired |= old.retired;
         }
         known.record = Some(record);
         self.publish_gate();
