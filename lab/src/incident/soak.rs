@@ -22,6 +22,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 const INTERVAL: Duration = Duration::from_secs(15);
 /// What memory may differ by from the first quarter of the looks to the last: an allocator's whims, no leak.
 const SLACK_KIB: u64 = 1024;
+/// What an edge keeps: the active one and two older ones.
+const GENERATIONS: u64 = 3;
 
 /// A part of the soak, on a fleet of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -111,8 +113,12 @@ fn judge(stage: &mut Stage<'_>, looks: &[Looked]) -> Result<Vec<String>> {
             value: format!("{before} in the first quarter, {after} in the last"),
         });
         stage.tell(format!("{what}: {before}, then {after}"));
-        let slack = if what.contains("KiB") { SLACK_KIB } else { 0 };
-        if after > before + slack {
+        let most = match what {
+            _ if what.contains("KiB") => before + SLACK_KIB,
+            _ if what.contains("generations") => GENERATIONS,
+            _ => before,
+        };
+        if after > most {
             grown.push(format!("{what} from {before} to {after}"));
         }
     }
