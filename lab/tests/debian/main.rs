@@ -7,5 +7,6 @@ mod enrolled;
 mod fresh;
 mod outside;
 mod packages;
+mod upgrade;
 
 use certwell_lab::debian::able::or_skip as able;
