@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use certwell_lab::{
     MEDIA, Settings, World,
     program::{Output, Program},
@@ -15,6 +15,9 @@ use crate::{
     bad_input::{ENDS, refused},
     media_on,
 };
+
+/// A clock that was lost.
+const LOST: &str = "@2019-06-01 00:00:00";
 
 #[test]
 fn an_issuer_that_cannot_start_says_why_and_loses_nothing() -> Result<()> {
@@ -54,10 +57,9 @@ fn an_issuer_that_cannot_start_says_why_and_loses_nothing() -> Result<()> {
             )?;
             drop(held);
 
-            let lost = Program::new("clock", "faketime", ["2019-06-01 00:00:00"]);
             refused(
                 "a clock before 2020",
-                &clocked(&lost, &world.issuer.daemon(&["serve"])?, world)?,
+                &clocked(LOST, &world.issuer.daemon(&["serve"])?, world)?,
                 Exit::Configuration,
                 &["clock"],
             )?;
@@ -132,8 +134,7 @@ fn an_agent_that_cannot_start_says_why() -> Result<()> {
                 .enroll(&world.issuer.token("sally")?)?
                 .success("enroll")?;
 
-            let lost = Program::new("clock", "faketime", ["2019-06-01 00:00:00"]);
-            let early = clocked(&lost, &sally.agent_program(&["run"])?, world)?;
+            let early = clocked(LOST, &sally.agent_program(&["run"])?, world)?;
             refused(
                 "a clock before 2020",
                 &early,
@@ -197,10 +198,16 @@ fn whole_store(world: &World) -> Result<Vec<(PathBuf, Vec<u8>)>> {
 }
 
 /// Runs `program` under another clock; the monotonic one stays true.
-fn clocked(clock: &Program, program: &Program, world: &World) -> Result<Output> {
-    let mut all = clock.clone().env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    all.args.push(program.file.display().to_string());
-    all.args.extend(program.args.iter().cloned());
-    all.env.extend(program.env.iter().cloned());
-    all.run(world.directory(), "", ENDS)
+fn clocked(time: &str, program: &Program, world: &World) -> Result<Output> {
+    let directories = fs::read_dir("/usr/lib")?.flatten();
+    let library = directories
+        .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.exists())
+        .context("libfaketime isn't there (apt install faketime)")?;
+    program
+        .clone()
+        .env("LD_PRELOAD", library.display().to_string())
+        .env("FAKETIME", time)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .run(world.directory(), "", ENDS)
 }

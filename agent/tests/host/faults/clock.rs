@@ -19,8 +19,9 @@ const DAY: i64 = 24 * HOUR;
 /// Dated back by an hour as the big authorities do, and good for six days.
 const SHORT: (i64, i64) = (-HOUR - 100, 6 * DAY);
 
-/// Where Debian puts libfaketime.
-fn library() -> Option<PathBuf> {
+/// Where Debian puts libfaketime. Not by the program `faketime`: what a killed one left in `/dev/shm` fails the next that
+/// gets its process id.
+pub(crate) fn library() -> Option<PathBuf> {
     let directories = fs::read_dir("/usr/lib").ok()?.flatten();
     let found = directories
         .map(|entry| entry.path().join("faketime/libfaketime.so.1"))

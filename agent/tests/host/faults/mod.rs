@@ -20,7 +20,7 @@
 //! rollback        nginx fails our new generation
 //! ```
 
-mod clock;
+pub(crate) mod clock;
 mod draining;
 mod drift;
 mod edits;
