@@ -22,7 +22,7 @@ fn an_upgrade_lets_an_install_be_proven_before_the_agent_is_exchanged() -> Resul
     if !crate::able(test) {
         return Ok(());
     }
-    debian::story("debian-upgrade", Duration::from_secs(3600), |fleet| {
+    debian::story("debian-in-flight", Duration::from_secs(3600), |fleet| {
         fleet.set_up(&|_| ())?;
         fleet.declare("20-media", DECLARED)?;
         let mut generation = fleet.converged(MEDIA, 1, SOON, |_| true)?;
