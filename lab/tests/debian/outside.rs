@@ -61,10 +61,14 @@ fn the_agents_sandbox_is_in_the_way_of_nothing_and_a_failed_nginx_is_started_onc
             eventually(edge, "certwell-agent status", |said| {
                 said.contains("ended with exit code 3: postfix is not installed")
             })?;
-            started_once(edge)?;
         }
-        renew(fleet, 3)?;
-        for name in ["sally", "esme"] {
+        // Each within the minute after an activation.
+        for (name, generation) in [("sally", 3), ("esme", 4)] {
+            renew(fleet, generation)?;
+            started_once(fleet.edge(name)?)?;
+        }
+        for (name, generation) in [("sally", 5), ("esme", 6)] {
+            renew(fleet, generation)?;
             let edge = fleet.edge(name)?;
             stays_stopped(edge)?;
             let left =
