@@ -7,7 +7,7 @@ use std::{fs, process::ExitCode, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use certwell_lab::{
-    debian::{Fleet, Network, Trees, able, machine::remove_left_groups, packages::Packages},
+    debian::{Fleet, Network, Trees, able, groups, packages::Packages},
     incident::{self, Act, Figure, LIFE, Stage, soak},
     leftovers::end_leftovers,
     paths::Home,
@@ -217,7 +217,7 @@ fn on_a_fleet(
         narrator.done();
         println!("\nstopping the hosts");
         let count = end_leftovers(&directory)?;
-        remove_left_groups();
+        groups::remove_left();
         println!("stopped, {count} hosts ended");
         // Interrupting a walk is its proper end.
         Ok(if directory.join("played").exists() {

@@ -6,10 +6,7 @@ use std::{env, fs, net::Ipv4Addr, path::Path, thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use certwell_proto::Fingerprint;
 
-use super::{
-    Machine, Network, Suite, Tree, Trees, World, machine::remove_left_groups, packages::Packages,
-    world::ZONE,
-};
+use super::{Machine, Network, Suite, Tree, Trees, World, groups, packages::Packages, world::ZONE};
 use crate::{
     certs::Pair,
     issuer::find_token,
@@ -71,7 +68,7 @@ impl Fleet {
         validity: Duration,
         tell: &(dyn Fn(&str) + Sync),
     ) -> Result<Self> {
-        remove_left_groups();
+        groups::remove_left();
         let directory = home.path().to_owned();
         let dns = Network::address(WORLD_NUMBER);
         let lay_out = |tree: Tree, name: &str, number: u8| {

@@ -6,7 +6,6 @@
 use std::{
     fs,
     net::Ipv4Addr,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,19 +16,17 @@ use nix::{
     unistd::Pid,
 };
 
-use super::network::{BRIDGE, Network, PREFIX};
-use crate::{
-    process::Process,
-    program::{Output, Program},
-    wait::wait_for,
+use super::{
+    groups,
+    inside::make_parent,
+    network::{BRIDGE, Network, PREFIX},
 };
+use crate::{process::Process, program::Program, wait::wait_for};
 
 /// Boot takes less than a second on a quiet machine.
 const BOOT: Duration = Duration::from_secs(60);
 /// A clean shutdown, with units that take their time.
 const SHUTDOWN: Duration = Duration::from_secs(60);
-/// For a command that nobody gave a limit.
-const COMMAND: Duration = Duration::from_secs(60);
 /// Mounts the overlay, or copies the tree where overlays can't lie upon each other (in a container), enters control groups
 /// of its own (hosts that shared one would stop each other's units), and becomes nspawn, which keeps its number.
 const START: &str = r#"set -e
@@ -56,7 +53,7 @@ pub struct Machine {
     pub name: String,
     /// Where the others reach it.
     pub address: Ipv4Addr,
-    home: PathBuf,
+    pub(super) home: PathBuf,
     tree: PathBuf,
     number: u8,
     dns: Ipv4Addr,
@@ -305,126 +302,9 @@ impl Machine {
         self.running.as_ref().map(|running| running.leader)
     }
 
-    /// Runs a command on it as root, to its end.
-    ///
-    /// # Errors
-    /// When the host is off, or the command can't be started or doesn't end in time.
-    pub fn run<A: Into<String>>(&self, command: impl IntoIterator<Item = A>) -> Result<Output> {
-        self.run_with(command, "", COMMAND)
-    }
-
-    /// The same with something on its standard input, and another limit.
-    ///
-    /// # Errors
-    /// As for [`Machine::run`].
-    pub fn run_with<A: Into<String>>(
-        &self,
-        command: impl IntoIterator<Item = A>,
-        input: &str,
-        within: Duration,
-    ) -> Result<Output> {
-        self.entering(command)?.run(Path::new("/"), input, within)
-    }
-
-    /// Runs a line of shell on it, which must exit 0; answers what it wrote.
-    ///
-    /// # Errors
-    /// As for [`Machine::run`], and when it fails.
-    pub fn shell(&self, line: &str) -> Result<String> {
-        let what = format!("{}: {line}", self.name);
-        Ok(self.run(["sh", "-ec", line])?.success(&what)?.stdout)
-    }
-
-    /// A command on this host, to be started.
-    ///
-    /// # Errors
-    /// When the host is off.
-    pub fn entering<A: Into<String>>(
-        &self,
-        command: impl IntoIterator<Item = A>,
-    ) -> Result<Program> {
-        let leader = self
-            .leader()
-            .with_context(|| format!("{} is off", self.name))?
-            .to_string();
-        let enter = [
-            "--target",
-            &leader,
-            "--all",
-            "--",
-            "env",
-            "-i",
-            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME=/root",
-            "LANG=C.UTF-8",
-            "DEBIAN_FRONTEND=noninteractive",
-        ]
-        .map(ToOwned::to_owned);
-        Ok(Program::new(
-            &self.name,
-            "nsenter",
-            enter.into_iter().chain(command.into_iter().map(Into::into)),
-        ))
-    }
-
-    /// Where a file of it is, as seen from here. While it is off, only what it wrote itself is there.
-    pub fn path(&self, on_host: &str) -> PathBuf {
-        let inside = on_host.trim_start_matches('/');
-        match self.leader() {
-            Some(leader) => PathBuf::from(format!("/proc/{leader}/root")).join(inside),
-            None if self.is_copied() => self.home.join("root").join(inside),
-            None => self.home.join("files").join(inside),
-        }
-    }
-
-    /// Whether it has a whole tree of its own, in the place of an overlay.
-    fn is_copied(&self) -> bool {
-        self.home.join("copied").exists()
-    }
-
-    /// Writes a file of it (0644), and the directories above it. A link in its place is followed as on this machine, not
-    /// on the host: don't name one.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub fn write(&self, on_host: &str, content: impl AsRef<[u8]>) -> Result<()> {
-        let path = self.path(on_host);
-        make_parent(&path)?;
-        fs::write(&path, content).with_context(|| format!("{}: {on_host}", self.name))
-    }
-
-    /// The same with another mode.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub fn write_as(&self, on_host: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-        self.write(on_host, content)?;
-        Ok(fs::set_permissions(
-            self.path(on_host),
-            fs::Permissions::from_mode(mode),
-        )?)
-    }
-
     /// What it said while it booted, and after.
     pub fn console(&self) -> PathBuf {
         self.home.with_extension("console.log")
-    }
-
-    /// The last `lines` of a unit's journal, or of all; empty when the host is off.
-    pub fn journal(&self, unit: Option<&str>, lines: u32) -> String {
-        let lines = lines.to_string();
-        let mut command = vec![
-            "journalctl",
-            "--no-pager",
-            "-o",
-            "short-precise",
-            "-n",
-            &lines,
-        ];
-        command.extend(unit.iter().flat_map(|unit| ["-u", *unit]));
-        self.run(command)
-            .map(|output| output.stdout)
-            .unwrap_or_default()
     }
 }
 
@@ -433,40 +313,9 @@ impl Running {
     fn ended(&mut self) -> Result<()> {
         self.nspawn.wait(SHUTDOWN)?;
         let name = format!("{}-{}", self.nspawn.name(), self.nspawn.id());
-        for hierarchy in ["", "unified", "systemd"] {
-            let group = Path::new("/sys/fs/cgroup")
-                .join(hierarchy)
-                .join("certwell-lab");
-            remove_groups(&group.join(&name));
-        }
+        groups::remove_of(&name);
         Ok(())
     }
-}
-
-/// Removes the control groups of hosts whose nspawn has ended, a killed run's among them.
-pub fn remove_left_groups() {
-    for hierarchy in ["", "unified", "systemd"] {
-        let groups = Path::new("/sys/fs/cgroup")
-            .join(hierarchy)
-            .join("certwell-lab");
-        for entry in fs::read_dir(groups).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let nspawn = name.rsplit_once('-').map(|(_, pid)| pid.to_owned());
-            if nspawn.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                remove_groups(&entry.path());
-            }
-        }
-    }
-}
-
-/// From the innermost outwards, as the kernel wants it. One that stays costs nothing.
-fn remove_groups(path: &Path) {
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_groups(&entry.path());
-        }
-    }
-    let _ = fs::remove_dir(path);
 }
 
 impl Drop for Machine {
@@ -474,11 +323,6 @@ impl Drop for Machine {
         // Faster than a shutdown, which nobody waits for here.
         let _ = self.pull_plug();
     }
-}
-
-fn make_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().context("a file lies in a directory")?;
-    fs::create_dir_all(parent).with_context(|| parent.display().to_string())
 }
 
 /// The child that is number 1 of a namespace of its own; the one that prepares it is not.
