@@ -18,10 +18,11 @@ fn play(test: &str, act: Act) -> Result<()> {
     })
 }
 
+// The longest, and by its name the first to begin.
 #[test]
-fn twenty_renewals_under_a_stream_of_requests_lose_none() -> Result<()> {
+fn a_fleet_that_renews_twenty_times_under_requests_loses_none() -> Result<()> {
     play(
-        "twenty_renewals_under_a_stream_of_requests_lose_none",
+        "a_fleet_that_renews_twenty_times_under_requests_loses_none",
         Act::Outage,
     )
 }
