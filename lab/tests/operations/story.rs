@@ -1,14 +1,14 @@
 //! The sections in an order in which they can happen to one fleet, what has to have happened before each of them, and
 //! what it leads to.
 
-use std::{fs, net::Ipv4Addr, process::Command as Copy, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use certwell_lab::{
     MEDIA,
     debian::{
-        Fleet, Machine, Network, Suite, Tree, Trees,
-        fleet::{FRITZ, SOON},
+        Fleet, Machine,
+        fleet::{self, FRITZ, SOON},
         world::ZONE,
     },
     wait::wait_for,
@@ -258,32 +258,15 @@ fn retired(player: &Player) -> Result<()> {
     Ok(())
 }
 
-/// A new fritz at the same address: only the backups are there.
+/// A new fritz at the same address: only the backups are there, which outlive its disk.
 fn the_disk_is_lost(player: &mut Player) -> Result<()> {
     let fleet = &mut *player.fleet;
-    let kept = fleet.directory().join("backups");
-    copy(&fleet.fritz.path(BACKUPS), &kept)?;
     fleet.fritz.pull_plug()?;
     fleet.fritz.lose_disk()?;
-    let trees = Trees::ready(&|line| eprintln!("{line}"))?;
-    let number = fleet.fritz.address.octets()[3];
-    let dns: Ipv4Addr = fleet.world.machine.address;
-    let tree = trees.path(Tree::Host(Suite::Bookworm));
-    fleet.fritz = Machine::lay_out(fleet.directory(), tree, FRITZ, number, dns)?;
-    ensure!(fleet.fritz.address == Network::address(number));
-    for unit in ["nginx.service", "ssh.service"] {
-        fleet.fritz.mask(unit)?;
-    }
+    fleet::bare_issuer(&fleet.fritz)?;
     fleet.fritz.boot()?;
-    prepare_issuer(fleet)?;
-    fs::create_dir_all(fleet.fritz.path("/var/backups"))?;
-    copy(&kept, &fleet.fritz.path(BACKUPS))
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
-    let status = Copy::new("cp").arg("-a").args([from, to]).status()?;
-    ensure!(status.success(), "cp -a {from:?} {to:?}");
-    Ok(())
+    ensure!(fleet.fritz.path(BACKUPS).exists(), "the backups are gone");
+    prepare_issuer(fleet)
 }
 
 /// No section with commands is left out, and every command of running text is one of those, here and in the README.
