@@ -259,6 +259,16 @@ impl Fleet {
             .collect()
     }
 
+    /// Asks for a renewal of a certificate now, as a person does.
+    ///
+    /// # Errors
+    /// When the issuer refuses.
+    pub fn renew(&self, certificate: &str) -> Result<()> {
+        self.certwell(&["certificates", "renew", certificate])?
+            .success("certwell certificates renew")
+            .map(drop)
+    }
+
     /// Waits until all hosts of the certificate that `wanted` picks serve `generation` or a later one, by `certwell
     /// status`.
     ///

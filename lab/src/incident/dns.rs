@@ -108,7 +108,7 @@ fn landing(stage: &mut Stage<'_>, dns: &Dns) -> Result<u64> {
     let mut generation = fleet.converged(MEDIA, 1, SOON, |_| true)?;
     let mut renewals = 0;
     let met = loop {
-        ask(fleet)?;
+        fleet.renew(MEDIA)?;
         generation = fleet.converged(MEDIA, generation + 1, SOON, |_| true)?;
         renewals += 1;
         dns.is_unchanged(fleet)?;
@@ -171,7 +171,7 @@ fn without_one(stage: &mut Stage<'_>, dns: &Dns) -> Result<Orders> {
     let mut asked = false;
     while orders.issued < ISSUED || orders.failed == 0 || failing.is_some() {
         if !asked {
-            ask(fleet)?;
+            fleet.renew(MEDIA)?;
             asked = true;
         }
         let end = wait_for("the end of an order", NEXT, || {
@@ -245,13 +245,6 @@ fn is_named(fleet: &Fleet, failure: &Event) -> Result<()> {
         );
         Ok::<_, anyhow::Error>(())
     })
-}
-
-fn ask(fleet: &Fleet) -> Result<()> {
-    fleet
-        .certwell(&["certificates", "renew", MEDIA])?
-        .success("certwell certificates renew")
-        .map(drop)
 }
 
 fn events(fleet: &Fleet) -> Result<Vec<Event>> {

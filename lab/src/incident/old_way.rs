@@ -104,9 +104,7 @@ fn by_certwell(fleet: &Fleet) -> Result<f64> {
     let before = fleet.common_leaf()?;
     let newest = fleet.events()?.last().map_or(0, |event| event.id);
     let watch = Watch::begin(fleet, MEDIA, move |seen| seen != before);
-    fleet
-        .certwell(&["certificates", "renew", MEDIA])?
-        .success("certwell certificates renew")?;
+    fleet.renew(MEDIA)?;
     let stored = wait_for("the certificate to be issued", SOON, || {
         let all = fleet.events()?;
         let issued = all

@@ -20,11 +20,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     ));
     let natural = renewals(stage, first, first + NATURAL, |_| Ok(()))?;
     let forced = renewals(stage, natural, natural + FORCED, |stage| {
-        stage
-            .fleet
-            .certwell(&["certificates", "renew", MEDIA])?
-            .success("certwell certificates renew")
-            .map(drop)
+        stage.fleet.renew(MEDIA)
     })?;
     let outcome = stream.stop();
     for line in &outcome.told {

@@ -28,7 +28,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     let judge = Judge::of(stage.fleet, MEDIA)?;
     let mut generation = stage.fleet.converged(MEDIA, 1, SOON, |_| true)?;
     let began = clock::now();
-    ask(stage.fleet)?;
+    stage.fleet.renew(MEDIA)?;
     generation = stage
         .fleet
         .converged(MEDIA, generation + 1, SOON, |_| true)?;
@@ -42,7 +42,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     for storm in 0..STORMS {
         let into = usual * storm * 2 / (STORMS * 3);
         let before = judge.on_disk(&stage.fleet.edges[0])?;
-        ask(stage.fleet)?;
+        stage.fleet.renew(MEDIA)?;
         thread::sleep(into);
         at_once(stage.fleet, Machine::pull_plug)?;
         let had = on_disks(&judge, stage.fleet)?;
@@ -176,13 +176,6 @@ struct Hosts {
 struct Host {
     name: String,
     connected: bool,
-}
-
-fn ask(fleet: &Fleet) -> Result<()> {
-    fleet
-        .certwell(&["certificates", "renew", MEDIA])?
-        .success("certwell certificates renew")
-        .map(drop)
 }
 
 fn since(began: Timestamp) -> Result<Duration> {

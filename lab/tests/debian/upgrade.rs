@@ -41,13 +41,13 @@ fn an_upgrade_lets_an_install_be_proven_before_the_agent_is_exchanged() -> Resul
                 &since,
             ])?;
             let mut follower = Process::start(&program, fleet.directory(), &log)?;
-            renew(fleet)?;
+            fleet.renew(MEDIA)?;
             generation = fleet.converged(MEDIA, generation + 1, SOON, |_| true)?;
             ensure!(follower.wait(SOON)?.success(), "the restart failed");
             proven_by_the_one_that_activated(sally, generation)?;
         }
         for _ in 0..ROUNDS {
-            renew(fleet)?;
+            fleet.renew(MEDIA)?;
             install_again(fleet, sally)?;
             generation = fleet.converged(MEDIA, generation + 1, SOON, |_| true)?;
         }
@@ -55,11 +55,6 @@ fn an_upgrade_lets_an_install_be_proven_before_the_agent_is_exchanged() -> Resul
         ensure!(!journal.contains("rolled back"), "{journal}");
         Ok(())
     })
-}
-
-fn renew(fleet: &Fleet) -> Result<()> {
-    let said = fleet.certwell(&["certificates", "renew", MEDIA])?;
-    said.success("certwell certificates renew").map(drop)
 }
 
 fn install_again(fleet: &Fleet, host: &Machine) -> Result<()> {

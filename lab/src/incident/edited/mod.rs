@@ -93,10 +93,7 @@ impl Scene<'_, '_> {
 
     /// Asks for a renewal.
     fn ask(&self) -> Result<()> {
-        self.fleet()
-            .certwell(&["certificates", "renew", MEDIA])?
-            .success("certwell certificates renew")
-            .map(drop)
+        self.fleet().renew(MEDIA)
     }
 
     /// Renews; the other edges serve what came of it.

@@ -69,7 +69,7 @@ fn back_up(stage: &mut Stage<'_>) -> Result<()> {
         .fritz
         .shell("systemctl stop certwell-issuer-backup.timer")?;
     let (before, made) = (fleet.converged(MEDIA, 1, SOON, |_| true)?, backups(fleet)?);
-    renew(fleet)?;
+    fleet.renew(MEDIA)?;
     fleet
         .fritz
         .shell("systemctl start certwell-issuer-backup.service")?;
@@ -106,13 +106,6 @@ fn backups(fleet: &Fleet) -> Result<usize> {
         .count())
 }
 
-fn renew(fleet: &Fleet) -> Result<()> {
-    fleet
-        .certwell(&["certificates", "renew", MEDIA])?
-        .success("certwell certificates renew")
-        .map(drop)
-}
-
 /// What the backup doesn't know: a certificate of a new name, a generation of the old one, a revocation.
 fn forgotten(stage: &mut Stage<'_>) -> Result<()> {
     let fleet = &stage.fleet;
@@ -134,7 +127,7 @@ fn forgotten(stage: &mut Stage<'_>) -> Result<()> {
     }
     let assets = fleet.converged(ASSETS, 1, SOON, |_| true)?;
     let before = fleet.converged(MEDIA, 1, SOON, |_| true)?;
-    renew(fleet)?;
+    fleet.renew(MEDIA)?;
     let media = fleet.converged(MEDIA, before + 1, SOON, |_| true)?;
     fleet
         .certwell(&["hosts", "revoke", REVOKED, "--yes"])?
