@@ -21,7 +21,7 @@ const DECLARED: &str = "[authority.none]\ndirectory = \"https://127.0.0.1:1/\"\n
 const SOON: Duration = Duration::from_secs(60);
 
 /// A host of each release, one after another, in a network of its own.
-fn on_both(
+pub(crate) fn on_both(
     home: &str,
     story: impl Fn(&Machine, &Packages) -> Result<()> + Send + 'static,
 ) -> Result<()> {
@@ -66,10 +66,23 @@ fn state(host: &Machine, unit: &str) -> Result<(String, String)> {
     })
 }
 
-fn settled(host: &Machine) -> Result<()> {
+pub(crate) fn settled(host: &Machine) -> Result<()> {
     let running = host.run(["systemctl", "is-system-running"])?.stdout;
     ensure!(running.trim() == "running", "the host is {running}");
     Ok(())
+}
+
+/// Both packages on one host, which is enrolled.
+pub(crate) fn begin_fleet_of_one(host: &Machine, packages: &Packages) -> Result<()> {
+    install(host, &packages.issuer)?;
+    install(host, &packages.agent)?;
+    host.shell(
+        "certwell-issuer init --fleet test --endpoint 127.0.0.1:7443 --listen 127.0.0.1:7443",
+    )?;
+    host.write("/etc/certwell/conf.d/all.toml", DECLARED)?;
+    host.shell("systemctl start certwell-issuer && certwell token create --host one | tail -n 1 >/root/token")?;
+    host.shell("certwell-agent enroll - </root/token || true; systemctl is-active certwell-agent")
+        .map(drop)
 }
 
 #[test]
@@ -111,29 +124,34 @@ fn an_upgrade_restarts_what_runs_and_what_is_served_outlives_removal_and_purge()
         return;
     }
     on_both("debian-upgrade", |host, packages| {
-        install(host, &packages.issuer)?;
-        install(host, &packages.agent)?;
-        host.shell("certwell-issuer init --fleet test --endpoint 127.0.0.1:7443 --listen 127.0.0.1:7443")?;
-        host.write("/etc/certwell/conf.d/all.toml", DECLARED)?;
-        host.shell("systemctl start certwell-issuer && certwell token create --host one | tail -n 1 >/root/token")?;
-        host.shell("certwell-agent enroll - </root/token || true; systemctl is-active certwell-agent")?;
+        begin_fleet_of_one(host, packages)?;
         wait_for("the placeholder", SOON, || {
             host.shell(&format!("test -e /etc/certwell/live/{NAME}/privkey.pem"))
         })?;
         host.write("/etc/nginx/sites-enabled/media", SITE)?;
         host.shell("nginx -t && systemctl restart nginx")?;
-        let served = || Ok::<_, anyhow::Error>(probe::handshake((host.address, 443).into(), NAME)?.fingerprint());
+        let served = || {
+            Ok::<_, anyhow::Error>(
+                probe::handshake((host.address, 443).into(), NAME)?.fingerprint(),
+            )
+        };
         let before = served()?;
 
         let newer = [&packages.agent, &packages.issuer].map(|package| raised(host, package));
         for package in newer {
             let package = package?;
             let units = ["certwell-agent", "certwell-issuer"];
-            let unit = units.into_iter().find(|unit| package.contains(unit)).context("whose")?;
+            let unit = units
+                .into_iter()
+                .find(|unit| package.contains(unit))
+                .context("whose")?;
             let (_, old) = state(host, unit)?;
             host.shell(&format!("dpkg -i {package}"))?;
             let (active, new) = state(host, unit)?;
-            ensure!(active == "active" && old != new && new != "0", "{unit}: {active}, {old}, {new}");
+            ensure!(
+                active == "active" && old != new && new != "0",
+                "{unit}: {active}, {old}, {new}"
+            );
         }
         host.shell("systemctl is-active certwell-issuer-backup.timer")?;
         settled(host)?;
@@ -143,17 +161,32 @@ fn an_upgrade_restarts_what_runs_and_what_is_served_outlives_removal_and_purge()
         ensure!(state(host, "certwell-agent")?.0 == "inactive", "it runs on");
         ensure!(state(host, "nginx")? == nginx, "the removal stopped nginx");
         host.shell("nginx -t && systemctl restart nginx")?;
-        ensure!(served()? == before, "after the removal another leaf is served");
+        ensure!(
+            served()? == before,
+            "after the removal another leaf is served"
+        );
 
         let nginx = state(host, "nginx")?;
         let said = host.shell("apt-get purge -y certwell-agent certwell-issuer")?;
         ensure!(state(host, "nginx")? == nginx, "the purge stopped nginx");
-        for kept in ["kept /etc/certwell/live/media.example.org", "includes the snippet"] {
+        for kept in [
+            "kept /etc/certwell/live/media.example.org",
+            "includes the snippet",
+        ] {
             ensure!(said.contains(kept), "{kept:?} isn't said: {said}");
         }
         host.shell("nginx -t && systemctl restart nginx")?;
-        ensure!(served()? == before, "after the purge another leaf is served");
-        for gone in ["/var/lib/certwell-agent/identity", "/var/lib/certwell-issuer", "/etc/certwell/issuer.kek"] {
+        ensure!(
+            served()? == before,
+            "after the purge another leaf is served"
+        );
+        for gone in [
+            "/var/lib/certwell-agent/identity",
+            "/var/lib/certwell-issuer",
+            "/etc/certwell/issuer.kek",
+            "/run/certwell-agent.pause",
+            "/run/certwell-issuer.pause",
+        ] {
             host.shell(&format!("! test -e {gone}"))?;
         }
         settled(host)

@@ -54,6 +54,7 @@ fn all_that_a_package_should_bring_is_there_for_everybody_to_read_and_for_root_t
             &[
                 "/usr/bin/certwell-agent",
                 "/usr/lib/systemd/system/certwell-agent.service",
+                "/usr/libexec/certwell-agent/back-off",
                 "/usr/lib/tmpfiles.d/certwell-agent.conf",
                 "/usr/share/bash-completion/completions/certwell-agent",
                 "/usr/share/zsh/vendor-completions/_certwell-agent",
@@ -74,6 +75,7 @@ fn all_that_a_package_should_bring_is_there_for_everybody_to_read_and_for_root_t
                 "/usr/bin/certwell-issuer",
                 "/usr/bin/certwell",
                 "/usr/lib/systemd/system/certwell-issuer.service",
+                "/usr/libexec/certwell-issuer/back-off",
                 "/usr/lib/systemd/system/certwell-issuer-backup.service",
                 "/usr/lib/systemd/system/certwell-issuer-backup.timer",
                 "/usr/lib/sysusers.d/certwell-issuer.conf",
@@ -98,7 +100,9 @@ fn all_that_a_package_should_bring_is_there_for_everybody_to_read_and_for_root_t
             );
         }
         for entry in &entries {
-            let program = entry.path.starts_with("/usr/bin/") && !entry.path.ends_with('/');
+            let program = ["/usr/bin/", "/usr/libexec/"]
+                .iter()
+                .any(|directory| entry.path.starts_with(directory));
             let mode = match entry.path.ends_with('/') {
                 true => "drwxr-xr-x",
                 false if program => "-rwxr-xr-x",
