@@ -75,6 +75,8 @@ pub async fn recall(
             continue;
         }
         let facts = certificates.entry(seen.certificate.clone()).or_default();
+        // Known since a host told; an order may not have been begun yet.
+        facts.highest = facts.highest.max(seen.told.unwrap_or_default());
         facts.observations.insert(seen.host.clone(), seen);
     }
     let accounts = store.accounts().await?;

@@ -43,8 +43,6 @@ pub struct RecoveryFacts {
     pub since: Timestamp,
     /// Nothing is ordered or offered of these; it only gets fewer.
     pub waiting: BTreeSet<CertificateName>,
-    /// Which hosts have named the certificate in a report.
-    pub told: BTreeMap<CertificateName, BTreeSet<HostName>>,
     /// From when on a certificate is ordered whoever has told: less than a sixth of the life is left of the newest
     /// that a host has.
     pub press_at: BTreeMap<CertificateName, Timestamp>,

@@ -97,6 +97,7 @@ pub fn merge(
         facts,
         outcome,
         outcome_generation: Generation(report.outcome_generation),
+        told: previous.and_then(|seen| seen.told),
     };
     (observation, noticed)
 }

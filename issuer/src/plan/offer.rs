@@ -368,6 +368,7 @@ mod tests {
                 facts: v1::HostCertificateStatus::default(),
                 outcome: v1::Outcome::Rejected,
                 outcome_generation: Generation(3),
+                told: None,
             },
         );
         let offer = |facts: &FleetFacts| {

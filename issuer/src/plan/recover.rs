@@ -24,9 +24,27 @@ const LONGEST: SignedDuration = SignedDuration::from_mins(10);
 /// No host can be so many generations ahead: between two backups there are days, not years.
 pub const FARTHEST: u64 = 1_000;
 
-/// What a host's report says of a generation that the store doesn't know.
+/// What a host's word on a certificate comes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// It counts: the highest generation that is known by it.
+    pub told: Option<Generation>,
+    /// Worth an event.
+    pub news: Option<News>,
+}
+
+/// Something that a host says of a certificate and that wasn't known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
+pub enum News {
+    /// The backup had forgotten this generation.
+    Forgotten(Generation),
+    /// It claims this one, which can't be.
+    TooFar(Generation),
+}
+
+/// What a host's report says of a generation that the store doesn't know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
     /// Nothing that isn't known.
     Known,
     /// This generation exists.
@@ -34,7 +52,7 @@ pub enum Claim {
     /// So far ahead that it isn't believed.
     TooFar(Generation),
     /// Ahead, and it doesn't show a chain that proves it.
-    Unproven(Generation),
+    Unproven,
 }
 
 /// The certificates for which nothing is ordered or offered yet.
@@ -62,7 +80,7 @@ fn is_waiting(
     ) else {
         return false;
     };
-    let missing = awaited(facts, declared).any(|host| !has_told(recovery, name, host));
+    let missing = awaited(facts, declared).any(|host| !has_told(known, host));
     missing && now < recovery.since + longest(known) && !presses(recovery, name, now)
 }
 
@@ -77,11 +95,9 @@ fn awaited<'a>(
         .filter(|host| presence::life(facts.hosts.get(*host)) == v1::HostLife::Enrolled)
 }
 
-fn has_told(recovery: &RecoveryFacts, name: &CertificateName, host: &HostName) -> bool {
-    recovery
-        .told
-        .get(name)
-        .is_some_and(|hosts| hosts.contains(host))
+fn has_told(known: &CertificateFacts, host: &HostName) -> bool {
+    let seen = known.observations.get(host);
+    seen.is_some_and(|seen| seen.told.is_some())
 }
 
 /// A tenth of the life of what was issued last, as every other wait: what remains of it isn't known before a host tells.
@@ -98,11 +114,13 @@ fn presses(recovery: &RecoveryFacts, name: &CertificateName, now: Timestamp) -> 
 }
 
 /// Hosts that are waited for, and how many of them have told all that they can.
-pub fn count(facts: &FleetFacts, recovery: &RecoveryFacts) -> (usize, usize) {
+pub fn count(facts: &FleetFacts) -> (usize, usize) {
     let mut hosts: std::collections::BTreeMap<&HostName, bool> = Default::default();
     for (name, declared) in &facts.config.certificates {
+        let known = facts.certificates.get(name);
         for host in awaited(facts, declared) {
-            *hosts.entry(host).or_insert(true) &= has_told(recovery, name, host);
+            let told = known.is_some_and(|known| has_told(known, host));
+            *hosts.entry(host).or_insert(true) &= told;
         }
     }
     let told = hosts.values().filter(|told| **told).count();
@@ -114,7 +132,7 @@ pub fn sentence(facts: &FleetFacts, recovery: &RecoveryFacts, now: Timestamp) ->
     if recovery.waiting.is_empty() {
         return None;
     }
-    let (hosts, told) = count(facts, recovery);
+    let (hosts, told) = count(facts);
     Some(format!(
         "recovering since {}: {told} of {} have reported; until the others have, at most for {}, nothing is ordered or \
          offered of {}",
@@ -157,8 +175,57 @@ pub fn stored(known: &CertificateFacts) -> Generation {
         .map_or(Generation::NONE, |issued| issued.generation)
 }
 
+/// Takes in what a host says of a certificate that is assigned to it. Whether its word counted is for the caller to keep,
+/// beside what else is seen of the certificate on that host.
+pub fn hear(
+    facts: &mut FleetFacts,
+    host: &HostName,
+    name: &CertificateName,
+    report: &v1::CertificateReport,
+    now: Timestamp,
+) -> Heard {
+    let Some(recovery) = &facts.recovery else {
+        return Heard::default();
+    };
+    let claim = claim(facts, recovery, name, report, now);
+    let (Some(known), Some(recovery)) = (facts.certificates.get_mut(name), facts.recovery.as_mut())
+    else {
+        return Heard::default();
+    };
+    if let Some(at) = press_at(report) {
+        let newest = recovery.press_at.entry(name.clone()).or_insert(at);
+        *newest = (*newest).max(at);
+    }
+    let told = first_word(known, host, claim);
+    let news = match claim {
+        Claim::Ahead(generation) if told.is_some() => Some(News::Forgotten(generation)),
+        Claim::TooFar(generation) => {
+            let key = (name.clone(), host.clone());
+            let before = recovery.too_far.insert(key, generation);
+            (before != Some(generation)).then_some(News::TooFar(generation))
+        }
+        _ => None,
+    };
+    known.highest = known.highest.max(told.unwrap_or_default());
+    Heard { told, news }
+}
+
+/// The highest generation that is known by a host's word; `None` where it doesn't count. Its first one does: a host can't
+/// have the fleet order anew and anew.
+fn first_word(known: &CertificateFacts, host: &HostName, claim: Claim) -> Option<Generation> {
+    if has_told(known, host) {
+        return None;
+    }
+    match claim {
+        Claim::Known | Claim::TooFar(_) => Some(known.highest),
+        Claim::Ahead(generation) => Some(generation),
+        // Its chain may not be read yet: it is asked for again with its next report.
+        Claim::Unproven => None,
+    }
+}
+
 /// Whether a host is ahead of what is stored and known.
-pub fn claim(
+fn claim(
     facts: &FleetFacts,
     recovery: &RecoveryFacts,
     name: &CertificateName,
@@ -182,7 +249,7 @@ pub fn claim(
     if is_proven(facts, recovery, (declared, known), chain, now) {
         Claim::Ahead(generation)
     } else {
-        Claim::Unproven(generation)
+        Claim::Unproven
     }
 }
 
@@ -253,7 +320,6 @@ pub fn begin(began: Timestamp, since: Timestamp, system_roots: Arc<Vec<Vec<u8>>>
         began,
         since,
         waiting: Default::default(),
-        told: Default::default(),
         press_at: Default::default(),
         too_far: Default::default(),
         revoked: Default::default(),

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     config::{self, Authority, Config, KeyType, Renewal},
     plan::facts::HostFacts,
-    store::{HostRecord, Issued},
+    store::{HostRecord, Issued, Observation},
 };
 
 const MEDIA: &str = "media.example.org";
@@ -143,33 +143,52 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
     }
 }
 
-fn told(hosts: &[&str]) -> RecoveryFacts {
+fn recovery() -> RecoveryFacts {
     let mut recovery = begin(at(5), at(10), Arc::default());
-    let hosts = hosts.iter().map(|h| host(h)).collect();
-    recovery.told.insert(name(), hosts);
     recovery.waiting.insert(name());
     recovery
 }
 
+/// Keeps that a host's word counted, as the registry does.
+fn keep(facts: &mut FleetFacts, on: &str, told: Option<Generation>) {
+    let seen = Observation {
+        host: host(on),
+        certificate: name(),
+        facts: v1::HostCertificateStatus::default(),
+        outcome: v1::Outcome::Converged,
+        outcome_generation: Generation::NONE,
+        told,
+    };
+    let media = facts.certificates.get_mut(&name()).unwrap();
+    media.observations.insert(host(on), seen);
+}
+
 #[test]
 fn every_assigned_host_that_can_tell_is_waited_for_and_no_other() {
-    let facts = facts(vec![], vec![], 90 * DAY);
-    for (hosts, waits, reported) in [
-        (&[][..], true, 0),
-        (&["fritz", "gone"], true, 0),
-        (&["sally"], true, 1),
-        (&["sally", "esme"], false, 2),
+    let mut facts = facts(vec![], vec![], 90 * DAY);
+    let recovery = recovery();
+    keep(&mut facts, "esme", None);
+    for (told, waits, reported) in [
+        (None, true, 0),
+        (Some("fritz"), true, 0),
+        (Some("gone"), true, 0),
+        (Some("sally"), true, 1),
     ] {
-        let recovery = told(hosts);
+        if let Some(told) = told {
+            keep(&mut facts, told, Some(Generation(5)));
+        }
         let waiting = waiting(&facts, &recovery, at(11));
-        assert_eq!(waiting, vec![name(); usize::from(waits)], "{hosts:?}");
-        assert_eq!(count(&facts, &recovery), (2, reported), "{hosts:?}");
+        assert_eq!(waiting, vec![name(); usize::from(waits)], "{told:?}");
+        assert_eq!(count(&facts), (2, reported), "{told:?}");
     }
-    let sentence = sentence(&facts, &told(&["sally"]), at(11)).unwrap();
+    let sentence = sentence(&facts, &recovery, at(11)).unwrap();
     assert!(
         sentence.contains("1 of 2 hosts have reported") && sentence.contains(MEDIA),
         "{sentence}"
     );
+    keep(&mut facts, "esme", Some(Generation::NONE));
+    assert_eq!(waiting(&facts, &recovery, at(11)), []);
+    assert_eq!(count(&facts), (2, 2));
 }
 
 #[test]
@@ -180,8 +199,9 @@ fn nobody_is_waited_for_longer_than_ten_minutes_or_a_tenth_of_a_life_or_into_the
         (90 * DAY, Some(40), 40),
         (90 * DAY, Some(5), 0),
     ] {
-        let facts = facts(vec![], vec![], life);
-        let mut recovery = told(&["sally"]);
+        let mut facts = facts(vec![], vec![], life);
+        keep(&mut facts, "sally", Some(Generation(5)));
+        let mut recovery = recovery();
         recovery
             .press_at
             .extend(press.map(|second| (name(), at(second))));
@@ -207,7 +227,7 @@ fn a_host_is_believed_by_a_chain_that_verifies_whenever_it_ended_and_up_to_a_tho
     let (other_root, stranger) = chain(&[MEDIA], 180);
     let (_, wrong_name) = chain(&["other.example.org"], 180);
     let facts = facts(root, good.clone(), 180);
-    let mut recovery = told(&[]);
+    let mut recovery = recovery();
     let fact = |generation| {
         Some(v1::Fact {
             generation,
@@ -223,16 +243,16 @@ fn a_host_is_believed_by_a_chain_that_verifies_whenever_it_ended_and_up_to_a_tho
         claim(&facts, recovery, &name(), &report, at(second))
     };
     let ahead = |generation| Claim::Ahead(Generation(generation));
-    let unproven = Claim::Unproven(Generation(6));
+    let unproven = Claim::Unproven;
     for (generation, chain, second, expected) in [
         (4, &good, 20, Claim::Known),
         (5, &good, 20, Claim::Known),
         (6, &good, 20, ahead(6)),
         (6, &good, 5_000, ahead(6)),
         (6, &good, -5_000, ahead(6)),
-        (6, &stranger, 20, unproven.clone()),
-        (6, &wrong_name, 20, unproven.clone()),
-        (6, &vec![], 20, unproven.clone()),
+        (6, &stranger, 20, unproven),
+        (6, &wrong_name, 20, unproven),
+        (6, &vec![], 20, unproven),
         (6, &vec![vec![1, 2, 3]], 20, unproven),
         (1_005, &good, 20, ahead(1_005)),
         (1_006, &good, 20, Claim::TooFar(Generation(1_006))),
@@ -259,6 +279,51 @@ fn a_host_is_believed_by_a_chain_that_verifies_whenever_it_ended_and_up_to_a_tho
 }
 
 #[test]
+fn a_hosts_first_word_counts_and_no_later_one_however_far_ahead_it_is() {
+    let (root, good) = chain(&[MEDIA], 180);
+    let mut facts = facts(root, good.clone(), 180);
+    let say = |facts: &mut FleetFacts, on: &str, generation, fullchain: &[Vec<u8>]| {
+        let report = v1::CertificateReport {
+            outcome_generation: generation,
+            active_fullchain: fullchain.to_vec(),
+            ..Default::default()
+        };
+        let heard = hear(facts, &host(on), &name(), &report, at(20));
+        if heard.told.is_some() {
+            keep(facts, on, heard.told);
+        }
+        let news = match heard.news {
+            Some(News::Forgotten(generation)) => ("forgotten", generation.0),
+            Some(News::TooFar(generation)) => ("too far", generation.0),
+            None => ("", 0),
+        };
+        let highest = facts.certificates[&name()].highest.0;
+        (heard.told.map(|told| told.0), news, highest)
+    };
+    let nothing = ("", 0);
+    let heard = say(&mut facts, "sally", 7, &good);
+    assert_eq!(heard, (None, nothing, 5), "there was no restore");
+
+    facts.recovery = Some(recovery());
+    for (on, generation, fullchain, expected) in [
+        // What isn't proven isn't its word yet.
+        ("sally", 7, &vec![], (None, nothing, 5)),
+        ("sally", 7, &good, (Some(7), ("forgotten", 7), 7)),
+        ("sally", 8, &good, (None, nothing, 7)),
+        ("sally", 9_000, &good, (None, ("too far", 9_000), 7)),
+        ("sally", 9_000, &good, (None, nothing, 7)),
+        // What it knows by then counts, though another host told it: that one may retire.
+        ("esme", 6, &good, (Some(7), nothing, 7)),
+        ("esme", 8, &good, (None, nothing, 7)),
+        ("fritz", 9_000, &good, (Some(7), ("too far", 9_000), 7)),
+        ("fritz", 8, &good, (None, nothing, 7)),
+    ] {
+        let heard = say(&mut facts, on, generation, fullchain);
+        assert_eq!(heard, expected, "{on} {generation}");
+    }
+}
+
+#[test]
 fn what_waits_or_was_forgotten_has_a_reason_and_is_not_offered() {
     let (root, good) = chain(&[MEDIA], 180);
     let mut facts = facts(root, good, 180);
@@ -268,7 +333,7 @@ fn what_waits_or_was_forgotten_has_a_reason_and_is_not_offered() {
     };
     let why = |facts: &FleetFacts| reason(facts, &name(), &facts.certificates[&name()]);
     assert_eq!((offered(&facts), why(&facts)), (Some(Generation(5)), None));
-    facts.recovery = Some(told(&[]));
+    facts.recovery = Some(recovery());
     assert_eq!(offered(&facts), None);
     assert!(why(&facts).unwrap().contains("have not all told"));
     facts.recovery.as_mut().unwrap().waiting.clear();
@@ -286,7 +351,7 @@ fn what_waits_or_was_forgotten_has_a_reason_and_is_not_offered() {
 #[test]
 fn a_clock_that_is_set_back_lets_the_minutes_begin_anew_and_nobody_wait_for_a_day() {
     let facts = facts(vec![], vec![], 90 * DAY);
-    let mut recovery = told(&[]);
+    let mut recovery = recovery();
     let back = at(10 - DAY);
     heed_clock(&mut recovery, back);
     assert_eq!(waiting(&facts, &recovery, back), [name()]);

@@ -33,7 +33,7 @@ pub fn status(facts: &FleetFacts, now: Timestamp) -> v1::StatusResponse {
             .as_ref()
             .filter(|recovery| !recovery.waiting.is_empty())
             .map(|recovery| {
-                let (hosts, reported) = recover::count(facts, recovery);
+                let (hosts, reported) = recover::count(facts);
                 v1::Recovery {
                     since_ms: recovery.since.as_millisecond(),
                     hosts: u32::try_from(hosts).unwrap_or(u32::MAX),

@@ -64,6 +64,9 @@ impl Store for MemoryStore {
         for token in held.tokens.values_mut() {
             token.void |= token.used_by.is_none();
         }
+        for seen in held.observations.values_mut() {
+            seen.told = None;
+        }
         held.recovery = Some(Recovery {
             began: kept(at),
             ended: None,

@@ -96,8 +96,8 @@ pub trait Store: Send + Sync + 'static {
 
     // --- after a restore ---
 
-    /// Begins another lineage, as a restore does: unused join tokens are void, and the store is recovering. Conflict
-    /// when it didn't start later than the present one.
+    /// Begins another lineage, as a restore does: unused join tokens are void, no host has told anything, and the store
+    /// is recovering. Conflict when it didn't start later than the present one.
     async fn begin_recovery(&self, lineage: Lineage, at: Timestamp) -> Result<()>;
     /// The last restore; `None`: there was none.
     async fn recovery(&self) -> Result<Option<Recovery>>;

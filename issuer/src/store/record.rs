@@ -205,6 +205,9 @@ pub struct Observation {
     pub outcome: v1::Outcome,
     /// The generation that `outcome` is about.
     pub outcome_generation: Generation,
+    /// Since the last restore from a backup, the host's first word counted: the highest generation that was known by
+    /// then. `None`: it still has it, or there was no restore.
+    pub told: Option<Generation>,
 }
 
 /// Something that happened.

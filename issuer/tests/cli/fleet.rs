@@ -241,6 +241,7 @@ pub(crate) fn observe(
         },
         outcome: v1::Outcome::Converged,
         outcome_generation: Generation(generation),
+        told: None,
     };
     media(facts, name)
         .observations

@@ -190,6 +190,79 @@ async fn a_generation_that_the_backup_had_forgotten_is_named_and_issued_once_mor
     assert_eq!(highest, [(MEDIA.parse().unwrap(), Generation(4))]);
 }
 
+/// The generation that a renewal makes which is asked for now.
+async fn renewed(world: &mut World) -> u64 {
+    let request = v1::RenewCertificateRequest {
+        certificate: MEDIA.into(),
+    };
+    let renewed = world.admin.renew(request).await.unwrap();
+    renewed.into_inner().generation
+}
+
+#[tokio::test]
+async fn a_hosts_second_word_orders_nothing_also_after_restarts_of_the_issuer() {
+    let (world, sally, chain) = world().await;
+    tell(&world, &sally, report(4, &chain)).await;
+    assert_eq!(ordered(&world).await.generation, Generation(5));
+    let mut world = world;
+    for claimed in [9, 15] {
+        world = world.restart().await;
+        assert_eq!(status(&mut world).await.recovery, None, "nobody is awaited");
+        tell(&world, &sally, report(claimed, &chain)).await;
+        assert_eq!(renewed(&mut world).await, 5);
+        assert_eq!(ordered(&world).await.generation, Generation(5));
+        let highest = world.store.highest_generations().await.unwrap();
+        assert_eq!(highest, [(MEDIA.parse().unwrap(), Generation(4))]);
+    }
+    let events = world.store.events(0, None, 1_000).await.unwrap();
+    let named = |text: &str| text.starts_with("it was issued after the backup");
+    assert_eq!(events.iter().filter(|event| named(&event.text)).count(), 1);
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_waits_only_for_the_hosts_that_have_not_told_yet() {
+    let mut world = World::start().await;
+    let (_, sally) = world.enrolled("sally").await;
+    let (_, esme) = world.enrolled("esme").await;
+    let chain = world.store.newest_issued().await.unwrap()[0]
+        .fullchain
+        .clone();
+    let fleet = world.config.with_file_name("conf.d/fleet.toml");
+    let declared = std::fs::read_to_string(&fleet).unwrap();
+    let both = declared.replace(r#"["sally"]"#, r#"["sally", "esme"]"#);
+    std::fs::write(&fleet, both).unwrap();
+    let mut world = world.restart_on(restored).await;
+    for _ in 0..2 {
+        tell(&world, &sally, report(1, &chain)).await;
+        let recovery = status(&mut world).await.recovery.unwrap();
+        assert_eq!((recovery.hosts, recovery.reported), (2, 1));
+        world = world.restart().await;
+    }
+    let recovery = status(&mut world).await.recovery.unwrap();
+    assert_eq!((recovery.hosts, recovery.reported), (2, 1));
+    tell(&world, &esme, report(1, &chain)).await;
+    assert_eq!(status(&mut world).await.recovery, None);
+}
+
+#[tokio::test]
+async fn what_a_host_told_is_known_after_a_restart_though_nothing_was_ordered_yet() {
+    let (mut world, sally, chain) = world().await;
+    let paused = v1::PauseRequest {
+        certificate: MEDIA.into(),
+    };
+    world.admin.pause(paused).await.unwrap();
+    tell(&world, &sally, report(4, &chain)).await;
+    let mut world = world.restart().await;
+    assert_eq!(world.store.pending_orders().await.unwrap(), []);
+    let mut offers = stream(&world, &sally, report(4, &chain)).await;
+    assert_eq!(next(&mut offers).await, 0, "what is stored is older");
+    let resumed = v1::ResumeRequest {
+        certificate: MEDIA.into(),
+    };
+    world.admin.resume(resumed).await.unwrap();
+    assert_eq!(ordered(&world).await.generation, Generation(5));
+}
+
 #[tokio::test]
 async fn a_claim_without_a_chain_waits_for_one_and_an_absurd_one_is_told_and_not_believed() {
     let (mut world, sally, chain) = world().await;

@@ -73,6 +73,7 @@ fn observation(host: &str, generation: u64) -> Observation {
         facts: v1::HostCertificateStatus::default(),
         outcome: v1::Outcome::Converged,
         outcome_generation: Generation(generation),
+        told: None,
     }
 }
 

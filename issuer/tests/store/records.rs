@@ -156,6 +156,7 @@ pub(crate) fn observation(of: &str, certificate: &str, generation: u64) -> Obser
         },
         outcome: v1::Outcome::Held,
         outcome_generation: Generation(generation),
+        told: None,
     }
 }
 

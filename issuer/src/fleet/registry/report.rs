@@ -30,12 +30,14 @@ impl Task {
             if !declared.is_some_and(|declared| declared.hosts.contains(host)) {
                 continue;
             }
-            self.told(host, &name, &certificate, now).await;
+            let told = self.told(host, &name, &certificate, now).await;
             let Some(known) = self.facts.certificates.get_mut(&name) else {
                 continue;
             };
             let previous = known.observations.get(host);
-            let (seen, noticed) = merge(previous, host, &name, certificate, now.as_millisecond());
+            let (mut seen, noticed) =
+                merge(previous, host, &name, certificate, now.as_millisecond());
+            seen.told = seen.told.or(told);
             if previous == Some(&seen) {
                 continue;
             }

@@ -69,6 +69,8 @@ pub(super) trait Columns {
     fn time_or_none(&self, column: &str) -> Result<Option<Timestamp>>;
     /// A number that is never negative.
     fn unsigned(&self, column: &str) -> Result<u64>;
+    /// The same, or nothing.
+    fn unsigned_or_none(&self, column: &str) -> Result<Option<u64>>;
     /// A hash.
     fn hash(&self, column: &str) -> Result<[u8; 32]>;
     /// What `texts` made.
@@ -108,6 +110,13 @@ impl Columns for SqliteRow {
 
     fn unsigned(&self, column: &str) -> Result<u64> {
         u64::try_from(self.try_get::<i64, _>(column)?).map_err(|e| damaged(column, e))
+    }
+
+    fn unsigned_or_none(&self, column: &str) -> Result<Option<u64>> {
+        let number: Option<i64> = self.try_get(column)?;
+        number
+            .map(|number| u64::try_from(number).map_err(|e| damaged(column, e)))
+            .transpose()
     }
 
     fn hash(&self, column: &str) -> Result<[u8; 32]> {

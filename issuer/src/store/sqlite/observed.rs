@@ -20,17 +20,18 @@ impl SqliteStore {
         let mut transaction = self.begin().await?;
         for observation in observations {
             sqlx::query(
-                "INSERT INTO observation (host, certificate, facts, outcome, outcome_generation)
-                 VALUES (?, ?, ?, ?, ?)
+                "INSERT INTO observation (host, certificate, facts, outcome, outcome_generation, told)
+                 VALUES (?, ?, ?, ?, ?, ?)
                  ON CONFLICT (host, certificate) DO UPDATE SET
                      facts = excluded.facts, outcome = excluded.outcome,
-                     outcome_generation = excluded.outcome_generation",
+                     outcome_generation = excluded.outcome_generation, told = excluded.told",
             )
             .bind(observation.host.as_str())
             .bind(observation.certificate.as_str())
             .bind(observation.facts.encode_to_vec())
             .bind(i32::from(observation.outcome))
             .bind(columns::generation(observation.outcome_generation)?)
+            .bind(observation.told.map(columns::generation).transpose()?)
             .execute(&mut *transaction)
             .await?;
         }
@@ -151,6 +152,7 @@ fn observation_of(row: &SqliteRow) -> Result<Observation, sqlx::Error> {
         facts: row.message("facts")?,
         outcome: row.variant("outcome")?,
         outcome_generation: Generation(row.unsigned("outcome_generation")?),
+        told: row.unsigned_or_none("told")?.map(Generation),
     })
 }
 

@@ -129,9 +129,12 @@ impl SqliteStore {
                 "the new lineage must be later than the one that it follows",
             ));
         }
-        sqlx::query("UPDATE token SET void = 1 WHERE used_by IS NULL")
-            .execute(&mut *transaction)
-            .await?;
+        for statement in [
+            "UPDATE token SET void = 1 WHERE used_by IS NULL",
+            "UPDATE observation SET told = NULL",
+        ] {
+            sqlx::query(statement).execute(&mut *transaction).await?;
+        }
         sqlx::query(
             "INSERT INTO recovery (one, began, ended) VALUES (1, ?, NULL)
              ON CONFLICT (one) DO UPDATE SET began = excluded.began, ended = NULL",

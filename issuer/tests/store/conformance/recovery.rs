@@ -1,6 +1,6 @@
 //! What a restore begins.
 
-use certwell_issuer::store::Recovery;
+use certwell_issuer::store::{Observation, Recovery};
 use certwell_proto::{Generation, Lineage};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use super::{Any, is_conflict, issue, with_memory, with_sqlite};
 behaviours! {
     a_recovery_begins_a_later_lineage_and_voids_unused_tokens
     a_recovery_ends_once_and_may_begin_again
+    what_hosts_told_is_kept_until_the_next_recovery_begins
     a_raised_generation_is_never_lowered_and_the_next_one_is_higher
 }
 
@@ -70,6 +71,30 @@ async fn a_recovery_ends_once_and_may_begin_again(store: Any) {
         };
         assert_eq!(store.recovery().await.unwrap(), Some(recovery));
     }
+}
+
+async fn what_hosts_told_is_kept_until_the_next_recovery_begins(store: Any) {
+    let begin = async |round| {
+        let next = after(lineage(), round);
+        store.begin_recovery(next, at(9)).await.unwrap();
+    };
+    let seen = |host, told: Option<u64>| Observation {
+        told: told.map(Generation),
+        ..observation(host, "a.example", 1)
+    };
+    begin(1).await;
+    let told = [seen("esme", Some(0)), seen("sally", Some(4))];
+    store.put_observations(&told).await.unwrap();
+    store.end_recovery(at(10)).await.unwrap();
+    assert_eq!(store.observations().await.unwrap(), told);
+    let again = seen("sally", Some(5));
+    let put = store.put_observations(std::slice::from_ref(&again)).await;
+    put.unwrap();
+    assert_eq!(store.observations().await.unwrap()[1], again);
+
+    begin(2).await;
+    let anew = [seen("esme", None), seen("sally", None)];
+    assert_eq!(store.observations().await.unwrap(), anew);
 }
 
 async fn a_raised_generation_is_never_lowered_and_the_next_one_is_higher(store: Any) {
