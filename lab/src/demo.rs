@@ -1,7 +1,4 @@
 //! The main job on real parts, told as it happens.
-//!
-//! One thread plays the acts and owns the world; the main one waits for it, or for Ctrl-C, which ends every process
-//! that the world's `pids` file names.
 
 use std::{
     fs,
@@ -18,19 +15,14 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use certwell_lab::{
-    Ending, MEDIA, MEDIA_DECLARED, Settings, World, clock, leftovers::end_leftovers, paths::Home,
-    ports::Net, probe::Served, process::Process, status::Event, wait_for,
+    Ending, MEDIA, MEDIA_DECLARED, Settings, World, clock, paths::Home, ports::Net, probe::Served,
+    process::Process, status::Event, wait_for,
 };
 use certwell_proto::Fingerprint;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
 
-use crate::narrator::Narrator;
+use crate::{interruptible, narrator::Narrator};
 
 const PATIENCE: Duration = Duration::from_secs(90);
-const INTERRUPTED: u8 = 130;
 
 /// Plays the demo.
 ///
@@ -39,46 +31,18 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn run(once: bool) -> Result<ExitCode> {
     let home = Home::take("demo")?;
     let directory = home.path().to_owned();
+    let logs = shown(&directory);
     let narrator = Narrator::new();
-    let (ended, outcome) = oneshot::channel();
     let teller = narrator.clone();
-    thread::Builder::new()
-        .name("acts".into())
-        .spawn(move || ended.send(acts(home, &teller, once)))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            outcome = outcome => {
-                narrator.done();
-                outcome.context("the demo broke off")??;
-                Ok(ExitCode::SUCCESS)
-            }
-            _ = interrupt.recv() => stop(&directory, &narrator),
-            _ = terminate.recv() => stop(&directory, &narrator),
-        }
-    })
+    interruptible::play(
+        directory,
+        &narrator,
+        move || acts(home, &teller, once),
+        |count| println!("stopped, {count} processes ended; logs are in {logs}"),
+    )
 }
 
-fn stop(directory: &Path, narrator: &Narrator) -> Result<ExitCode> {
-    narrator.done();
-    let count = end_leftovers(directory)?;
-    println!(
-        "\nstopped, {count} processes ended; logs are in {}",
-        shown(directory)
-    );
-    // Interrupting the last act is its proper end.
-    Ok(if directory.join("played").exists() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(INTERRUPTED)
-    })
-}
-
-fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<()> {
+fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<ExitCode> {
     let directory = home.path().to_owned();
     narrator.print(
         "certwell: four hosts draw a certificate. Real nginx, a real ACME CA, all on this machine.",
@@ -142,16 +106,12 @@ fn acts(home: Home, narrator: &Narrator, once: bool) -> Result<()> {
     ));
     narrator.done();
     world.ends(Ending::Keep);
-    fs::write(directory.join("played"), "")?;
     if once {
         println!("\nAll {} hosts serve what was issued.", world.hosts.len());
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
-    println!("{}", to_try(&world)?);
-    // The main thread ends the process on Ctrl-C.
-    loop {
-        thread::park();
-    }
+    let to_try = to_try(&world)?;
+    interruptible::runs_on(&directory, || println!("{to_try}"))
 }
 
 /// Waits until every host serves one new leaf, and tells of each host as it comes.

@@ -1,29 +1,20 @@
 //! `make fleet` and `make incident`: whole Debian hosts to walk about in, and the incident replayed on them.
-//!
-//! One thread, inside the fleet's network, plays and owns the hosts; the main one waits for it, or for Ctrl-C, which ends
-//! every host.
 
-use std::{fs, process::ExitCode, thread, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use certwell_lab::{
     debian::{Fleet, Network, Trees, able, groups, packages::Packages},
     incident::{self, Act, Figure, LIFE, Stage, soak},
-    leftovers::end_leftovers,
     paths::Home,
 };
 use comfy_table::{Table, presets};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use crate::narrator::Narrator;
+use crate::{interruptible, narrator::Narrator};
 
 /// Of a fleet to walk about in: long enough to look at one, short enough to see renewals.
 const WALKING_LIFE: Duration = Duration::from_secs(3600);
-const INTERRUPTED: u8 = 130;
 
 /// Boots the fleet, sets it up, and keeps it until Ctrl-C.
 ///
@@ -34,12 +25,7 @@ pub(crate) fn walk() -> Result<ExitCode> {
         narrator.act("Setting up, as the README says");
         incident::open(fleet, &|line| narrator.tell(line))?;
         narrator.done();
-        narrator.print(&doors(fleet));
-        fs::write(fleet.directory().join("played"), "")?;
-        // The main thread ends the process on Ctrl-C.
-        loop {
-            thread::park();
-        }
+        interruptible::runs_on(fleet.directory(), || narrator.print(&doors(fleet)))
     })
 }
 
@@ -185,10 +171,11 @@ fn on_a_fleet(
     let home = Home::take(name)?;
     let directory = home.path().to_owned();
     let narrator = Narrator::new();
-    let (ended, outcome) = oneshot::channel();
     let teller = narrator.clone();
-    thread::Builder::new().name("stage".into()).spawn(move || {
-        let outcome = (|| {
+    interruptible::play(
+        directory,
+        &narrator,
+        move || {
             teller.act("Six Debian hosts");
             let tell = |line: &str| teller.tell(line);
             let (trees, packages) = (Trees::ready(&tell)?, Packages::ready()?);
@@ -197,33 +184,10 @@ fn on_a_fleet(
                 let mut fleet = Fleet::boot(inside, home, &trees, packages, life, &tell)?;
                 play(&mut fleet, &teller)
             })
-        })();
-        ended.send(outcome)
-    })?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            outcome = outcome => {
-                narrator.done();
-                return outcome.context("the play broke off")?;
-            }
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        narrator.done();
-        println!("\nstopping the hosts");
-        let count = end_leftovers(&directory)?;
-        groups::remove_left();
-        println!("stopped, {count} hosts ended");
-        // Interrupting a walk is its proper end.
-        Ok(if directory.join("played").exists() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(INTERRUPTED)
-        })
-    })
+        },
+        |count| {
+            groups::remove_left();
+            println!("stopped, {count} hosts ended");
+        },
+    )
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod fleet;
+mod interruptible;
 mod narrator;
 mod sweeping;
 

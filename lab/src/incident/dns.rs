@@ -33,15 +33,15 @@ const ORDERS: usize = 40;
 const NEXT: Duration = Duration::from_secs(120);
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
-    let dns = Dns::look(stage.fleet)?;
+    let mut dns = Dns::look(stage.fleet)?;
     stage.tell(format!("the DNS says: {}", dns.answer.trim()));
-    let generation = landing(stage, &dns)?;
+    let generation = landing(stage, &mut dns)?;
 
     stage.fleet.edge_mut(DEAD)?.pull_plug()?;
     stage.tell(format!(
         "{DEAD} loses its power; the DNS goes on to name it, to the CA as well"
     ));
-    let orders = without_one(stage, &dns)?;
+    let orders = without_one(stage, &mut dns)?;
     ensure!(orders.newest > generation, "nothing newer was issued");
     let newest = stage
         .fleet
@@ -54,7 +54,10 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
         "{DEAD} is powered on again, and serves generation {newest} like the others"
     ));
     dns.is_unchanged(stage.fleet)?;
-    stage.figure("changes of the DNS", 0);
+    stage.figure(
+        "looks at the DNS, its file and its answer the same each time",
+        dns.looks,
+    );
     stage.figure("orders with an edge off, issued", orders.issued);
     stage.figure(
         "orders with an edge off, failed, each with the edge named",
@@ -71,6 +74,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
 struct Dns {
     file: String,
     answer: String,
+    looks: usize,
 }
 
 impl Dns {
@@ -79,6 +83,7 @@ impl Dns {
         let dns = Self {
             file: fleet.world.zone_file()?,
             answer: fleet.world.machine.shell(&ask)?,
+            looks: 1,
         };
         ensure!(
             dns.answer.contains(&format!("CNAME\t{GEO}.")) && dns.file.contains("media CNAME geo"),
@@ -88,8 +93,9 @@ impl Dns {
         Ok(dns)
     }
 
-    fn is_unchanged(&self, fleet: &Fleet) -> Result<()> {
+    fn is_unchanged(&mut self, fleet: &Fleet) -> Result<()> {
         let now = Self::look(fleet)?;
+        self.looks += now.looks;
         ensure!(now.file == self.file, "the zone's file was changed");
         ensure!(
             now.answer == self.answer,
@@ -102,7 +108,7 @@ impl Dns {
 }
 
 /// Renews until the CA has come to several edges.
-fn landing(stage: &mut Stage<'_>, dns: &Dns) -> Result<u64> {
+fn landing(stage: &mut Stage<'_>, dns: &mut Dns) -> Result<u64> {
     let fleet = &*stage.fleet;
     let before = validations(fleet)?;
     let mut generation = fleet.converged(MEDIA, 1, SOON, |_| true)?;
@@ -163,9 +169,9 @@ struct Orders {
 }
 
 /// Renews with an edge off: after what was issued a person asks for another, what failed is left to the issuer.
-fn without_one(stage: &mut Stage<'_>, dns: &Dns) -> Result<Orders> {
+fn without_one(stage: &mut Stage<'_>, dns: &mut Dns) -> Result<Orders> {
     let fleet = &*stage.fleet;
-    let mut seen = events(fleet)?.last().map_or(0, |event| event.id);
+    let mut seen = fleet.events()?.last().map_or(0, |event| event.id);
     let mut orders = Orders::default();
     let mut failing: Option<Timestamp> = None;
     let mut asked = false;
@@ -176,9 +182,11 @@ fn without_one(stage: &mut Stage<'_>, dns: &Dns) -> Result<Orders> {
         }
         let end = wait_for("the end of an order", NEXT, || {
             let ended = |event: &Event| {
-                event.id > seen && ["issued", "order-failed"].contains(&event.kind.as_str())
+                event.id > seen
+                    && event.certificate.as_deref() == Some(MEDIA)
+                    && ["issued", "order-failed"].contains(&event.kind.as_str())
             };
-            let events = events(fleet)?;
+            let events = fleet.events()?;
             events.into_iter().find(ended).context("none yet")
         })?;
         seen = end.id;
@@ -245,14 +253,4 @@ fn is_named(fleet: &Fleet, failure: &Event) -> Result<()> {
         );
         Ok::<_, anyhow::Error>(())
     })
-}
-
-fn events(fleet: &Fleet) -> Result<Vec<Event>> {
-    let said = fleet
-        .certwell(&["events", "--json", "--certificate", MEDIA])?
-        .success("certwell events")?;
-    said.stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
-        .collect()
 }

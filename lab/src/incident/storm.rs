@@ -66,9 +66,11 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
         longest = longest.max(took);
     }
     stage.figure("power cuts in the middle of a renewal", STORMS);
-    stage.figure("pairs looked at on disk after a cut, and handshakes", looks);
-    // The first would have ended it.
-    stage.figure("of them mixed, or of no valid chain", 0);
+    // The first that isn't ends the act.
+    stage.figure(
+        "pairs looked at on disk after a cut, and handshakes, each whole and of a valid chain",
+        looks,
+    );
     stage.figure(
         "longest from the power's return to all hosts converged",
         format!("{:.1} s", longest.as_secs_f32()),

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result};
 
 use super::{LIVE, STORE, Scene};
-use crate::{MEDIA, clock, debian::fleet::SOON, program::Output, status::Event, wait::wait_for};
+use crate::{clock, debian::fleet::SOON, program::Output, wait::wait_for};
 
 /// Renewals while nginx is reloaded without end.
 const RENEWALS: u32 = 3;
@@ -140,10 +140,10 @@ fn stopped(scene: &mut Scene<'_, '_>) -> Result<()> {
     let (ended, generation) = during(scene, "stop", "staged", "0")?;
     ended.success("systemctl stop nginx")?;
     let said = scene.sentence(&["nginx is not running"])?;
-    let newest = events(scene)?.last().map_or(0, |event| event.id);
+    let newest = scene.fleet().events()?.last().map_or(0, |event| event.id);
     scene.ask()?;
     let named = wait_for("the preflight to name it", SOON, || {
-        let mut events = events(scene)?.into_iter();
+        let mut events = scene.fleet().events()?.into_iter();
         let words = format!("{}: nginx isn't running", scene.edited);
         events
             .find(|event| event.id > newest && event.text.contains(&words))
@@ -156,15 +156,4 @@ fn stopped(scene: &mut Scene<'_, '_>) -> Result<()> {
     scene
         .mended("nginx stopped", &said, mended, generation + 1)
         .map(drop)
-}
-
-fn events(scene: &Scene<'_, '_>) -> Result<Vec<Event>> {
-    let said = scene
-        .fleet()
-        .certwell(&["events", "--json", "--certificate", MEDIA])?
-        .success("certwell events")?;
-    let lines = said.stdout.lines();
-    lines
-        .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
-        .collect()
 }
