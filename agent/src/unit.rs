@@ -74,7 +74,7 @@ impl Unit {
     /// # Errors
     /// When systemd doesn't answer.
     pub async fn look(path: &Path) -> Result<Self, UnitError> {
-        if path != Path::new(DEFAULT_PATH) || !Path::new(BOOTED).is_dir() {
+        if !is_meant(path, Path::new(BOOTED)) {
             return Ok(Self::None);
         }
         let shown = systemctl(
@@ -222,6 +222,11 @@ fn value<'a>(shown: &'a str, key: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// Whether the agent of this configuration file is one that systemd may have a unit of.
+fn is_meant(path: &Path, booted: &Path) -> bool {
+    path == Path::new(DEFAULT_PATH) && booted.is_dir()
+}
+
 fn read(shown: &str) -> Unit {
     match value(shown, "LoadState") {
         "masked" => Unit::Masked,
@@ -274,11 +279,22 @@ mod tests {
             "certwell-agent: 1 mistake; line"
         );
         assert_eq!(one_line(from_the_end(b"INFO begun\n"), 5), "INFO begun");
+        let twice = b"certwell-agent: no link\nINFO begun\ncertwell-agent: 1 mistake\n";
+        assert_eq!(
+            one_line(from_the_end(twice), 5),
+            "certwell-agent: 1 mistake"
+        );
     }
 
-    #[tokio::test]
-    async fn another_configuration_file_means_another_agent_than_the_units() {
-        let unit = Unit::look(Path::new("/tmp/elsewhere/agent.toml")).await;
-        assert_eq!(unit.unwrap(), Unit::None);
+    #[test]
+    fn another_configuration_file_means_another_agent_than_the_units() {
+        let booted = tempfile::tempdir().unwrap();
+        let usual = Path::new(DEFAULT_PATH);
+        assert!(is_meant(usual, booted.path()));
+        assert!(!is_meant(
+            Path::new("/tmp/elsewhere/agent.toml"),
+            booted.path()
+        ));
+        assert!(!is_meant(usual, &booted.path().join("another-init")));
     }
 }

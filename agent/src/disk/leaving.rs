@@ -150,6 +150,8 @@ mod tests {
             assert_eq!(fs::read_link(at("live/a.org")).unwrap(), left);
             assert_eq!(fs::read_to_string(left.join("privkey.pem")).unwrap(), "3");
             assert!(!at("state/store/a.org/2").exists());
+            // A configuration may name it by its number.
+            assert!(at("state/store/a.org/3/privkey.pem").exists());
             assert!(!config.ledger_file().exists());
             // As if the link had not been made yet.
             fs::remove_file(at("live/a.org")).unwrap();

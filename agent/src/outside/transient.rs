@@ -280,6 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_speaks_as_systemd_does_is_not_taken_for_it() {
+        let own =
+            "Finished with result: success\nMain processes terminated with: code=exited/status=0\n";
+        let said = format!(
+            "Running as unit: certwell-agent-nginx-7-1.service\n{own}Finished with result: exit-code\n\
+             Main processes terminated with: code=exited/status=3\n"
+        );
+        assert_eq!(ran(3, &said), (Some(3), None, own.into()));
+    }
+
+    #[test]
     fn what_was_started_and_has_no_end_is_lost_and_not_to_be_run_again() {
         let said =
             "Running as unit: certwell-agent-nginx-7-1.service\nwords\nConnection reset by peer\n";

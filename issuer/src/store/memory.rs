@@ -205,7 +205,8 @@ impl Store for MemoryStore {
         };
         held.bundles
             .insert((certificate.clone(), *generation), (kept, key));
-        held.highest.insert(certificate.clone(), *generation);
+        let highest = held.highest.entry(certificate.clone()).or_default();
+        *highest = (*highest).max(*generation);
         held.orders.remove(certificate);
         held.failures.retain(|(of, _)| of != certificate);
         Ok(())

@@ -13,6 +13,7 @@ behaviours! {
     a_recovery_ends_once_and_may_begin_again
     what_hosts_told_is_kept_until_the_next_recovery_begins
     a_raised_generation_is_never_lowered_and_the_next_one_is_higher
+    an_order_that_ends_after_a_higher_generation_was_told_lowers_nothing
 }
 
 fn at(second: i64) -> Timestamp {
@@ -122,4 +123,16 @@ async fn a_raised_generation_is_never_lowered_and_the_next_one_is_higher(store: 
     is_conflict(store.begin_order(&intent("a.example", 6)).await);
     issue(&store, "a.example", 7).await;
     assert_eq!(highest().await[0].1, Generation(7));
+}
+
+async fn an_order_that_ends_after_a_higher_generation_was_told_lowers_nothing(store: Any) {
+    let a = name("a.example");
+    store.begin_order(&intent("a.example", 3)).await.unwrap();
+    store.raise_generation(&a, Generation(6)).await.unwrap();
+    store.finish_order(&issued("a.example", 3)).await.unwrap();
+    assert_eq!(
+        store.highest_generations().await.unwrap(),
+        [(a, Generation(6))]
+    );
+    is_conflict(store.begin_order(&intent("a.example", 6)).await);
 }
