@@ -26,6 +26,7 @@ const LINEAGE: &str = "sally.hachyderm.io";
 const BROKEN: &str = "server { listen 80; server_name gallery.hachyderm.io; return 404;\n";
 const MEND: &str = "echo '}' >>";
 const BACKUPS: &str = "/var/backups/certwell-issuer";
+const AGENT: &str = "/var/lib/certwell-agent";
 
 /// All of the page.
 pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
@@ -72,6 +73,7 @@ pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
     player.play(section("Tell other programs of a new certificate")?)?;
     renew(&player)?;
     serves(&player, 6, &["sally", "esme"])?;
+    hook_ran(&player, 6)?;
 
     player
         .machines
@@ -79,6 +81,7 @@ pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
     bring_nginx_along(&player)?;
     player.fleet.world.lead_to(&[esme, frankfurt])?;
     player.play(section("Move a host to another machine")?)?;
+    left(&player)?;
     player
         .machines
         .insert("sally".into(), "cdn-frankfurt-1".into());
@@ -98,6 +101,7 @@ pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
 
     player.play(section("Retire a host")?)?;
     player.fleet.world.lead_to(&[fremont])?;
+    left(&player)?;
     retired(&player)?;
 
     player.play(section("Back up the issuer")?)?;
@@ -243,18 +247,51 @@ fn bring_nginx_along(player: &Player) -> Result<()> {
     new.write("/etc/nginx/sites-enabled/sally", site("/etc/certwell/live"))
 }
 
+/// sally's machine has had the renewal told to its hook, which had nothing against it.
+fn hook_ran(player: &Player, generation: u64) -> Result<()> {
+    let sally = player.machine("sally")?;
+    wait_for("the hook to have run", SOON, || {
+        let record = fs::read(sally.path(AGENT).join("post-install.json"))?;
+        let record: serde_json::Value = serde_json::from_slice(&record)?;
+        let (told, problem) = (&record[MEDIA]["generation"], &record[MEDIA]["problem"]);
+        ensure!(*told == generation && *problem == "", "{record}");
+        Ok::<_, anyhow::Error>(())
+    })
+}
+
+/// sally's machine has left: its agent has ended for good, its keys are gone, and nginx goes on.
+fn left(player: &Player) -> Result<()> {
+    let sally = player.machine("sally")?;
+    let unit = sally.shell(
+        "systemctl is-active certwell-agent || true; systemctl is-enabled certwell-agent || true",
+    )?;
+    ensure!(
+        unit.split_whitespace().eq(["inactive", "disabled"]),
+        "{unit}"
+    );
+    let identity = sally.path(AGENT).join("identity");
+    let keys = fs::read_dir(&identity).into_iter().flatten().count();
+    ensure!(keys == 0, "{keys} files are in {}", identity.display());
+    player.fleet.served(sally, MEDIA)?;
+    Ok(())
+}
+
+/// Nobody has its name any more, nor gets it again, though somebody declares it by mistake.
 fn retired(player: &Player) -> Result<()> {
+    let fleet = &player.fleet;
     wait_for("a list without sally", SOON, || {
-        let said = player.fleet.certwell(&["hosts", "list"])?;
+        let said = fleet.certwell(&["hosts", "list"])?;
         ensure!(!said.stdout.contains("sally"), "{}", said.stdout);
         Ok::<_, anyhow::Error>(())
     })?;
-    let refused = player
-        .fleet
-        .certwell(&["token", "create", "--host", "sally"])?;
-    ensure!(refused.code != 0, "a retired name is given again");
-    // nginx goes on.
-    player.fleet.served(player.machine("sally")?, MEDIA)?;
+    fleet.declare("11-again", "[host.sally]\n")?;
+    wait_for("the name to be refused for good", SOON, || {
+        let refused = fleet.certwell(&["token", "create", "--host", "sally"])?;
+        ensure!(refused.code != 0, "a retired name is given again");
+        ensure!(refused.stderr.contains("retired for good"), "{refused:?}");
+        Ok::<_, anyhow::Error>(())
+    })?;
+    fleet.fritz.shell("rm /etc/certwell/conf.d/11-again.toml")?;
     Ok(())
 }
 
