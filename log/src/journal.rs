@@ -125,6 +125,49 @@ mod tests {
         );
     }
 
+    /// This test once more as a process of its own, whose standard error can be read.
+    fn of_a_process(test: &str) -> std::process::Output {
+        let this = std::env::current_exe().unwrap();
+        std::process::Command::new(this)
+            .args(["--exact", test, "--nocapture"])
+            .env(ALONE, "1")
+            .output()
+            .unwrap()
+    }
+
+    const ALONE: &str = "CERTWELL_LOG_TEST_ALONE";
+
+    #[test]
+    fn what_the_journal_does_not_take_gets_there_by_lines_of_standard_error() {
+        // More than a datagram holds by default (`net.core.wmem_default`).
+        let long = "x".repeat(4 << 20);
+        if std::env::var_os(ALONE).is_some() {
+            let found = arrived("info", || {
+                tracing::warn!("short");
+                tracing::error!("first\n{long}");
+            });
+            assert_eq!(found.len(), 1, "the long one came by the socket");
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("socket");
+            let journal = UnixDatagram::bind(&path).unwrap();
+            let log = Registry::default().with(Journal::at(&path, "certwell-test").unwrap());
+            drop(journal);
+            tracing::subscriber::with_default(log, || tracing::warn!(host = "sally", "nobody"));
+            return;
+        }
+        let output = of_a_process(
+            "journal::tests::what_the_journal_does_not_take_gets_there_by_lines_of_standard_error",
+        );
+        let said = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<&str> = said.lines().filter(|line| line.starts_with('<')).collect();
+        let long = format!("<3>{long}");
+        assert!(output.status.success(), "{} lines of it", lines.len());
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0], "<3>first");
+        assert!(lines[1] == long, "{} characters", lines[1].len());
+        assert_eq!(lines[2], "<4>nobody host=\"sally\"");
+    }
+
     #[test]
     fn no_filter_opens_the_journal_to_what_may_hold_a_key() {
         let found = arrived("trace,h2=trace,rustls::conn=trace", || {
