@@ -49,6 +49,13 @@ LC_ALL=C sed 's|/etc/nginx/nginx.conf|/var/lib/x/nginx.conf|g' /usr/sbin/nginx >
 chmod +x /var/lib/x/nginx
 /var/lib/x/nginx
 "#;
+/// A configuration outside /etc, for the calls that name it.
+const ELSEWHERE: &str = r#"
+mkdir /var/lib/x
+echo 'pid /var/lib/x/pid; events {} http { access_log off; server { listen unix:/var/lib/x/socket ssl;
+    ssl_certificate /etc/certwell/live/a/fullchain.pem; ssl_certificate_key /etc/certwell/live/a/privkey.pem; } }' \
+    >/var/lib/x/own.conf
+"#;
 /// A shell of somebody's, with the title of a master whose binary would have another user's words done.
 const IMPOSTOR: &str = r#"
 mkfifo "$pair/input"
@@ -58,9 +65,9 @@ exec 9>"$pair/input"
 until grep -q '^nginx: master' /proc/$!/cmdline; do sleep 0.02; done
 "#;
 
-struct Case {
+struct Case<'a> {
     /// Done to the host before the purge.
-    given: &'static str,
+    given: &'a str,
     /// Readable afterwards.
     stays: &'static [&'static str],
     /// Not there afterwards.
@@ -70,7 +77,7 @@ struct Case {
 }
 
 /// The script's output, and what is left.
-fn purged(case: &Case) -> Result<()> {
+fn purged(case: &Case<'_>) -> Result<()> {
     let home = tempfile::tempdir()?;
     let certified = rcgen::generate_simple_self_signed(["media.example.org".to_owned()])?;
     fs::write(home.path().join("fullchain.pem"), certified.cert.pem())?;
@@ -137,7 +144,7 @@ done
     Ok(())
 }
 
-fn each(cases: &[Case]) -> Result<()> {
+fn each(cases: &[Case<'_>]) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         // Not by `eprintln!`, which is heard only when a test fails.
         let mut stderr = std::io::stderr();
@@ -174,12 +181,28 @@ fn what_a_configuration_names_stays_and_is_said() -> Result<()> {
     const STAYS: &[&str] = &["/etc/certwell/live/a/privkey.pem"];
     const GOES: &[&str] = &[B, "/var/lib/certwell-agent/store/b"];
     const SAID: &[&str] = &["kept /etc/certwell/live/a and what it leads to"];
-    let case = |given| Case {
-        given,
-        stays: STAYS,
-        goes: GOES,
-        said: SAID,
-    };
+    fn case(given: &str) -> Case<'_> {
+        Case {
+            given,
+            stays: STAYS,
+            goes: GOES,
+            said: SAID,
+        }
+    }
+    let named_in_the_call = [
+        "nginx -c /var/lib/x/own.conf",
+        "nginx -qc/var/lib/x/own.conf",
+        // Whoever only looks below the prefix finds no certificate.
+        "mv /var/lib/x/own.conf /var/lib/whole.conf; echo 'include /var/lib/whole.conf;' >/var/lib/x/own.conf
+         nginx -p /var/lib/x/ -c own.conf",
+        "nginx -c own.conf -p/var/lib/x",
+        // Since then somebody has broken it, so that nginx can't tell it.
+        "nginx -c /var/lib/x/own.conf; echo nonsense >>/var/lib/x/own.conf",
+        "nginx -p /var/lib/x/ -c own.conf; echo nonsense >>/var/lib/x/own.conf",
+    ]
+    .map(|call| format!("{ELSEWHERE}{call}"));
+    let named_in_the_call: Vec<Case> = named_in_the_call.iter().map(|given| case(given)).collect();
+    each(&named_in_the_call)?;
     each(&[
         // By its name; through a lineage of certbot's that was adopted; through an operator's link.
         case("serve /etc/certwell/live/a"),
