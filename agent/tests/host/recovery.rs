@@ -4,8 +4,10 @@ use std::fs;
 
 use certwell_agent::disk::{Ledger, LiveDirectory, Permissions, Store};
 use certwell_proto::{Fingerprint, Generation, v1};
+use prost::Message as _;
 
 use super::{
+    faults::gate::Gate,
     fleet::{Authority, self_signed},
     host::{Host, NAME},
     issuer::{TestIssuer, eventually},
@@ -264,6 +266,41 @@ async fn without_the_issuer_a_restarted_agent_still_puts_back_what_is_missing() 
     issuer.memory.lock().unwrap().reports.clear();
     issuer.restart().await;
     converged_at(&issuer, 1).await;
+}
+
+#[tokio::test]
+async fn what_is_wanted_is_written_before_it_is_installed_and_a_start_without_the_issuer_knows_it()
+{
+    let (mut issuer, authority, mut host, _) = converged().await;
+    host.kill_agent();
+    issuer.memory.lock().unwrap().reports.clear();
+    let gate = Gate::start_agent(&mut host);
+    converged_at(&issuer, 1).await;
+    let second = authority.bundle(NAME, 2, NAMES);
+    gate.arm("Fetch(");
+    issuer.offer(&authority, &second, NAMES);
+    gate.held("Fetch(").await;
+    let written = fs::read(host.path("state/desired.bin")).unwrap();
+    let written = v1::DesiredState::decode(written.as_slice()).unwrap();
+    assert_eq!(written.certificates[0].generation, 2);
+
+    gate.arm("Activate(");
+    gate.held("Activate(").await;
+    issuer.stop();
+    host.kill_agent();
+    drop(gate);
+    let before = host.agent_log().len();
+    host.start_agent();
+    eventually("what was activated is served", || async {
+        (host.served() == Some(leaf(&second))).then_some(())
+    })
+    .await;
+    let log = host.agent_log();
+    // What was wanted before would be taken for an offer of something older.
+    assert!(!log[before..].contains("what is served stays"), "{log}");
+    issuer.memory.lock().unwrap().reports.clear();
+    issuer.restart().await;
+    converged_at(&issuer, 2).await;
 }
 
 #[tokio::test]
