@@ -148,7 +148,7 @@ fn how_to_start(there: bool, masked: bool) -> String {
 fn idle(unit: &Unit) -> String {
     match unit {
         Unit::There { active: false, .. } => format!(
-            ". Its agent doesn't run: systemctl enable --now {}",
+            ". Its agent doesn't run: systemctl enable {0}; systemctl restart {0}",
             unit::NAME
         ),
         Unit::There { enabled: false, .. } => format!(

@@ -10,8 +10,9 @@ use super::{doctor::print, patiently, say, tell as tell_escaped};
 use crate::{
     app, clock,
     config::Config,
+    disk::{Live, LiveDirectory, Store},
     doctor, inventory,
-    issuer::Desired,
+    issuer::{Desired, Wanted},
     plan::{doctor::examine, inventory::unnamed},
     tasks::state_file::StateFile,
 };
@@ -82,12 +83,18 @@ async fn assigned(config: &Config, began: Timestamp) -> Option<std::sync::Arc<De
     app::last_desired(config)
 }
 
-/// Once something lies where nginx looks for each certificate: doctor would find fault with what is right in a moment.
+/// Once a pair lies where nginx looks for each certificate, ours where one is issued: doctor would find fault with what
+/// is right in a moment.
 async fn placed(config: &Config, desired: &Desired) {
-    let live = &config.live_directory;
-    let is_there = |name: &CertificateName| live.join(name.as_str()).exists();
+    let live = LiveDirectory::at(config.live_directory.clone());
+    let store = Store::at(config.store_directory());
+    let is_there = |(name, wanted): (&CertificateName, &Wanted)| match live.look(name, &store) {
+        Ok(Live::Ours(generation)) => generation >= wanted.generation,
+        Ok(Live::Absent) | Err(_) => false,
+        Ok(_) => wanted.generation.is_none(),
+    };
     let all = async {
-        while !desired.certificates.keys().all(is_there) {
+        while !desired.certificates.iter().all(is_there) {
             tokio::time::sleep(PAUSE).await;
         }
     };

@@ -53,7 +53,7 @@ pub(super) fn perform(config: &Config, json: bool) -> Result<Exit, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Failure::new(
                 Exit::NotConverged,
-                "the agent has not run here yet: systemctl start certwell-agent",
+                "the agent has not run here yet: systemctl restart certwell-agent",
             ));
         }
         Err(error) => {

@@ -51,7 +51,7 @@ pub fn judge(state: &StateFile, running: bool, now: Timestamp) -> Judgement {
     if !running {
         problems.insert(
             0,
-            "the agent is not running: systemctl start certwell-agent".to_owned(),
+            "the agent is not running: systemctl restart certwell-agent".to_owned(),
         );
     }
     problems.extend(state.problem.clone());

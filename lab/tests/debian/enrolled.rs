@@ -159,6 +159,8 @@ fn left(fleet: &Fleet, edge: &Machine) -> Result<()> {
     ensure!(output.code == 7, "{said}");
     let (output, said) = verb(edge, &["enroll", "-"], &fleet.token(&edge.name)?)?;
     ensure!(output.code == 0, "{}: {said}", edge.name);
+    // What leaving let lie is taken over already.
+    ensure!(!said.contains("nobody renews it"), "{said}");
     fleet.converged(MEDIA, 1, SOON, |host| host == edge.name)?;
     Ok(())
 }

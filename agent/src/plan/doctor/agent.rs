@@ -296,7 +296,7 @@ pub(super) fn examine_work(facts: &Facts, now: Timestamp, found: &mut Findings) 
         found.note(
             "agent-not-running",
             "the agent is not running".to_owned(),
-            "systemctl enable --now certwell-agent",
+            "systemctl enable certwell-agent; systemctl restart certwell-agent",
         );
     }
     match &facts.holds {
