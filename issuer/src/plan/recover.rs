@@ -336,5 +336,4 @@ pub fn heed_clock(recovery: &mut RecoveryFacts, now: Timestamp) {
 pub const LOOK: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
-#[path = "recover_tests.rs"]
 mod tests;
