@@ -1,6 +1,9 @@
 //! The one place that reads the clock. Everything that decides takes `now` as an argument.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 /// 2020-01-01T00:00:00Z. A machine that believes in an earlier time has lost its clock.
 const EARLIEST_SECOND: i64 = 1_577_836_800;
@@ -18,6 +21,12 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
+/// Since the machine booted, without the time that it slept: nobody sets this clock, and the service manager tells times
+/// by it too.
+pub fn since_boot() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}
+
 /// `now`, if it can be true.
 ///
 /// # Errors
@@ -31,8 +40,8 @@ pub fn plausible(now: Timestamp) -> Result<Timestamp, ClockError> {
 }
 
 /// How long from `now` until `then`; zero when it is past.
-pub fn until(now: Timestamp, then: Timestamp) -> std::time::Duration {
-    std::time::Duration::try_from(then.duration_since(now)).unwrap_or_default()
+pub fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -152,6 +152,12 @@ fn print(status: &Status) {
                 .map_or_else(|| "-".to_owned(), |at| seconds(at).to_string()),
         ));
     }
+    if let Some(at) = state.nginx_started {
+        say(format_args!(
+            "nginx failed within a minute after the last activation; the agent started it at {}",
+            seconds(at)
+        ));
+    }
     for problem in problems {
         say(format_args!("! {problem}"));
     }
@@ -177,6 +183,7 @@ mod tests {
             since: Some(at(1)),
             last_contact: Some(at(1)),
             problem: None,
+            nginx_started: None,
             identity_not_after: None,
             certificates: vec![CertificateState {
                 name: "media".into(),
@@ -204,6 +211,7 @@ mod tests {
             "since": "1970-01-01T00:00:01Z",
             "last_contact": "1970-01-01T00:00:01Z",
             "problem": null,
+            "nginx_started": null,
             "identity_not_after": null,
             "certificates": [{
                 "name": "media",

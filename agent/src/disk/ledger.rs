@@ -24,6 +24,23 @@ pub struct Ledger {
     pub lineage: Option<LineageRecord>,
     /// By name; a certificate that is no longer assigned stays, since its files do.
     pub certificates: BTreeMap<String, LedgerEntry>,
+    /// The last activation before which nginx ran as a unit of systemd's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// See [`Ledger::activation`]. An agent of before this was kept passes over it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    /// The unit that nginx ran as.
+    pub unit: String,
+    /// Id of the boot of this machine at which it was.
+    pub boot: String,
+    /// Milliseconds since that boot.
+    pub at_ms: u64,
+    /// When nginx was started for it, having failed: the host's clock, milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub started_ms: Option<i64>,
 }
 
 /// A lineage as text.
@@ -149,6 +166,7 @@ impl Default for Ledger {
             version: VERSION,
             lineage: None,
             certificates: BTreeMap::new(),
+            activation: None,
         }
     }
 }
@@ -335,6 +353,26 @@ mod tests {
                 .generation,
             3
         );
+    }
+
+    #[test]
+    fn ledgers_without_an_activation_are_read_and_written_as_before_it_was_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.json");
+        let old = r#"{"version":1,"lineage":null,"certificates":{}}"#;
+        std::fs::write(&path, old).unwrap();
+        let mut ledger = Ledger::load(&path).unwrap();
+        assert_eq!(ledger.activation, None);
+        ledger.save(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), old);
+        ledger.activation = Some(Activation {
+            unit: "nginx.service".into(),
+            boot: "b".into(),
+            at_ms: 5,
+            started_ms: Some(6),
+        });
+        ledger.save(&path).unwrap();
+        assert_eq!(Ledger::load(&path).unwrap(), ledger);
     }
 
     fn record(leaf: &[u8]) -> StagedRecord {

@@ -19,4 +19,4 @@ pub(crate) use run::{Outside, output, warn};
 pub use side::{Side, nginx_side, unit_of};
 pub(crate) use side::{own_unit_of, side};
 pub(crate) use transient::{Account, Job, Transient, is_not_set_up};
-pub(crate) use unit::{active_state, start};
+pub(crate) use unit::{boot, start, state};

@@ -11,15 +11,56 @@ const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// For a start, which systemd itself gives 90 seconds.
 const START_LIMIT: Duration = Duration::from_secs(100);
 
-/// Its `ActiveState`; nothing where that can't be known.
-pub(crate) async fn active_state(unit: &str) -> Option<String> {
+/// Names the present boot of this machine.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// How a unit is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct UnitState {
+    /// Its `ActiveState`; empty where that can't be known.
+    pub(crate) active: String,
+    /// When it last ended or failed, since the machine booted.
+    pub(crate) ended: Option<Duration>,
+}
+
+/// What the service manager says of it.
+pub(crate) async fn state(unit: &str) -> UnitState {
     let mut command = Command::new("systemctl");
-    command.args(["show", "--property=ActiveState", "--value", unit]);
-    let shown = child::output(command, b"", ASK_LIMIT).await.ok()??;
-    shown
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&shown.stdout).trim().to_owned())
+    command.args([
+        "show",
+        "--property=ActiveState,InactiveEnterTimestampMonotonic",
+        unit,
+    ]);
+    match child::output(command, b"", ASK_LIMIT).await {
+        Ok(Some(shown)) if shown.status.success() => {
+            state_in(&String::from_utf8_lossy(&shown.stdout))
+        }
+        _ => UnitState::default(),
+    }
+}
+
+fn state_in(shown: &str) -> UnitState {
+    let pairs = shown.lines().filter_map(|line| line.split_once('='));
+    let mut state = UnitState::default();
+    for (name, value) in pairs {
+        match name {
+            "ActiveState" => value.clone_into(&mut state.active),
+            // 0: it never did.
+            "InactiveEnterTimestampMonotonic" => {
+                let micros = value.parse().ok().filter(|micros| *micros > 0);
+                state.ended = micros.map(Duration::from_micros);
+            }
+            _ => {}
+        }
+    }
+    state
+}
+
+/// The id of the present boot of this machine; empty where that can't be known.
+pub(crate) fn boot() -> String {
+    std::fs::read_to_string(BOOT)
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// Starts it.
@@ -40,5 +81,23 @@ pub(crate) async fn start(unit: &str) -> Result<(), String> {
             let why = first.unwrap_or("systemctl gave no reason");
             Err(why.trim_end_matches('.').to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_manager_says_of_a_unit() {
+        let state = |active: &str, micros: Option<u64>| UnitState {
+            active: active.to_owned(),
+            ended: micros.map(Duration::from_micros),
+        };
+        let failed = "InactiveEnterTimestampMonotonic=61000001\nActiveState=failed\n";
+        assert_eq!(state_in(failed), state("failed", Some(61_000_001)));
+        let never = "ActiveState=active\nInactiveEnterTimestampMonotonic=0\n";
+        assert_eq!(state_in(never), state("active", None));
+        assert_eq!(state_in("Failed to connect to bus\n"), UnitState::default());
     }
 }

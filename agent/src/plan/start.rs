@@ -11,18 +11,18 @@ const RESTART: Duration = Duration::from_secs(5);
 /// Until the service manager is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Until nginx's test is run again.
-const TEST_AGAIN: Duration = Duration::from_secs(5);
+pub const TEST_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of nginx since an activation, before which it ran as a unit.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
-    /// By the setting.
+    /// By the setting, and it wasn't started for this activation yet.
     pub allowed: bool,
     /// A master runs.
     pub runs: bool,
     /// How long ago the activation was.
     pub age: Duration,
-    /// How long after it nginx was first found not to run.
+    /// How long after it nginx was first known not to run.
     pub gone_after: Option<Duration>,
     /// Of its unit; nothing where that isn't known yet.
     pub unit: Option<Unit>,
@@ -75,21 +75,33 @@ pub fn next(facts: &Facts) -> Step {
     if !facts.allowed || age > SEEN_TO {
         return Step::Forget;
     }
+    if facts.runs {
+        return if age > SOON { Step::Forget } else { Step::Wait };
+    }
+    // The service manager may know of an earlier moment than the one at which we looked.
+    let Some(unit) = facts.unit else {
+        return Step::Ask;
+    };
     let gone_after = match facts.gone_after {
-        _ if facts.runs && age > SOON => return Step::Forget,
-        _ if facts.runs => return Step::Wait,
         Some(gone_after) if gone_after <= SOON => gone_after,
         _ => return Step::Forget,
     };
-    match (facts.unit, facts.tested) {
-        (None, _) => Step::Ask,
+    match (unit, facts.tested) {
         // A clean stop is a person's wish.
-        (Some(Unit::Inactive), _) if age.saturating_sub(gone_after) > RESTART => Step::Forget,
-        (Some(Unit::Inactive | Unit::Busy), _) => Step::LookAgain(ASK_AGAIN),
-        (Some(Unit::Failed), None) => Step::Test,
-        (Some(Unit::Failed), Some(true)) => Step::Start,
-        (Some(Unit::Failed), Some(false)) => Step::LookAgain(TEST_AGAIN),
+        (Unit::Inactive, _) if age.saturating_sub(gone_after) > RESTART => Step::Forget,
+        (Unit::Inactive | Unit::Busy, _) => Step::LookAgain(ASK_AGAIN),
+        (Unit::Failed, None) => Step::Test,
+        (Unit::Failed, Some(true)) => Step::Start,
+        (Unit::Failed, Some(false)) => Step::LookAgain(TEST_AGAIN),
     }
+}
+
+/// When nginx was first known not to run: by ourselves, or by when its unit `ended`. A time before the activation is that
+/// of another end, since nginx ran then.
+pub fn gone(found: Duration, ended: Option<Duration>, activated: Duration) -> Duration {
+    ended
+        .filter(|ended| *ended >= activated)
+        .map_or(found, |ended| ended.min(found))
 }
 
 #[cfg(test)]
@@ -162,6 +174,43 @@ mod tests {
             ..FAILED
         };
         assert_eq!(next(&later), Step::Forget);
+    }
+
+    #[test]
+    fn when_it_failed_is_asked_before_it_is_judged_by_when_an_agent_looked() {
+        let looked_late = Facts {
+            age: SOON * 2,
+            gone_after: Some(SOON * 2),
+            unit: None,
+            tested: None,
+            ..FAILED
+        };
+        assert_eq!(next(&looked_late), Step::Ask);
+        let late = Facts {
+            unit: Some(Unit::Failed),
+            ..looked_late
+        };
+        assert_eq!(next(&late), Step::Forget);
+        let [activated, found] = [100, 220].map(Duration::from_secs);
+        for (ended, expected) in [
+            (None, 220),
+            (Some(150), 150),
+            (Some(100), 100),
+            // An end before: it ran again at the activation.
+            (Some(99), 220),
+            // It was found by its process, before the service manager knew.
+            (Some(221), 220),
+        ] {
+            let ended = ended.map(Duration::from_secs);
+            let gone = gone(found, ended, activated);
+            assert_eq!(gone, Duration::from_secs(expected), "{ended:?}");
+        }
+        let soon = gone(found, Some(Duration::from_secs(150)), activated);
+        let in_time = Facts {
+            gone_after: Some(soon - activated),
+            ..late
+        };
+        assert_eq!(next(&in_time), Step::Test);
     }
 
     #[test]

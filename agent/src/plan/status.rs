@@ -115,6 +115,7 @@ mod tests {
             since: Some(at(1)),
             last_contact: Some(at(1)),
             problem: None,
+            nginx_started: None,
             identity_not_after: None,
             certificates: vec![CertificateState {
                 name: "media".into(),

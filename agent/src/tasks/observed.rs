@@ -18,6 +18,8 @@ pub struct Observed {
     pub certificates: BTreeMap<CertificateName, Certificate>,
     /// In the way of the whole host; empty when nothing is.
     pub host_problem: String,
+    /// When nginx was started, which had failed right after the last activation.
+    pub nginx_started_ms: Option<i64>,
     /// About this machine.
     pub info: v1::HostInfo,
 }

@@ -32,6 +32,9 @@ pub struct StateFile {
     pub last_contact: Option<Timestamp>,
     /// In the way of the whole host.
     pub problem: Option<String>,
+    /// When the agent started nginx, which had failed right after the last activation.
+    #[serde(default)]
+    pub nginx_started: Option<Timestamp>,
     /// When the present identity ends.
     pub identity_not_after: Option<Timestamp>,
     /// By name.
@@ -155,6 +158,7 @@ impl StateFileTask {
             since: at(link.since_ms),
             last_contact: at(link.last_contact_ms),
             problem: said(&observed.host_problem).or_else(|| said(&link.problem)),
+            nginx_started: observed.nginx_started_ms.and_then(at),
             identity_not_after: Some(self.identity_not_after.borrow().not_after),
             certificates: observed
                 .certificates

@@ -7,10 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 use certwell_lab::{
     MEDIA,
     debian::{self, Fleet, Machine, fleet::SOON},
+    wait::wait_for,
 };
 
 /// Longer than the agent looks on whether a stop was a restart.
 const SETTLED: Duration = Duration::from_secs(8);
+/// A failure that comes later than this after an activation isn't its doing.
+const MINUTE: Duration = Duration::from_secs(60);
 /// A sandbox for nginx itself: another than the agent's.
 const SANDBOX: &str = "[Service]\nProtectSystem=strict\nReadWritePaths=/var/log/nginx /var/lib/nginx /run\n\
                        RuntimeDirectory=nginx-own\nPrivateTmp=yes\nProtectHome=yes\nLimitNOFILE=4096\n\
@@ -80,8 +83,13 @@ fn the_agents_sandbox_is_in_the_way_of_nothing_and_a_failed_nginx_is_started_onc
         for (name, generation) in [("sally", 4), ("esme", 5)] {
             renew(fleet, generation)?;
             started_once(fleet.edge(name)?)?;
+            is_told(fleet, name)?;
         }
-        for (name, generation) in [("sally", 6), ("esme", 7)] {
+        renew(fleet, 6)?;
+        started_by_the_next_agent(fleet.edge("sally")?)?;
+        renew(fleet, 7)?;
+        started_by_an_agent_that_was_off(fleet.edge("esme")?)?;
+        for (name, generation) in [("sally", 8), ("esme", 9)] {
             renew(fleet, generation)?;
             let edge = fleet.edge(name)?;
             stays_stopped(edge)?;
@@ -111,14 +119,57 @@ fn told(edge: &Machine, generation: u64) -> Result<()> {
     eventually(edge, both, |said| said.matches(&line).count() == 1)
 }
 
+/// A start that went well is seen on the host, and remembered by the issuer.
+fn is_told(fleet: &Fleet, name: &str) -> Result<()> {
+    let edge = fleet.edge(name)?;
+    eventually(edge, "certwell-agent status", |said| {
+        said.contains("the agent started it at 20")
+    })?;
+    wait_for("an event of the start", SOON, || {
+        let events = fleet.events()?;
+        let words = "the agent started nginx.service";
+        let mut of_it = events.iter().filter(|event| event.text.contains(words));
+        let told = of_it.any(|event| event.host.as_deref() == Some(name));
+        ensure!(told, "{name}: no event tells of the start");
+        Ok::<_, anyhow::Error>(())
+    })
+}
+
+/// The agent is restarted between the activation and the failure, and again before the second one.
+fn started_by_the_next_agent(edge: &Machine) -> Result<()> {
+    edge.shell("systemctl restart certwell-agent")?;
+    fail(edge)?;
+    becomes_active(edge)?;
+    fail(edge)?;
+    edge.shell("systemctl restart certwell-agent")?;
+    stays_failed(edge)
+}
+
+/// nginx fails within the minute while no agent runs, and the next one comes after it.
+fn started_by_an_agent_that_was_off(edge: &Machine) -> Result<()> {
+    edge.shell("systemctl stop certwell-agent")?;
+    fail(edge)?;
+    thread::sleep(MINUTE);
+    edge.shell("systemctl start certwell-agent")?;
+    becomes_active(edge)
+}
+
 /// nginx fails by another hand's edit and restart, and comes back by itself when the edit is taken back; a second time
 /// it stays down.
 fn started_once(edge: &Machine) -> Result<()> {
     fail(edge)?;
+    becomes_active(edge)?;
+    fail(edge)?;
+    stays_failed(edge)
+}
+
+fn becomes_active(edge: &Machine) -> Result<()> {
     eventually(edge, "systemctl is-active nginx", |said| {
         said.trim() == "active"
-    })?;
-    fail(edge)?;
+    })
+}
+
+fn stays_failed(edge: &Machine) -> Result<()> {
     thread::sleep(SETTLED);
     let state = edge.shell("systemctl is-active nginx || true")?;
     ensure!(state.trim() == "failed", "{}: {state}", edge.name);

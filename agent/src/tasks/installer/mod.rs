@@ -132,10 +132,8 @@ pub struct Installer {
     observed: watch::Sender<Observed>,
     facts: watch::Sender<HostFacts>,
     hook: watch::Receiver<Problems>,
-    /// The last activation, and nginx since.
-    watched: Option<start::Watched>,
-    /// It was started after an activation and failed again; empty when it wasn't, or runs.
-    failed_again: String,
+    /// nginx since the last activation.
+    watched: start::Watched,
     shutdown: Shutdown,
 }
 
@@ -175,6 +173,7 @@ impl Installer {
         let live = LiveDirectory::open(config.live_directory.clone())?;
         places::check(&config)?;
         let ledger = Ledger::load(&config.ledger_file())?;
+        let watched = start::Watched::begin(ledger.activation.as_ref());
         candidate::sweep(&config.state_directory);
         let mut installer = Self {
             host: HostView::new(config.nginx.clone(), config.exec.clone(), agent),
@@ -203,8 +202,7 @@ impl Installer {
             observed,
             facts,
             hook,
-            watched: None,
-            failed_again: String::new(),
+            watched,
             shutdown,
         };
         installer.begin_map();
@@ -393,6 +391,7 @@ impl Installer {
         let observed = Observed {
             certificates,
             host_problem: self.in_the_way().to_owned(),
+            nginx_started_ms: (self.ledger.activation.as_ref()).and_then(|of| of.started_ms),
             info: self.info.clone(),
         };
         self.observed.send_if_modified(|present| {
@@ -406,8 +405,8 @@ impl Installer {
 
     /// Of the whole host.
     fn in_the_way(&self) -> &str {
-        if !self.failed_again.is_empty() {
-            return &self.failed_again;
+        if !self.watched.told().is_empty() {
+            return self.watched.told();
         }
         match (self.map.in_the_way(), &self.unsaved) {
             ("", Some((problem, _))) => problem,

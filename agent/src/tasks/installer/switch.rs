@@ -11,6 +11,7 @@ use super::{
     places,
     round::{Running, active, advance, fact},
     server::Server,
+    start::Watched,
 };
 use crate::{
     disk::Before,
@@ -111,7 +112,6 @@ impl Installer {
         self.ledger_dirty = false;
         self.unsaved = None;
         self.host.forget_refusal();
-        self.note_activation();
         let mut any = false;
         for name in names {
             let Some(trail) = running.trails.get_mut(name) else {
@@ -135,12 +135,22 @@ impl Installer {
         any
     }
 
-    fn begin_activation(&self) -> Result<(), String> {
+    fn begin_activation(&mut self) -> Result<(), String> {
         places::make_ready(&self.live, &self.config).map_err(|error| error.to_string())?;
-        if self.ledger_dirty {
-            // What is about to be active is in the ledger first: a crash right after must not make it look altered.
-            let saved = self.ledger.save(&self.config.ledger_file());
-            saved.map_err(|error| error.to_string())?;
+        let before = self.ledger.activation.clone();
+        if let Some(activation) = self.activation() {
+            self.ledger.activation = Some(activation);
+            self.ledger_dirty = true;
+        }
+        // What is about to be active is in the ledger first: a crash right after must not make it look altered.
+        if self.ledger_dirty
+            && let Err(error) = self.ledger.save(&self.config.ledger_file())
+        {
+            self.ledger.activation = before;
+            return Err(error.to_string());
+        }
+        if self.ledger.activation != before {
+            self.watched = Watched::default();
         }
         Ok(())
     }

@@ -49,7 +49,7 @@ impl Installer {
             .chain(self.unsaved.as_ref().map(|(_, at)| *at))
             .chain(self.hold_ends)
             .chain(self.alarm_at)
-            .chain(self.watched.as_ref().and_then(|watched| watched.look_at()))
+            .chain(self.watched.look_at())
             .chain([self.next_check])
             .min()
             .unwrap_or(self.next_check);
