@@ -142,7 +142,16 @@ mod tests {
         }
         fs::create_dir(at("live")).unwrap();
         std::os::unix::fs::symlink(at("state/store/a.org/3"), at("live/a.org")).unwrap();
-        fs::write(config.ledger_file(), "{}").unwrap();
+        let of_the_fleet = [
+            config.ledger_file(),
+            config.desired_file(),
+            config.state_file(),
+            config.holds_file(),
+            config.post_install_file(),
+        ];
+        for file in &of_the_fleet {
+            fs::write(file, "{}").unwrap();
+        }
         let left = at("state/store/a.org/3.left");
         // Cut off anywhere, it is done again.
         for _ in 0..2 {
@@ -152,7 +161,9 @@ mod tests {
             assert!(!at("state/store/a.org/2").exists());
             // A configuration may name it by its number.
             assert!(at("state/store/a.org/3/privkey.pem").exists());
-            assert!(!config.ledger_file().exists());
+            for file in &of_the_fleet {
+                assert!(!file.exists(), "{}", file.display());
+            }
             // As if the link had not been made yet.
             fs::remove_file(at("live/a.org")).unwrap();
             fs::create_dir_all(at("state/store/a.org/3")).unwrap();
