@@ -69,6 +69,11 @@ pub(super) fn die(stage: &mut Stage<'_>) -> Result<Timestamp> {
         "left of what is served when an edge raised its alarm",
         format!("{least:.1} to {most:.1} s of {}", LIFE.as_secs()),
     );
+    // A quarter of a life, and time to tell it on a busy machine.
+    ensure!(
+        least > LIFE.as_secs_f64() / 8.0,
+        "an edge raised its alarm with {least:.1} s left"
+    );
     // As long as what is served is good.
     let still = end - SignedDuration::from_secs(8) - clock::now();
     thread::sleep(still.try_into().unwrap_or_default());
@@ -115,9 +120,11 @@ fn alarms(
         within,
         || {
             for (edge, served) in fleet.edges.iter().zip(served) {
-                if !left.contains_key(&edge.name) && alarmed(edge, died)? {
-                    let seconds = (served.first - clock::now()).as_secs_f64();
-                    left.insert(edge.name.clone(), seconds);
+                if left.contains_key(&edge.name) {
+                    continue;
+                }
+                if let Some(at) = alarmed(edge, died)? {
+                    left.insert(edge.name.clone(), (served.first - at).as_secs_f64());
                 }
             }
             ensure!(left.len() == served.len(), "{left:?}");
@@ -127,15 +134,15 @@ fn alarms(
     Ok(left)
 }
 
-fn alarmed(edge: &Machine, died: Timestamp) -> Result<bool> {
+/// When it did, by its journal.
+fn alarmed(edge: &Machine, died: Timestamp) -> Result<Option<Timestamp>> {
     let status = edge.run(["certwell-agent", "status"])?;
     if status.code != 3 || !status.stdout.contains("see to the issuer") {
-        return Ok(false);
+        return Ok(None);
     }
-    let lines = said(edge, died)?;
-    Ok(lines
-        .iter()
-        .any(|line| line.priority == 3 && line.text.contains(ALARM)))
+    let mut lines = said(edge, died)?.into_iter();
+    let alarm = lines.find(|line| line.priority == 3 && line.text.contains(ALARM));
+    Ok(alarm.map(|line| line.at))
 }
 
 /// An edge serves what has expired: it has nothing else.
