@@ -140,6 +140,10 @@ fn command(host: &str, line: &str) -> Result<Command> {
 }
 
 fn is_command(text: &str) -> bool {
+    // What one sees, whose rest is something else each time.
+    if text.ends_with('…') {
+        return false;
+    }
     let mut words = text.split_whitespace();
     // A name alone is spoken of, not typed.
     words.next().is_some_and(|word| PROGRAMS.contains(&word)) && words.next().is_some()

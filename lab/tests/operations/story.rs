@@ -95,6 +95,7 @@ pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
         .machines
         .insert("esme".into(), "cdn-fremont-1".into());
     serves(&player, 6, &["sally", "esme"])?;
+    the_dead_come_back(&mut player)?;
 
     player.play(section("A host that was broken into")?)?;
     serves(&player, 7, &["sally", "esme"])?;
@@ -274,6 +275,19 @@ fn left(player: &Player) -> Result<()> {
     ensure!(keys == 0, "{keys} files are in {}", identity.display());
     player.fleet.served(sally, MEDIA)?;
     Ok(())
+}
+
+/// esme's old machine is switched on again: it serves what it has, and gets nothing any more.
+fn the_dead_come_back(player: &mut Player) -> Result<()> {
+    let old = player.fleet.edge_mut("esme")?;
+    old.boot()?;
+    wait_for("the old machine to be refused", SOON, || {
+        let status = old.run(["certwell-agent", "status"])?;
+        let refused = status.stdout.contains("the issuer refuses this host");
+        ensure!(refused, "{}", status.stdout);
+        Ok::<_, anyhow::Error>(())
+    })?;
+    old.pull_plug()
 }
 
 /// Nobody has its name any more, nor gets it again, though somebody declares it by mistake.
