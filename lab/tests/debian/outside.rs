@@ -10,6 +10,9 @@ use certwell_lab::{
     wait::wait_for,
 };
 
+/// Another hand's edit, and how it is taken back.
+const BROKEN: &str = "echo 'sssl on;' > /etc/nginx/conf.d/zz.conf";
+const MENDED: &str = "rm /etc/nginx/conf.d/zz.conf";
 /// Longer than the agent looks on whether a stop was a restart.
 const SETTLED: Duration = Duration::from_secs(8);
 /// A failure that comes later than this after an activation isn't its doing.
@@ -89,7 +92,11 @@ fn the_agents_sandbox_is_in_the_way_of_nothing_and_a_failed_nginx_is_started_onc
         started_by_the_next_agent(fleet.edge("sally")?)?;
         renew(fleet, 7)?;
         started_by_an_agent_that_was_off(fleet.edge("esme")?)?;
-        for (name, generation) in [("sally", 8), ("esme", 9)] {
+        renew(fleet, 8)?;
+        started_once_it_can_be_written_down(fleet.edge("sally")?)?;
+        renew(fleet, 9)?;
+        stays_failed_after_a_reboot(fleet.edge_mut("esme")?)?;
+        for (name, generation) in [("sally", 10), ("esme", 11)] {
             renew(fleet, generation)?;
             let edge = fleet.edge(name)?;
             stays_stopped(edge)?;
@@ -154,6 +161,32 @@ fn started_by_an_agent_that_was_off(edge: &Machine) -> Result<()> {
     becomes_active(edge)
 }
 
+/// While the ledger can't be saved an agent to come might start it a second time.
+fn started_once_it_can_be_written_down(edge: &Machine) -> Result<()> {
+    let in_the_way = "/var/lib/certwell-agent/.ledger.json.new";
+    edge.shell(&format!("mkdir {in_the_way}"))?;
+    fail(edge)?;
+    thread::sleep(SETTLED);
+    let state = edge.shell("systemctl is-active nginx || true")?;
+    ensure!(state.trim() == "failed", "{}: {state}", edge.name);
+    edge.shell(&format!("rmdir {in_the_way}"))?;
+    becomes_active(edge)
+}
+
+/// The power is lost in the minute, and nginx doesn't come up.
+fn stays_failed_after_a_reboot(edge: &mut Machine) -> Result<()> {
+    edge.shell(&format!("{BROKEN}; sync"))?;
+    edge.pull_plug()?;
+    edge.power_on()?;
+    wait_for("the agent beside a failed nginx", SOON, || {
+        let state = edge.shell("systemctl is-active nginx certwell-agent || true")?;
+        ensure!(state == "failed\nactive\n", "{}: {state}", edge.name);
+        Ok::<_, anyhow::Error>(())
+    })?;
+    edge.shell(MENDED)?;
+    stays_failed(edge)
+}
+
 /// nginx fails by another hand's edit and restart, and comes back by itself when the edit is taken back; a second time
 /// it stays down.
 fn started_once(edge: &Machine) -> Result<()> {
@@ -178,10 +211,9 @@ fn stays_failed(edge: &Machine) -> Result<()> {
 }
 
 fn fail(edge: &Machine) -> Result<()> {
-    let state = edge.shell(
-        "echo 'sssl on;' > /etc/nginx/conf.d/zz.conf; systemctl restart nginx || true; \
-         systemctl is-active nginx || true; rm /etc/nginx/conf.d/zz.conf",
-    )?;
+    let state = edge.shell(&format!(
+        "{BROKEN}; systemctl restart nginx || true; systemctl is-active nginx || true; {MENDED}"
+    ))?;
     ensure!(state.contains("failed"), "{}: {state}", edge.name);
     Ok(())
 }

@@ -161,3 +161,47 @@ impl Installer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_activation_of_this_boot_is_gone_on_with() {
+        let of = |boot: String| Activation {
+            unit: "nginx.service".into(),
+            boot,
+            at_ms: 1,
+            started_ms: None,
+        };
+        assert!(!outside::boot().is_empty());
+        for (activation, over) in [
+            (None, true),
+            (Some(of(String::new())), true),
+            (Some(of("another".into())), true),
+            (Some(of(outside::boot())), false),
+        ] {
+            let watched = Watched::begin(activation.as_ref());
+            assert_eq!(watched.over, over, "{activation:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_is_told_for_a_minute_while_nginx_runs_and_a_failed_one_until_it_runs() {
+        for (until, runs, after, told) in [
+            (Some(SOON), true, Duration::ZERO, "told"),
+            (Some(SOON), true, SOON, ""),
+            (Some(SOON), false, Duration::ZERO, ""),
+            (None, false, SOON * 100, "told"),
+            (None, true, Duration::ZERO, ""),
+        ] {
+            let mut watched = Watched {
+                told: Some(("told".into(), until.map(|until| Instant::now() + until))),
+                ..Watched::default()
+            };
+            tokio::time::advance(after).await;
+            watched.forget_told(runs);
+            assert_eq!(watched.told(), told, "{until:?} {runs} {after:?}");
+        }
+    }
+}
