@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::outside::{self, Job};
+use crate::outside::{self, Job, OutputError};
 
 /// So much of its output is kept, from the end: a command may talk without end.
 const KEPT: usize = 16 * 1024;
@@ -33,6 +33,18 @@ pub enum CommandError {
         command: String,
         /// The system's answer.
         source: io::Error,
+    },
+    /// It was begun outside the sandbox, and how it ended isn't known.
+    #[error(
+        "{key} = {command:?} was begun, and nobody knows how it ended ({problem}); see whether it did its work"
+    )]
+    Lost {
+        /// In `agent.toml`.
+        key: &'static str,
+        /// As configured.
+        command: String,
+        /// Who doesn't tell.
+        problem: String,
     },
     /// It ended with another exit code than 0.
     #[error(
@@ -130,10 +142,17 @@ async fn run_job(
     let began = Instant::now();
     let ran = outside::output(job, &outside::side(), KEPT, limit)
         .await
-        .map_err(|source| CommandError::Start {
-            key,
-            command: owned(),
-            source,
+        .map_err(|error| match error {
+            OutputError::Start(source) => CommandError::Start {
+                key,
+                command: owned(),
+                source,
+            },
+            OutputError::Lost(_) => CommandError::Lost {
+                key,
+                command: owned(),
+                problem: error.to_string(),
+            },
         })?
         .ok_or_else(|| CommandError::TimedOut {
             key,

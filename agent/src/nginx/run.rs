@@ -159,7 +159,7 @@ impl Invocation {
         let begun = Instant::now();
         let ran = outside::output(&self.job(verb), side, usize::MAX, limit)
             .await
-            .map_err(|source| start_error(&self.binary, source))?
+            .map_err(|error| start_error(&self.binary, error.into()))?
             .ok_or_else(|| RunError::TimedOut {
                 binary: self.binary.clone(),
                 what: verb,

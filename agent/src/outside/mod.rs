@@ -15,7 +15,7 @@ mod side;
 mod transient;
 mod unit;
 
-pub(crate) use run::{Outside, output, warn};
+pub(crate) use run::{OutputError, Outside, output, warn};
 pub use side::{Side, nginx_side, unit_of};
 pub(crate) use side::{own_unit_of, side};
 pub(crate) use transient::{Account, Job, Transient, is_not_set_up};

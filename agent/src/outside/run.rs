@@ -36,6 +36,26 @@ pub(crate) struct Ran {
     pub(crate) kept_inside: Option<String>,
 }
 
+/// Why nothing is known of how a command ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    /// It wasn't started.
+    #[error(transparent)]
+    Start(#[from] io::Error),
+    /// It was, and may have done its work.
+    #[error("systemd-run didn't tell its end: {0}")]
+    Lost(String),
+}
+
+impl From<OutputError> for io::Error {
+    fn from(error: OutputError) -> Self {
+        match error {
+            OutputError::Start(error) => error,
+            OutputError::Lost(_) => Self::other(error.to_string()),
+        }
+    }
+}
+
 impl Outside {
     /// A unit of its own, in the sandbox of another where `like` names one.
     pub(crate) async fn new(like: Option<&str>, limit: Duration) -> Self {
@@ -86,13 +106,13 @@ impl Drop for Outside {
 /// kept.
 ///
 /// # Errors
-/// When it can't be started.
+/// When it can't be started, or was and doesn't tell how it ended.
 pub(crate) async fn output(
     job: &Job,
     side: &Side,
     kept: usize,
     limit: Duration,
-) -> io::Result<Option<Ran>> {
+) -> Result<Option<Ran>, OutputError> {
     let mut why = None;
     if let Side::Outside { like } = side {
         match outside(job, like.as_deref(), kept, limit).await {
@@ -106,7 +126,7 @@ pub(crate) async fn output(
                 warn(&problem);
                 why = Some(problem);
             }
-            Err(Problem::Lost(problem)) => return Err(io::Error::other(problem)),
+            Err(Problem::Lost(problem)) => return Err(OutputError::Lost(problem)),
         }
     }
     let ran = child::last_output(job.command().into(), kept, limit).await?;
@@ -162,9 +182,7 @@ async fn outside(
     }
     match account {
         Account::NotStarted(why) => Err(Problem::NotStarted(format!("systemd-run: {why}"))),
-        Account::Lost(why) => Err(Problem::Lost(format!(
-            "systemd-run didn't tell its end: {why}"
-        ))),
+        Account::Lost(why) => Err(Problem::Lost(why)),
         Account::Ran { status, .. } if like.is_some() && is_not_set_up(status) => {
             Err(Problem::NotStarted(format!(
                 "systemd-run: the sandbox of {} can't be made again ({status})",

@@ -79,7 +79,9 @@ fn the_agents_sandbox_is_in_the_way_of_nothing_and_a_failed_nginx_is_started_onc
             let edge = fleet.edge(name)?;
             told(edge, 3)?;
             eventually(edge, "certwell-agent status", |said| {
-                said.contains("systemd-run didn't tell its end")
+                said.contains(
+                    "was begun, and nobody knows how it ended (systemd-run didn't tell its end",
+                )
             })?;
         }
         // Each within the minute after an activation.
