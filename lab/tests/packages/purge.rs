@@ -199,6 +199,11 @@ fn what_a_configuration_names_stays_and_is_said() -> Result<()> {
         // Since then somebody has broken it, so that nginx can't tell it.
         "nginx -c /var/lib/x/own.conf; echo nonsense >>/var/lib/x/own.conf",
         "nginx -p /var/lib/x/ -c own.conf; echo nonsense >>/var/lib/x/own.conf",
+        // By a link beside it, relative to its directory.
+        "ln -s /etc/certwell/live/a /var/lib/x/own; sed -i 's|/etc/certwell/live/a|own|g' /var/lib/x/own.conf
+         nginx -c /var/lib/x/own.conf",
+        "ln -s /etc/certwell/live/a /var/lib/x/own; sed -i 's|/etc/certwell/live/a|own|g' /var/lib/x/own.conf
+         nginx -p /var/lib/x/ -c own.conf; echo nonsense >>/var/lib/x/own.conf",
     ]
     .map(|call| format!("{ELSEWHERE}{call}"));
     let named_in_the_call: Vec<Case> = named_in_the_call.iter().map(|given| case(given)).collect();
