@@ -272,7 +272,7 @@ fn initialize(config: PathBuf, arguments: InitArgs) -> anyhow::Result<()> {
          Next:\n  \
          1. declare an authority, hosts and certificates in {config} or conf.d/*.toml beside it\n  \
          2. certwell-issuer --config {config} check\n  \
-         3. certwell-issuer --config {config} serve    (or: systemctl start certwell-issuer){credential}\n  \
+         3. certwell-issuer --config {config} serve    (or: systemctl restart certwell-issuer){credential}\n  \
          4. certwell token create --host NAME, and on that host: certwell-agent enroll TOKEN\n",
         made.state_directory.display(),
         made.ca,

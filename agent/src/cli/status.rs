@@ -154,7 +154,7 @@ fn print(status: &Status) {
     }
     if let Some(at) = state.nginx_started {
         say(format_args!(
-            "nginx failed within a minute after the last activation; the agent started it at {}",
+            "nginx failed within a minute after the last activation; the agent had it started, once, at {}",
             seconds(at)
         ));
     }

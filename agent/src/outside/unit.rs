@@ -19,6 +19,8 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 pub(crate) struct UnitState {
     /// Its `ActiveState`; empty where that can't be known.
     pub(crate) active: String,
+    /// Its `Result`: why it failed.
+    pub(crate) result: String,
     /// When it last ended or failed, since the machine booted.
     pub(crate) ended: Option<Duration>,
 }
@@ -28,7 +30,7 @@ pub(crate) async fn state(unit: &str) -> UnitState {
     let mut command = Command::new("systemctl");
     command.args([
         "show",
-        "--property=ActiveState,InactiveEnterTimestampMonotonic",
+        "--property=ActiveState,Result,InactiveEnterTimestampMonotonic",
         unit,
     ]);
     match child::output(command, b"", ASK_LIMIT).await {
@@ -45,6 +47,7 @@ fn state_in(shown: &str) -> UnitState {
     for (name, value) in pairs {
         match name {
             "ActiveState" => value.clone_into(&mut state.active),
+            "Result" => value.clone_into(&mut state.result),
             // 0: it never did.
             "InactiveEnterTimestampMonotonic" => {
                 let micros = value.parse().ok().filter(|micros| *micros > 0);
@@ -90,14 +93,19 @@ mod tests {
 
     #[test]
     fn what_the_service_manager_says_of_a_unit() {
-        let state = |active: &str, micros: Option<u64>| UnitState {
+        let state = |active: &str, result: &str, micros: Option<u64>| UnitState {
             active: active.to_owned(),
+            result: result.to_owned(),
             ended: micros.map(Duration::from_micros),
         };
-        let failed = "InactiveEnterTimestampMonotonic=61000001\nActiveState=failed\n";
-        assert_eq!(state_in(failed), state("failed", Some(61_000_001)));
+        let failed =
+            "Result=timeout\nInactiveEnterTimestampMonotonic=61000001\nActiveState=failed\n";
+        assert_eq!(
+            state_in(failed),
+            state("failed", "timeout", Some(61_000_001))
+        );
         let never = "ActiveState=active\nInactiveEnterTimestampMonotonic=0\n";
-        assert_eq!(state_in(never), state("active", None));
+        assert_eq!(state_in(never), state("active", "", None));
         assert_eq!(state_in("Failed to connect to bus\n"), UnitState::default());
     }
 }

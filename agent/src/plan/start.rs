@@ -42,11 +42,12 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// By `ActiveState`.
-    pub fn of(state: &str) -> Self {
-        match state {
-            "failed" => Self::Failed,
-            "inactive" => Self::Inactive,
+    /// By its `ActiveState` and `Result`. `systemctl stop` ends in `failed` by `timeout` too, where nginx still answers
+    /// a long download when its time is over: what may be a person's wish is taken for one.
+    pub fn of(active: &str, result: &str) -> Self {
+        match (active, result) {
+            ("failed", "timeout") | ("inactive", _) => Self::Inactive,
+            ("failed", _) => Self::Failed,
             _ => Self::Busy,
         }
     }
@@ -244,14 +245,16 @@ mod tests {
 
     #[test]
     fn states_of_units() {
-        for (state, expected) in [
-            ("failed", Unit::Failed),
-            ("inactive", Unit::Inactive),
-            ("activating", Unit::Busy),
-            ("deactivating", Unit::Busy),
-            ("active", Unit::Busy),
+        for (active, result, expected) in [
+            ("failed", "exit-code", Unit::Failed),
+            ("failed", "signal", Unit::Failed),
+            ("failed", "timeout", Unit::Inactive),
+            ("inactive", "success", Unit::Inactive),
+            ("activating", "success", Unit::Busy),
+            ("deactivating", "timeout", Unit::Busy),
+            ("active", "success", Unit::Busy),
         ] {
-            assert_eq!(Unit::of(state), expected, "{state}");
+            assert_eq!(Unit::of(active, result), expected, "{active} {result}");
         }
     }
 }

@@ -172,7 +172,7 @@ fn summary(restored: &Restored) -> String {
          Join tokens made before are void. The recovery key stays the one that you have just given.\n\n\
          Next:\n  \
          1. certwell-issuer --config {} check\n  \
-         2. systemctl start certwell-issuer\n  \
+         2. systemctl restart certwell-issuer\n  \
          3. certwell status: nothing is ordered or offered until the hosts have reported, at most ten minutes.\n     \
          They enroll no second time. What was issued after the backup is issued once more, and named.\n",
         restored.backup.display(),

@@ -71,9 +71,38 @@ fn a_daemon_that_fails_again_and_again_is_started_ever_later_and_by_hand_at_once
             let now = (shown(host, unit, "ActiveState")?, shown(host, unit, "NRestarts")?);
             ensure!(now == ("active".to_owned(), "0".to_owned()), "{unit}: {now:?}");
         }
+        by_hand_between_two_starts(host)?;
         let unknown = host.shell("journalctl --no-pager -b | grep -iE 'unknown (key|lvalue)' || true")?;
         ensure!(unknown.is_empty(), "{unknown}");
         settled(host)
     })
     .unwrap();
+}
+
+/// Systemd doesn't begin its count anew for a restart in the five seconds before its own.
+fn by_hand_between_two_starts(host: &Machine) -> Result<()> {
+    host.write(
+        "/etc/systemd/system/fails.service",
+        "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=on-failure\nRestartSec=5s\nTimeoutStartSec=6min\n\
+         ExecStartPre=-+/usr/libexec/certwell-agent/back-off %n %t/fails.pause\n\
+         ExecStart=/bin/sh -c 'test -e /run/mended && exec sleep 600'\n",
+    )?;
+    host.shell("systemctl daemon-reload; systemctl --no-block start fails")?;
+    wait_for("the third failure", SOON, || {
+        let now = (
+            shown(host, "fails", "SubState")?,
+            shown(host, "fails", "NRestarts")?,
+        );
+        ensure!(
+            now == ("auto-restart".to_owned(), "2".to_owned()),
+            "{now:?}"
+        );
+        Ok(())
+    })?;
+    host.shell("touch /run/mended; timeout 4 systemctl restart fails")
+        .context("a restart by hand between two starts")?;
+    let kept = host.shell("cat /run/fails.pause")?;
+    ensure!(kept.starts_with("0 "), "it would go on at {kept}");
+    host.shell("systemctl stop fails; systemctl reset-failed fails || true")
+        .map(drop)
 }

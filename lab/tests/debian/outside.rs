@@ -109,6 +109,10 @@ fn the_agents_sandbox_is_in_the_way_of_nothing_and_a_failed_nginx_is_started_onc
                 edge.shell("systemctl list-units --all --no-legend 'certwell-agent-run-*'")?;
             ensure!(left.trim().is_empty(), "{name}: {left}");
         }
+        renew(fleet, 12)?;
+        for name in ["sally", "esme"] {
+            stays_stopped_though_it_took_too_long(fleet.edge(name)?)?;
+        }
         Ok(())
     })
     .unwrap();
@@ -132,7 +136,7 @@ fn told(edge: &Machine, generation: u64) -> Result<()> {
 fn is_told(fleet: &Fleet, name: &str) -> Result<()> {
     let edge = fleet.edge(name)?;
     eventually(edge, "certwell-agent status", |said| {
-        said.contains("the agent started it at 20")
+        said.contains("the agent had it started, once, at 20")
     })?;
     wait_for("an event of the start", SOON, || {
         let events = fleet.events()?;
@@ -227,6 +231,19 @@ fn stays_stopped(edge: &Machine) -> Result<()> {
     ensure!(state.trim() == "inactive", "{}: {state}", edge.name);
     edge.shell("systemctl start nginx")?;
     Ok(())
+}
+
+/// A person's stop that systemd had to end itself, as where nginx still answers a long download, leaves a failed unit.
+fn stays_stopped_though_it_took_too_long(edge: &Machine) -> Result<()> {
+    edge.write(
+        "/etc/systemd/system/nginx.service.d/slow.conf",
+        "[Service]\nExecStop=\nExecStop=/bin/sleep 60\nTimeoutStopSec=1\n",
+    )?;
+    edge.shell("systemctl daemon-reload; systemctl stop nginx")?;
+    let result = edge.shell("systemctl show --property=Result --value nginx")?;
+    ensure!(result.trim() == "timeout", "{}: {result}", edge.name);
+    edge.shell("rm /etc/systemd/system/nginx.service.d/slow.conf; systemctl daemon-reload")?;
+    stays_failed(edge)
 }
 
 /// Whether what a command says becomes so.

@@ -106,14 +106,16 @@ done
 mkdir "$pair/bin" && printf '#!/bin/sh\n' >"$pair/bin/deb-systemd-helper" && chmod +x "$pair/bin/deb-systemd-helper"
 export PATH="$pair/bin:$PATH:/usr/sbin:/sbin"
 {HOST}
+purge() {{ sh "$pair/postrm" purge; }}
+state='/var/lib/certwell-agent/identity /var/lib/certwell-agent/ledger.json'
 {given}
 before=fails; nginx -t 2>/dev/null && before=passes
-sh "$pair/postrm" purge
+purge
 after=fails; nginx -t 2>"$pair/words" && after=passes
 [ $before = $after ] || {{ echo "nginx -t $before before and $after afterwards:"; cat "$pair/words"; exit 1; }}
 for path in {stays}; do [ -e $path ] || {{ echo "$path is gone"; exit 1; }}; done
 for path in {goes}; do [ ! -e $path ] && [ ! -L $path ] || {{ echo "$path is there"; exit 1; }}; done
-for path in /var/lib/certwell-agent/identity /var/lib/certwell-agent/ledger.json; do
+for path in $state; do
     [ ! -e $path ] || {{ echo "$path is there"; exit 1; }}
 done
 # A person's own, whatever else goes.
@@ -274,7 +276,37 @@ fn the_challenge_map_stays_while_its_variable_is_used_and_the_purge_says_so() ->
             goes: &[A, B],
             said: &["includes the snippet"],
         },
+        // Read as files, among them what is no text: a link to nginx's modules, a bundle of keys.
+        Case {
+            given: "echo 'server { listen 127.0.0.1:18080; if ($certwell_acme_reply) { return 200 \
+                    $certwell_acme_reply; } }' >/etc/nginx/sites-enabled/http; echo 'nonsense;' >/etc/nginx/conf.d/broken.conf
+                    printf 'a\\0\\377b\\n' >/etc/nginx/bundle.p12",
+            stays: &[MAP],
+            goes: &[A, B, SNIPPET],
+            said: &["uses its variable"],
+        },
     ])
+}
+
+/// What it would go by is cut short: then it names too little.
+#[test]
+fn a_full_disk_ends_the_purge_before_anything_is_removed() -> Result<()> {
+    each(&[Case {
+        given: "serve /etc/certwell/live/a
+                mkdir \"$pair/full\"; mount -t tmpfs -o size=8k tmpfs \"$pair/full\"
+                ! cat /dev/zero 2>/dev/null >\"$pair/full/all\"
+                purge() { ! TMPDIR=\"$pair/full\" sh \"$pair/postrm\" purge; }
+                state=''",
+        stays: &[
+            "/etc/certwell/live/a/privkey.pem",
+            "/etc/certwell/live/b/privkey.pem",
+            "/var/lib/certwell-agent/identity/identity.key",
+            MAP,
+            SNIPPET,
+        ],
+        goes: &[],
+        said: &[],
+    }])
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Installer {
                 }
                 Step::Ask => {
                     let state = outside::state(&activation.unit).await;
-                    unit = Some(Unit::of(&state.active));
+                    unit = Some(Unit::of(&state.active, &state.result));
                     self.watched.gone = gone.map(|gone| start::gone(gone, state.ended, activated));
                 }
                 Step::Test => {
