@@ -10,7 +10,7 @@ use nix::{
 use prost::Message as _;
 use sd_notify::NotifyState;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
 };
@@ -153,6 +153,8 @@ pub async fn gather_host_info(config: &Config) -> v1::HostInfo {
 /// # Errors
 /// When it can't begin.
 pub async fn run(config: Config) -> Result<(), AppError> {
+    // Before any work: told to end in the middle of it, it ends in an orderly way as well.
+    let mut end = EndSignals::listen()?;
     clock::plausible(clock::now())?;
     let config = Arc::new(config);
     let _lock = lock_state(&config)?;
@@ -263,7 +265,9 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let quiet = keep_watchdog_quiet();
     tokio::pin!(quiet);
     let broken = tokio::select! {
-        ended = wait_for_end(&mut tasks) => ended?,
+        () = end.recv() => false,
+        // None of them ends by itself: a panic ends the process in an orderly way.
+        _ = tasks.join_next() => true,
         _ = &mut installing => true,
         never = &mut quiet => match never {},
     };
@@ -286,17 +290,26 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     }
 }
 
-/// Until SIGTERM or SIGINT, or until a task breaks off.
-///
-/// Whether a task broke off.
-async fn wait_for_end(tasks: &mut JoinSet<()>) -> Result<bool, AppError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(false),
-        _ = interrupt.recv() => Ok(false),
-        // None of them ends by itself: a panic ends the process in an orderly way.
-        _ = tasks.join_next() => Ok(true),
+/// SIGTERM and SIGINT, from when it is made.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn listen() -> Result<Self, AppError> {
+        let listen = |kind| signal(kind).map_err(AppError::Signals);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use certwell_proto::{
 };
 use jiff::SignedDuration;
 use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Semaphore, watch},
     task::JoinSet,
     time::timeout,
@@ -94,10 +95,12 @@ pub struct App {
 /// # Errors
 /// When it can't start, or a task that must not end did.
 pub async fn serve(config_path: &Path) -> anyhow::Result<()> {
+    // Before any work: told to end while it starts, it ends in an orderly way as well.
+    let mut end = EndSignals::listen()?;
     let mut app = App::start(config_path).await?;
     tracing::info!(addresses = ?app.addresses, admin_socket = %app.admin_socket.display(), "listening");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let result = app.run().await;
+    let result = app.run(end.recv()).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     app.stop().await;
     result
@@ -270,18 +273,14 @@ impl App {
         })
     }
 
-    /// Runs until a signal asks to stop.
+    /// Runs until it is `told` to end.
     ///
     /// # Errors
     /// When a task ended that should have gone on.
-    pub async fn run(&mut self) -> anyhow::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
-        // Cancel-safe: signals and ends are only waited for, `join_next` loses no result.
+    pub async fn run(&mut self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
+        // Cancel-safe: ends are only waited for, `join_next` loses no result.
         tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
+            () = told => Ok(()),
             () = watchdog() => Ok(()),
             Some(ended) = self.tasks.join_next() => unexpected(ended),
             Some(ended) = self.servers.join_next() => unexpected(ended),
@@ -318,6 +317,28 @@ impl App {
         // As long as the store is ours no other issuer can have made its own socket there.
         let _ = std::fs::remove_file(&self.admin_socket);
         self.store.close().await;
+    }
+}
+
+/// SIGTERM and SIGINT, from when it is made.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("SIGTERM can't be handled")?,
+            interrupt: signal(SignalKind::interrupt()).context("SIGINT can't be handled")?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -2,13 +2,22 @@
 
 use std::{
     fs,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::OpenOptionsExt as _, net::UnixDatagram},
     sync::{Arc, Mutex},
+};
+
+use nix::{
+    fcntl::OFlag,
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
 };
 
 use super::{
     issuer::eventually,
-    world::{leaf, serving_as, world},
+    world::{leaf, serving, serving_as, world},
 };
 
 #[tokio::test]
@@ -50,6 +59,31 @@ async fn an_install_is_ended_before_the_agent_is_and_the_watchdog_stays_quiet_me
     let (code, ()) = tokio::join!(world.host.end_agent(), quiet);
     assert_eq!(code, Some(0));
     assert_eq!(world.host.served(), Some(leaf(&second)));
+}
+
+/// As by a restart of its service right after a start.
+#[tokio::test]
+async fn an_agent_that_is_told_to_end_while_it_starts_ends_in_good_order() {
+    let (mut world, _) = serving().await;
+    assert_eq!(world.host.end_agent().await, Some(0));
+    let host = &mut world.host;
+    // It reads what was wanted last before it looks at anything else, and there waits for whoever writes.
+    let kept = host.path("state/desired.bin");
+    fs::remove_file(&kept).unwrap();
+    mkfifo(&kept, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    host.start_agent();
+    eventually("it begins", || async {
+        (host.agent_log().matches("certwell-agent 0").count() == 2).then_some(())
+    })
+    .await;
+    kill(Pid::from_raw(host.agent_pid() as i32), Signal::SIGTERM).unwrap();
+    eventually("it still reads", || async {
+        let mut pipe = fs::OpenOptions::new();
+        pipe.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        pipe.open(&kept).ok()
+    })
+    .await;
+    assert_eq!(host.end_agent().await, Some(0));
 }
 
 /// What is said to it, as it comes: a socket that nobody reads holds the one up who writes.

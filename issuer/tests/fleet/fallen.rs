@@ -1,6 +1,6 @@
 //! A task that falls over is noticed: the process ends, or what fell is begun again.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use certwell_proto::v1::{self, EventKind};
 use tokio::time::{sleep, timeout};
@@ -21,7 +21,7 @@ async fn renew(world: &mut World) {
 
 /// The error with which the issuer ends by itself.
 async fn ended(world: &mut World) -> String {
-    let ended = timeout(SOON, world.app.run()).await.unwrap();
+    let ended = timeout(SOON, world.app.run(pending())).await.unwrap();
     ended.unwrap_err().to_string()
 }
 
@@ -85,7 +85,7 @@ async fn an_issuance_that_falls_over_each_time_does_not_spin() {
     sleep(Duration::from_millis(500)).await;
     assert_eq!(world.store.panicked(), 1);
     assert!(
-        timeout(Duration::from_millis(100), world.app.run())
+        timeout(Duration::from_millis(100), world.app.run(pending()))
             .await
             .is_err()
     );
