@@ -79,6 +79,7 @@ impl Observed {
             preflights: Vec::new(),
             host_problem: self.host_problem.clone(),
             host_info: Some(self.info.clone()),
+            ..v1::Report::default()
         }
     }
 

@@ -329,6 +329,7 @@ pub(super) fn kind_word(kind: v1::EventKind) -> &'static str {
         Kind::Config => "config",
         Kind::Admin => "admin",
         Kind::Recovery => "recovery",
+        Kind::Alert => "alert",
         Kind::Unspecified => "other",
     }
 }

@@ -75,6 +75,7 @@ pub fn desired_state(
             .collect(),
         endpoints: facts.config.issuer.endpoints.clone(),
         reconnect_window_ms: reconnect_window(facts.hosts.len()),
+        ..v1::DesiredState::default()
     };
     state.revision = hex(&certwell_proto::fingerprint::sha256(&state.encode_to_vec())[..8]);
     state

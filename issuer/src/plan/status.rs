@@ -130,6 +130,7 @@ fn certificate(
             .or_else(|| declared.authorities.first())
             .cloned()
             .unwrap_or_default(),
+        ..v1::CertificateStatus::default()
     }
 }
 
