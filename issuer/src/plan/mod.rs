@@ -10,10 +10,12 @@
 //! recover     after a restore: who is waited for, what the backup had forgotten
 //! presence    whether a host is there
 //! judge       how a host stands with a certificate
+//! alert       what somebody should know
 //! status, headline, explain   what people are told
 //! words       times, spans and lists in words
 //! ```
 
+pub mod alert;
 pub mod explain;
 pub mod facts;
 pub mod headline;
