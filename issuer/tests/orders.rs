@@ -254,6 +254,7 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
         certificates: BTreeMap::new(),
         hosts: BTreeMap::new(),
         thumbprints: BTreeMap::new(),
+        inventories: BTreeMap::new(),
         recovery: None,
     };
     let store: Arc<dyn Store> = store.clone();

@@ -1,5 +1,7 @@
 //! From the names that people type to what is meant; what isn't there is answered with what is.
 
+use std::collections::BTreeSet;
+
 use certwell_proto::{CertificateName, HostName, v1::HostInfo};
 use jiff::Timestamp;
 use tonic::Status;
@@ -30,6 +32,20 @@ pub(super) fn no_certificate(name: &str, facts: &FleetFacts) -> Status {
         "there is no certificate {name:?}; declared are: {}",
         or_none(&known)
     ))
+}
+
+/// Hosts that are declared, or of which something is known.
+pub(super) fn known_hosts(
+    names: &[String],
+    facts: &FleetFacts,
+) -> Result<BTreeSet<HostName>, Status> {
+    let known = |name: &String| {
+        name.parse::<HostName>()
+            .ok()
+            .filter(|host| facts.hosts.contains_key(host) || facts.inventories.contains_key(host))
+            .ok_or_else(|| no_host(name, facts))
+    };
+    names.iter().map(known).collect()
 }
 
 /// A host that may be given a join token: the configuration declares it, and it isn't retired.

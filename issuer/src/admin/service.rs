@@ -19,7 +19,9 @@ use tonic::{Request, Response, Status};
 
 use super::{
     events::Asked,
-    lookup::{declared_certificate, joinable_host, no_certificate, no_host, revocable_host},
+    lookup::{
+        declared_certificate, joinable_host, known_hosts, no_certificate, no_host, revocable_host,
+    },
 };
 use crate::{
     clock,
@@ -28,7 +30,7 @@ use crate::{
         ca::Ca,
         revocations::{Revocations, RevocationsError},
     },
-    plan::{explain::explain, facts::FleetFacts, status},
+    plan::{explain::explain, facts::FleetFacts, inventory::wire, status},
     store::{Store, StoreError, TokenRecord},
 };
 
@@ -203,6 +205,15 @@ impl Admin for AdminService {
         self.set_paused(&request.into_inner().certificate, false)
             .await?;
         Ok(Response::new(v1::ResumeResponse {}))
+    }
+
+    async fn inventory(
+        &self,
+        request: Request<v1::InventoryRequest>,
+    ) -> Result<Response<v1::InventoryResponse>, Status> {
+        let facts = self.facts().await?;
+        let hosts = known_hosts(&request.into_inner().hosts, &facts)?;
+        Ok(Response::new(wire::inventories(&facts, &hosts)))
     }
 
     type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;

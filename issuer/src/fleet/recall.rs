@@ -11,6 +11,7 @@ use crate::{
     config::{Config, Roots},
     plan::{
         facts::{CertificateFacts, FleetFacts, HostFacts},
+        inventory::HostInventory,
         recover,
     },
     store::{self, Store},
@@ -79,6 +80,23 @@ pub async fn recall(
         facts.highest = facts.highest.max(seen.told.unwrap_or_default());
         facts.observations.insert(seen.host.clone(), seen);
     }
+    let mut inventories = BTreeMap::new();
+    for record in store.inventories().await? {
+        let known = hosts.get(&record.host);
+        let known = known.and_then(|known| known.record.as_ref());
+        if known.is_some_and(|known| known.retired) {
+            continue;
+        }
+        match HostInventory::told(&record.told, record.at) {
+            Ok(inventory) => {
+                inventories.insert(record.host, inventory);
+            }
+            // The host tells it again when it connects.
+            Err(error) => {
+                tracing::warn!(host = %record.host, %error, "its stored inventory can't be used");
+            }
+        }
+    }
     let accounts = store.accounts().await?;
     let thumbprints = config
         .authorities
@@ -100,6 +118,7 @@ pub async fn recall(
         certificates,
         hosts,
         thumbprints,
+        inventories,
         recovery: recovery.map(|recovery| {
             let roots = root_certificates(&Roots::System).unwrap_or_default();
             recover::begin(recovery.began, clock::now(), Arc::new(roots))

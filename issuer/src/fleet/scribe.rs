@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::store::{Observation, Store, StoreError};
+use crate::store::{InventoryRecord, Observation, Store, StoreError};
 
 /// Notes that may wait to be read.
 const BACKLOG: usize = 1024;
@@ -28,6 +28,7 @@ const REFUSALS: u32 = 3;
 enum Note {
     Observation(Box<Observation>),
     Seen(HostName, Timestamp, Box<HostInfo>),
+    Inventory(Box<InventoryRecord>),
 }
 
 enum Message {
@@ -37,7 +38,14 @@ enum Message {
 }
 
 /// What a note is about: of several about the same, the last is the state.
-type Subject = (HostName, Option<CertificateName>);
+type Subject = (HostName, About);
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    Certificate(CertificateName),
+    Host,
+    Inventory,
+}
 
 /// Handle of the scribe task.
 #[derive(Clone)]
@@ -65,6 +73,12 @@ impl Scribe {
     /// Hands over when a host last spoke to us, and what it said of itself.
     pub async fn seen(&self, host: HostName, at: Timestamp, info: HostInfo) {
         let note = Note::Seen(host, at, Box::new(info));
+        let _ = self.0.send(Message::Note(note)).await;
+    }
+
+    /// Hands over what a host told of all its certificates.
+    pub async fn inventory(&self, inventory: InventoryRecord) {
+        let note = Note::Inventory(Box::new(inventory));
         let _ = self.0.send(Message::Note(note)).await;
     }
 
@@ -143,11 +157,11 @@ async fn commit(store: &dyn Store, kept: &mut Kept) -> Result<(), Failed> {
         .values()
         .filter_map(|note| match note {
             Note::Observation(one) => Some(one.as_ref().clone()),
-            Note::Seen(..) => None,
+            Note::Seen(..) | Note::Inventory(_) => None,
         })
         .collect();
     if !observations.is_empty() && store.put_observations(&observations).await.is_ok() {
-        kept.retain(|note| matches!(note, Note::Seen(..)));
+        kept.retain(|note| !matches!(note, Note::Observation(_)));
     }
     let mut failed = None;
     let mut in_a_row = 0;
@@ -156,6 +170,7 @@ async fn commit(store: &dyn Store, kept: &mut Kept) -> Result<(), Failed> {
         let result = match &note {
             Note::Observation(one) => store.put_observations(std::slice::from_ref(one)).await,
             Note::Seen(host, at, info) => store.host_seen(host, *at, info).await,
+            Note::Inventory(one) => store.put_inventory(one).await,
         };
         match result {
             Ok(()) => in_a_row = 0,
@@ -209,8 +224,12 @@ impl Kept {
 
 fn subject(note: &Note) -> Subject {
     match note {
-        Note::Observation(one) => (one.host.clone(), Some(one.certificate.clone())),
-        Note::Seen(host, ..) => (host.clone(), None),
+        Note::Observation(one) => (
+            one.host.clone(),
+            About::Certificate(one.certificate.clone()),
+        ),
+        Note::Seen(host, ..) => (host.clone(), About::Host),
+        Note::Inventory(one) => (one.host.clone(), About::Inventory),
     }
 }
 

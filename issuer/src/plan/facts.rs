@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use certwell_proto::{CertificateName, FleetName, Generation, HostName, Lineage};
 use jiff::Timestamp;
 
+use super::inventory::HostInventory;
 use crate::{
     config::Config,
     store::{HostRecord, Issued, Observation},
@@ -30,6 +31,8 @@ pub struct FleetFacts {
     pub hosts: BTreeMap<HostName, HostFacts>,
     /// JWK thumbprint of each authority's account, by the authority's name.
     pub thumbprints: BTreeMap<String, String>,
+    /// What each host told last of all its certificates; a host that told nothing has none, nor has a retired one.
+    pub inventories: BTreeMap<HostName, HostInventory>,
     /// Since the last restore from a backup; `None` where there never was one.
     pub recovery: Option<RecoveryFacts>,
 }

@@ -6,6 +6,7 @@
 //! preflight   whether an order may be placed
 //! order       the next step of an order
 //! observe     what a report changes in what is known
+//! inventory   every certificate of each host
 //! offer       what each host is offered
 //! recover     after a restore: who is waited for, what the backup had forgotten
 //! presence    whether a host is there
@@ -19,6 +20,7 @@ pub mod alert;
 pub mod explain;
 pub mod facts;
 pub mod headline;
+pub mod inventory;
 pub mod judge;
 pub mod observe;
 pub mod offer;

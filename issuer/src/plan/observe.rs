@@ -1,7 +1,9 @@
 //! What a report changes in what is known: pure.
 
 use certwell_proto::{CertificateName, FieldError, Fingerprint, Generation, HostName, limits, v1};
+use jiff::Timestamp;
 
+use super::inventory::HostInventory;
 use crate::store::Observation;
 
 /// Bytes of one text that a host says; what is longer is cut.
@@ -151,6 +153,9 @@ pub fn check(report: &v1::Report) -> Result<(), FieldError> {
     for (index, certificate) in report.certificates.iter().enumerate() {
         check_certificate(certificate).map_err(|e| e.within(format!("certificates[{index}]")))?;
     }
+    if let Some(told) = &report.inventory {
+        HostInventory::told(told, Timestamp::UNIX_EPOCH).map_err(|e| e.within("inventory"))?;
+    }
     Ok(())
 }
 
@@ -213,7 +218,11 @@ fn generation(field: &str, number: u64) -> Result<(), FieldError> {
     ))
 }
 
-fn at_most(field: &str, count: usize, most: usize) -> Result<(), FieldError> {
+/// Refuses a list that is longer than `most`.
+///
+/// # Errors
+/// Names the field.
+pub fn at_most(field: &str, count: usize, most: usize) -> Result<(), FieldError> {
     if count <= most {
         return Ok(());
     }

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 
 use self::held::{Held, conflict, kept};
 use super::{
-    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, Recovery, Result, Store, TokenRecord,
+    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
+    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, TokenRecord,
 };
 
 /// A store that ends with this value.
@@ -350,8 +350,23 @@ impl Store for MemoryStore {
         Ok(self.held().observations.values().cloned().collect())
     }
 
+    async fn put_inventory(&self, inventory: &InventoryRecord) -> Result<()> {
+        let stored = InventoryRecord {
+            at: kept(inventory.at),
+            ..inventory.clone()
+        };
+        self.held().inventories.insert(stored.host.clone(), stored);
+        Ok(())
+    }
+
+    async fn inventories(&self) -> Result<Vec<InventoryRecord>> {
+        Ok(self.held().inventories.values().cloned().collect())
+    }
+
     async fn forget_host(&self, host: &HostName) -> Result<()> {
-        self.held().observations.retain(|(of, _), _| of != host);
+        let mut held = self.held();
+        held.observations.retain(|(of, _), _| of != host);
+        held.inventories.remove(host);
         Ok(())
     }
 

@@ -21,8 +21,8 @@ use certwell_proto::{CertificateName, Generation, HostName, Lineage, v1};
 use jiff::Timestamp;
 
 pub use record::{
-    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, Recovery, TokenRecord,
+    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
+    Observation, OrderFailure, PendingOrder, Recovery, TokenRecord,
 };
 
 /// Why the store couldn't do it.
@@ -209,7 +209,11 @@ pub trait Store: Send + Sync + 'static {
     async fn put_observations(&self, observations: &[Observation]) -> Result<()>;
     /// All observations.
     async fn observations(&self) -> Result<Vec<Observation>>;
-    /// Forgets everything observed on a host.
+    /// Replaces what a host told of all its certificates.
+    async fn put_inventory(&self, inventory: &InventoryRecord) -> Result<()>;
+    /// What each host told last of all its certificates, by host.
+    async fn inventories(&self) -> Result<Vec<InventoryRecord>>;
+    /// Forgets everything observed on a host, and its inventory.
     async fn forget_host(&self, host: &HostName) -> Result<()>;
 
     // --- events and switches ---

@@ -210,6 +210,17 @@ pub struct Observation {
     pub told: Option<Generation>,
 }
 
+/// Every certificate of a host, managed or not, as it told last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InventoryRecord {
+    /// The host.
+    pub host: HostName,
+    /// When it was first told as it is.
+    pub at: Timestamp,
+    /// In its own words.
+    pub told: v1::Inventory,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRecord {

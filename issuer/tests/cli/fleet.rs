@@ -131,6 +131,7 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
             })
             .into(),
         thumbprints: BTreeMap::new(),
+        inventories: BTreeMap::new(),
         recovery: None,
     }
 }

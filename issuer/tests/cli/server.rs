@@ -11,7 +11,7 @@ use std::{
 
 use certwell_issuer::{
     clock,
-    plan::{explain::explain, facts::FleetFacts, status},
+    plan::{explain::explain, facts::FleetFacts, inventory::wire, status},
 };
 use certwell_proto::{CertificateName, v1};
 use jiff::Timestamp;
@@ -146,6 +146,20 @@ impl Admin for Service {
     ) -> Result<Response<v1::ListHostsResponse>, Status> {
         self.0.called("hosts".into())?;
         Ok(Response::new(status::hosts(&self.0.facts(), self.0.now())))
+    }
+
+    async fn inventory(
+        &self,
+        request: Request<v1::InventoryRequest>,
+    ) -> Result<Response<v1::InventoryResponse>, Status> {
+        let hosts = request.into_inner().hosts;
+        self.0.called(format!("inventory {}", hosts.join(",")))?;
+        let hosts = hosts
+            .iter()
+            .map(|host| host.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|_| Status::not_found("there is no such host"))?;
+        Ok(Response::new(wire::inventories(&self.0.facts(), &hosts)))
     }
 
     async fn revoke_host(

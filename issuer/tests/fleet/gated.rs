@@ -6,8 +6,9 @@ use std::sync::{
 };
 
 use certwell_issuer::store::{
-    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, Recovery, Result, Store, TokenRecord, sqlite::SqliteStore,
+    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
+    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, TokenRecord,
+    sqlite::SqliteStore,
 };
 use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage, v1};
 use jiff::Timestamp;
@@ -182,6 +183,8 @@ gated! {
     void_tokens(host: &HostName) -> u64;
     prune_tokens(before: Timestamp) -> u64;
     observations() -> Vec<Observation>;
+    put_inventory(inventory: &InventoryRecord) -> ();
+    inventories() -> Vec<InventoryRecord>;
     forget_host(host: &HostName) -> ();
     before_newest_events(after: u64, certificate: Option<&CertificateName>, last: u32) -> u64;
     prune_events(before: Timestamp) -> u64;

@@ -29,6 +29,7 @@ async fn the_words_of_a_connected_host_are_known_until_it_takes_them_back() {
             certificates: BTreeMap::new(),
             hosts: BTreeMap::new(),
             thumbprints: BTreeMap::new(),
+            inventories: BTreeMap::new(),
             recovery: None,
         },
         events,

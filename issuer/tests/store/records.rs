@@ -1,8 +1,8 @@
 //! Records to put into a store.
 
 use certwell_issuer::store::{
-    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    TokenRecord,
+    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
+    Observation, OrderFailure, TokenRecord,
 };
 use certwell_proto::{
     CertificateName, Generation, HostName, Lineage, Secret, fingerprint::sha256, v1,
@@ -157,6 +157,24 @@ pub(crate) fn observation(of: &str, certificate: &str, generation: u64) -> Obser
         outcome: v1::Outcome::Held,
         outcome_generation: Generation(generation),
         told: None,
+    }
+}
+
+pub(crate) fn inventory(of: &str, minutes: i64) -> InventoryRecord {
+    InventoryRecord {
+        host: host(of),
+        at: minute(minutes),
+        told: v1::Inventory {
+            at_ms: minutes,
+            rows: vec![v1::InventoryRow {
+                source: "/etc/nginx/old.pem".to_owned(),
+                fingerprint: vec![3; 32],
+                managed: v1::ManagedBy::Nobody.into(),
+                ..Default::default()
+            }],
+            left_out: 1,
+            problem: String::new(),
+        },
     }
 }
 

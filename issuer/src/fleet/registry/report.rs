@@ -10,10 +10,11 @@ use super::task::Task;
 use crate::{
     clock,
     plan::{
+        inventory::HostInventory,
         observe::{Noticed, merge, shortened},
         preflight::Verdict,
     },
-    store::Observation,
+    store::{InventoryRecord, Observation},
 };
 
 impl Task {
@@ -46,6 +47,9 @@ impl Task {
             self.scribe.write(seen.clone()).await;
             self.tell(&name, host, &seen, noticed).await;
         }
+        if let Some(told) = report.inventory {
+            self.inventory(host, told, now).await;
+        }
         for result in report.preflights {
             self.verdict(host, result);
         }
@@ -67,6 +71,31 @@ impl Task {
         if let Some(text) = news {
             self.events.host(EventKind::HostProblem, host, text).await;
         }
+    }
+
+    /// A retired host's is forgotten; one that is the same keeps the time of its first receipt.
+    async fn inventory(&mut self, host: &HostName, told: v1::Inventory, now: Timestamp) {
+        let known = self.facts.hosts.get(host);
+        let record = known.and_then(|known| known.record.as_ref());
+        if record.is_some_and(|record| record.retired) {
+            return;
+        }
+        // It was checked at the door.
+        let Ok(fresh) = HostInventory::told(&told, now) else {
+            return;
+        };
+        let known = self.facts.inventories.get(host);
+        if known.is_some_and(|known| known.is_same(&fresh)) {
+            return;
+        }
+        self.facts.inventories.insert(host.clone(), fresh);
+        self.scribe
+            .inventory(InventoryRecord {
+                host: host.clone(),
+                at: now,
+                told,
+            })
+            .await;
     }
 
     async fn tell(

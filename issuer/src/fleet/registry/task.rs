@@ -356,6 +356,7 @@ impl Task {
             for known in self.facts.certificates.values_mut() {
                 known.observations.remove(host);
             }
+            self.facts.inventories.remove(host);
         }
         Some(record)
     }

@@ -100,6 +100,7 @@ fn facts() -> FleetFacts {
         .into(),
         hosts: BTreeMap::new(),
         thumbprints: [("one".into(), "T1".into()), ("two".into(), "T2".into())].into(),
+        inventories: BTreeMap::new(),
         recovery: None,
     }
 }

@@ -139,6 +139,7 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
         ]
         .into(),
         thumbprints: BTreeMap::new(),
+        inventories: BTreeMap::new(),
         recovery: None,
     }
 }

@@ -6,8 +6,8 @@ use certwell_proto::{CertificateName, Generation, HostName, Lineage, Secret};
 use jiff::Timestamp;
 
 use super::super::{
-    Account, EventRecord, HostRecord, Issued, Observation, OrderFailure, PendingOrder, Recovery,
-    Result, StoreError, TokenRecord,
+    Account, EventRecord, HostRecord, InventoryRecord, Issued, Observation, OrderFailure,
+    PendingOrder, Recovery, Result, StoreError, TokenRecord,
     record::{FAILURES, FAILURES_KEPT},
 };
 
@@ -25,6 +25,7 @@ pub(super) struct Held {
     pub(super) tokens: BTreeMap<[u8; 32], TokenRecord>,
     pub(super) hosts: BTreeMap<HostName, HostRecord>,
     pub(super) observations: BTreeMap<(HostName, CertificateName), Observation>,
+    pub(super) inventories: BTreeMap<HostName, InventoryRecord>,
     pub(super) events: Vec<EventRecord>,
     pub(super) last_event: u64,
     pub(super) paused: BTreeSet<Option<CertificateName>>,

@@ -11,7 +11,7 @@
 //! bundles    the issued generations
 //! hosts      hosts and join tokens
 //! recovery   from a backup to a store of another lineage
-//! observed   observations, events, pauses
+//! observed   observations, inventories, events, pauses
 //! ```
 //! Writes go through a pool of one connection, each in `BEGIN IMMEDIATE` or as one statement; reads through a
 //! few others that go away when idle. `synchronous=FULL` in WAL mode: a commit that returned survives a power
@@ -46,8 +46,9 @@ pub use self::{
     recovery::prove,
 };
 use super::{
-    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, Issued, Observation, OrderFailure,
-    PendingOrder, Recovery, Result, Store, TokenRecord, sealing::DataKey,
+    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
+    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, TokenRecord,
+    sealing::DataKey,
 };
 
 /// Name of the database in the state directory.
@@ -233,8 +234,16 @@ impl Store for SqliteStore {
         self.tell(self.read_observations().await)
     }
 
+    async fn put_inventory(&self, inventory: &InventoryRecord) -> Result<()> {
+        self.tell(self.write_inventory(inventory).await)
+    }
+
+    async fn inventories(&self) -> Result<Vec<InventoryRecord>> {
+        self.tell(self.read_inventories().await)
+    }
+
     async fn forget_host(&self, host: &HostName) -> Result<()> {
-        self.tell(self.delete_observations(host).await)
+        self.tell(self.delete_observed(host).await)
     }
 
     async fn add_events(&self, events: &[EventRecord]) -> Result<Vec<u64>> {

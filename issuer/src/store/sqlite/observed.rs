@@ -1,4 +1,4 @@
-//! Observations, events, pauses.
+//! Observations, inventories, events, pauses.
 
 use certwell_proto::{CertificateName, Generation, HostName};
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use super::{
     columns::{self, Columns as _},
     failure::Inner,
 };
-use crate::store::{EventRecord, Observation};
+use crate::store::{EventRecord, InventoryRecord, Observation};
 
 impl SqliteStore {
     pub(super) async fn write_observations(&self, observations: &[Observation]) -> Inner<()> {
@@ -45,12 +45,39 @@ impl SqliteStore {
         rows.iter().map(|row| Ok(observation_of(row)?)).collect()
     }
 
-    pub(super) async fn delete_observations(&self, host: &HostName) -> Inner<()> {
-        sqlx::query("DELETE FROM observation WHERE host = ?")
-            .bind(host.as_str())
-            .execute(&self.writer)
-            .await?;
+    pub(super) async fn write_inventory(&self, inventory: &InventoryRecord) -> Inner<()> {
+        sqlx::query(
+            "INSERT INTO inventory (host, at, told) VALUES (?, ?, ?)
+             ON CONFLICT (host) DO UPDATE SET at = excluded.at, told = excluded.told",
+        )
+        .bind(inventory.host.as_str())
+        .bind(columns::millis(inventory.at))
+        .bind(inventory.told.encode_to_vec())
+        .execute(&self.writer)
+        .await?;
         Ok(())
+    }
+
+    pub(super) async fn read_inventories(&self) -> Inner<Vec<InventoryRecord>> {
+        let rows = sqlx::query("SELECT * FROM inventory ORDER BY host")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| Ok(inventory_of(row)?)).collect()
+    }
+
+    /// Observations and the inventory.
+    pub(super) async fn delete_observed(&self, host: &HostName) -> Inner<()> {
+        let mut transaction = self.begin().await?;
+        for statement in [
+            "DELETE FROM observation WHERE host = ?",
+            "DELETE FROM inventory WHERE host = ?",
+        ] {
+            sqlx::query(statement)
+                .bind(host.as_str())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     pub(super) async fn insert_events(&self, events: &[EventRecord]) -> Inner<Vec<u64>> {
@@ -153,6 +180,14 @@ fn observation_of(row: &SqliteRow) -> Result<Observation, sqlx::Error> {
         outcome: row.variant("outcome")?,
         outcome_generation: Generation(row.unsigned("outcome_generation")?),
         told: row.unsigned_or_none("told")?.map(Generation),
+    })
+}
+
+fn inventory_of(row: &SqliteRow) -> Result<InventoryRecord, sqlx::Error> {
+    Ok(InventoryRecord {
+        host: row.parsed("host")?,
+        at: row.time("at")?,
+        told: row.message("told")?,
     })
 }
 

@@ -16,6 +16,7 @@ behaviours! {
     a_revocation_or_retirement_is_never_taken_back
     what_a_host_says_of_itself_changes_nothing_else
     observations_are_replaced_and_forgotten_by_host
+    an_inventory_is_replaced_and_goes_with_its_host
     events_are_numbered_upwards_and_found_by_certificate
     the_newest_events_are_found_from_their_end
     event_numbers_are_not_given_twice
@@ -219,6 +220,21 @@ async fn observations_are_replaced_and_forgotten_by_host(store: Any) {
 
     store.forget_host(&host("sally")).await.unwrap();
     assert_eq!(store.observations().await.unwrap(), [first[0].clone()]);
+}
+
+async fn an_inventory_is_replaced_and_goes_with_its_host(store: Any) {
+    assert_eq!(store.inventories().await.unwrap(), []);
+    for told in [
+        inventory("sally", 1),
+        inventory("esme", 2),
+        inventory("sally", 3),
+    ] {
+        store.put_inventory(&told).await.unwrap();
+    }
+    let both = [inventory("esme", 2), inventory("sally", 3)];
+    assert_eq!(store.inventories().await.unwrap(), both);
+    store.forget_host(&host("sally")).await.unwrap();
+    assert_eq!(store.inventories().await.unwrap(), [inventory("esme", 2)]);
 }
 
 async fn events_are_numbered_upwards_and_found_by_certificate(store: Any) {
