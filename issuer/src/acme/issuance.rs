@@ -148,7 +148,8 @@ impl Issuance {
             stage: OrderStage::Waiting,
             problem: Some(problem),
             next_at: Some(clock::now() + SignedDuration::try_from(pause).unwrap_or_default()),
-            failures: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+            failures: self.attempts(),
+            failing: self.failing(),
         })
         .await;
         tokio::time::sleep(pause).await;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{issuance::Issuance, order::Then};
 use crate::{
-    plan::facts::{OrderFacts, OrderStage},
+    plan::facts::{Failing, OrderFacts, OrderStage},
     store::{self, Issued, OrderFailure, record::FAILURES},
 };
 
@@ -94,7 +94,8 @@ impl Issuance {
                     .to_owned(),
             ),
             next_at: None,
-            failures: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+            failures: self.attempts(),
+            failing: self.failing(),
         })
         .await;
     }
@@ -115,9 +116,24 @@ impl Issuance {
             },
             problem,
             next_at: Some(at),
-            failures: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+            failures: self.attempts(),
+            failing: self.failing(),
         })
         .await;
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        u32::try_from(self.attempts).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn failing(&self) -> Option<Failing> {
+        let (first, last) = (self.failures.first()?, self.failures.last()?);
+        Some(Failing {
+            since: first.at,
+            last: last.at,
+            problem: last.problem.clone(),
+            validation: last.validation,
+        })
     }
 
     pub(super) async fn tell(&self, facts: OrderFacts) {

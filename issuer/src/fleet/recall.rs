@@ -41,14 +41,14 @@ pub async fn recall(
             .as_ref()
             .map(|order| order.intent.authority.clone());
     }
-    for (name, generation, not_after) in store.ends().await? {
+    for (name, generation, leaf) in store.leaves().await? {
         let facts = certificates.entry(name).or_default();
         if facts
             .issued
             .as_ref()
             .is_none_or(|issued| issued.generation != generation)
         {
-            facts.ends.insert(generation, not_after);
+            facts.older.insert(generation, leaf);
         }
     }
     for (name, highest) in store.highest_generations().await? {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::inventory::HostInventory;
 use crate::{
     config::Config,
-    store::{HostRecord, Issued, Observation},
+    store::{HostRecord, Issued, Observation, StoredLeaf},
 };
 
 /// The fleet as the registry task knows it.
@@ -73,9 +73,8 @@ pub struct CertificateFacts {
     pub authority: Option<String>,
     /// The latest from each host, declared for it or not.
     pub observations: BTreeMap<HostName, Observation>,
-    /// When each older generation that is still stored ends, as far as the registry has read them: a host may
-    /// be serving one. The newest is in `issued`.
-    pub ends: BTreeMap<Generation, Timestamp>,
+    /// The leaf of each older generation that a host may still serve, as far as it is known. The newest is in `issued`.
+    pub older: BTreeMap<Generation, StoredLeaf>,
 }
 
 /// Where the next issuance of a certificate stands.
@@ -89,6 +88,21 @@ pub struct OrderFacts {
     pub next_at: Option<Timestamp>,
     /// Failed attempts in a row.
     pub failures: u32,
+    /// The failures in a row, while there are any: also while it is tried once more.
+    pub failing: Option<Failing>,
+}
+
+/// Failed attempts in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// When the first one failed, as far back as failures are kept.
+    pub since: Timestamp,
+    /// When the last one did.
+    pub last: Timestamp,
+    /// Why the last one did, one sentence.
+    pub problem: String,
+    /// Whether the CA had tried to validate then.
+    pub validation: bool,
 }
 
 /// The stages of an issuance.

@@ -27,6 +27,8 @@ pub struct Judged {
     pub served_ends: Option<Timestamp>,
     /// The most pressing sentence; `None` when nothing is in the way.
     pub problem: Option<String>,
+    /// The same without that what is served expired.
+    pub cause: Option<String>,
 }
 
 /// Everything about one pair that the rules below look at.
@@ -68,12 +70,18 @@ pub fn judge(
         now,
     };
     let state = pair.state(served.as_ref());
-    let problem = pair.problem(state, served.as_ref(), served_ends);
+    let cause = pair.cause(state, served.as_ref());
+    let expired = pair.expired(served.as_ref(), served_ends);
+    let problem = match (expired, &cause) {
+        (Some(expired), Some(cause)) => Some(format!("{expired}; {cause}")),
+        (expired, cause) => expired.or(cause.clone()),
+    };
     Judged {
         state,
         served,
         served_ends,
         problem,
+        cause,
     }
 }
 
@@ -117,7 +125,10 @@ fn ends(certificate: &CertificateFacts, served: &v1::StatusServed) -> Option<Tim
     let generation = Generation(served.generation?);
     match &certificate.issued {
         Some(issued) if issued.generation == generation => Some(issued.not_after),
-        _ => certificate.ends.get(&generation).copied(),
+        _ => certificate
+            .older
+            .get(&generation)
+            .map(|leaf| leaf.not_after),
     }
 }
 
@@ -164,31 +175,29 @@ impl Pair<'_> {
                 .any(|listener| listener.state() == ListenerState::Current)
     }
 
-    fn problem(
+    fn expired(
         &self,
-        state: HostState,
         served: Option<&v1::StatusServed>,
         served_ends: Option<Timestamp>,
     ) -> Option<String> {
-        let expired = served_ends.filter(|end| *end <= self.now).map(|end| {
+        served_ends.filter(|end| *end <= self.now).map(|end| {
             let generation = served.and_then(|s| s.generation).unwrap_or_default();
             format!(
                 "{} serves generation {generation}, which expired {}",
                 self.host_name,
                 words::relative(end, self.now)
             )
-        });
-        let cause = match state {
+        })
+    }
+
+    fn cause(&self, state: HostState, served: Option<&v1::StatusServed>) -> Option<String> {
+        match state {
             HostState::Silent => self.silent(),
             HostState::Converged => self.host_problem(),
             _ => self
                 .own_words()
                 .or_else(|| self.listeners(served))
                 .or_else(|| self.behind(state)),
-        };
-        match (expired, cause) {
-            (Some(expired), Some(cause)) => Some(format!("{expired}; {cause}")),
-            (expired, cause) => expired.or(cause),
         }
     }
 

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use self::held::{Held, conflict, kept};
 use super::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
-    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, TokenRecord,
+    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, StoredLeaf, TokenRecord,
 };
 
 /// A store that ends with this value.
@@ -256,11 +256,11 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn ends(&self) -> Result<Vec<(CertificateName, Generation, Timestamp)>> {
+    async fn leaves(&self) -> Result<Vec<(CertificateName, Generation, StoredLeaf)>> {
         let held = self.held();
-        let ends = held.bundles.iter();
-        Ok(ends
-            .map(|((name, generation), (issued, _))| (name.clone(), *generation, issued.not_after))
+        let leaves = held.bundles.iter();
+        Ok(leaves
+            .map(|((name, generation), (issued, _))| (name.clone(), *generation, issued.leaf()))
             .collect())
     }
 

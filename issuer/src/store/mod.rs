@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 pub use record::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
-    Observation, OrderFailure, PendingOrder, Recovery, TokenRecord,
+    Observation, OrderFailure, PendingOrder, Recovery, StoredLeaf, TokenRecord,
 };
 
 /// Why the store couldn't do it.
@@ -176,9 +176,8 @@ pub trait Store: Send + Sync + 'static {
         certificate: &CertificateName,
         generation: Generation,
     ) -> Result<Option<certwell_proto::Bundle>>;
-    /// When each stored generation ends (its leaf's not-after), by certificate and generation: a host may be serving
-    /// an older one.
-    async fn ends(&self) -> Result<Vec<(CertificateName, Generation, Timestamp)>>;
+    /// The leaf of each stored generation, by certificate and generation: a host may be serving an older one.
+    async fn leaves(&self) -> Result<Vec<(CertificateName, Generation, StoredLeaf)>>;
     /// Removes all but the newest `keep` generations of every certificate; returns how many went.
     async fn prune_bundles(&self, keep: u32) -> Result<u64>;
 

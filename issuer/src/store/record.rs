@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use certwell_proto::{CertificateName, Generation, HostName, Identifier, Secret, v1};
+use certwell_proto::{CertificateName, Fingerprint, Generation, HostName, Identifier, Secret, v1};
 use jiff::Timestamp;
 
 /// The CA that signs identities of the fleet.
@@ -112,6 +112,28 @@ pub struct Issued {
     pub not_after: Timestamp,
     /// When the bundle was stored.
     pub at: Timestamp,
+}
+
+impl Issued {
+    /// Its leaf, as older generations are remembered.
+    pub fn leaf(&self) -> StoredLeaf {
+        StoredLeaf {
+            fingerprint: Fingerprint::of(self.fullchain.first().map_or(&[][..], Vec::as_slice)),
+            not_before: self.not_before,
+            not_after: self.not_after,
+        }
+    }
+}
+
+/// The leaf of a generation that is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredLeaf {
+    /// Of its DER.
+    pub fingerprint: Fingerprint,
+    /// When its life began.
+    pub not_before: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
 }
 
 /// A join token; of its secret only the hash.

@@ -10,8 +10,8 @@ use v1::{HostState, ListenerState, Outcome};
 
 use crate::{
     fleet::{
-        MEDIA, certificate, days, fleet, host, issue, media, minutes, noon, sally, sally_host,
-        served,
+        MEDIA, certificate, days, fleet, host, issue, media, minutes, noon, older, sally,
+        sally_host, served,
     },
     judge::away,
 };
@@ -79,9 +79,12 @@ fn at_random(chance: &Chance, now: Timestamp) -> FleetFacts {
     known.issued = None;
     known.paused = chance.paused;
     for generation in 0..5 {
-        known
-            .ends
-            .insert(Generation(generation), now + days(chance.ends_in_days));
+        older(
+            &mut facts,
+            MEDIA,
+            generation,
+            now + days(chance.ends_in_days),
+        );
     }
     if let Some(generation) = chance.issued {
         issue(

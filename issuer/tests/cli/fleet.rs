@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use certwell_issuer::{
     config::{Authority, Certificate, Config, Host, Issuer, KeyType, Renewal, Roots},
     plan::facts::{CertificateFacts, FleetFacts, HostFacts, OrderFacts, OrderStage},
-    store::{HostRecord, Issued, Observation},
+    store::{HostRecord, Issued, Observation, StoredLeaf},
 };
 use certwell_proto::{CertificateName, Fingerprint, Generation, HostName, Lineage, v1};
 use jiff::{SignedDuration, Timestamp};
@@ -247,6 +247,18 @@ pub(crate) fn observe(
     media(facts, name)
         .observations
         .insert(host(on), observation);
+}
+
+/// An older generation that hosts may serve: of 90 days, ending then.
+pub(crate) fn older(facts: &mut FleetFacts, name: &str, generation: u64, end: Timestamp) {
+    let leaf = StoredLeaf {
+        fingerprint: Fingerprint::of(&leaf(name, generation)),
+        not_before: end - days(90),
+        not_after: end,
+    };
+    media(facts, name)
+        .older
+        .insert(Generation(generation), leaf);
 }
 
 /// The facts of a certificate that is declared.

@@ -1,12 +1,12 @@
 //! The first line, and whether all is converged.
 
 use certwell_issuer::plan::{facts::FleetFacts, headline::headline, status::status};
-use certwell_proto::{Generation, v1};
+use certwell_proto::v1;
 use jiff::Timestamp;
 
 use crate::fleet::{
-    MEDIA, configure, days, declare, empty, fleet, issue, media, minutes, noon, observe, sally,
-    sally_host,
+    MEDIA, configure, days, declare, empty, fleet, issue, media, minutes, noon, observe, older,
+    sally, sally_host,
 };
 
 type Case = (fn(&mut FleetFacts, Timestamp), &'static str, bool);
@@ -78,10 +78,10 @@ const CASES: &[Case] = &[
     (
         |f, now| {
             issue(f, MEDIA, 3, now - minutes(1), now + days(90));
-            media(f, MEDIA).ends.insert(Generation(2), now + days(10));
+            older(f, MEDIA, 2, now + days(10));
             *f.hosts.get_mut(&crate::fleet::host("esme")).unwrap() = Default::default();
             observe(f, MEDIA, "sally", 1, now - days(100));
-            media(f, MEDIA).ends.insert(Generation(1), now - days(3));
+            older(f, MEDIA, 1, now - days(3));
         },
         "sally serves generation 1, which expired 3 days ago; sally: 127.0.0.1:443 for \
          media.hachyderm.io still serves an older generation, and so for 1 listener more \

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use v1::{HostState, ListenerState, Outcome};
 
 use crate::fleet::{
-    MEDIA, certificate, days, fleet, host, issue, media, minutes, noon, observe, sally, sally_host,
-    served,
+    MEDIA, certificate, days, fleet, host, issue, media, minutes, noon, observe, older, sally,
+    sally_host, served,
 };
 
 /// Name, change, state, and the problem: none, or all of these parts in it.
@@ -21,9 +21,7 @@ type Case = (
 /// Generation 3 is issued this many minutes before `now`; the hosts are left with 2.
 fn renewed(facts: &mut FleetFacts, now: Timestamp, ago: i64) {
     issue(facts, MEDIA, 3, now - minutes(ago), now + days(90));
-    media(facts, MEDIA)
-        .ends
-        .insert(Generation(2), now + days(80));
+    older(facts, MEDIA, 2, now + days(80));
 }
 
 fn outcome(facts: &mut FleetFacts, outcome: Outcome, generation: u64, words: &str) {
@@ -304,7 +302,7 @@ const CASES: &[Case] = &[
         "serves an expired older generation, because the new one is held: expiry is said first",
         |f, now| {
             renewed(f, now, 10);
-            media(f, MEDIA).ends.insert(Generation(2), now - days(2));
+            older(f, MEDIA, 2, now - days(2));
             outcome(f, Outcome::Held, 3, "nginx is stopped");
         },
         HostState::Held,

@@ -10,7 +10,7 @@ use certwell_proto::{Generation, v1};
 use v1::EventKind as Kind;
 
 use crate::{
-    fleet::{HOSTS, MEDIA, days, fleet, host, issue, media, observe},
+    fleet::{HOSTS, MEDIA, days, fleet, host, issue, media, observe, older},
     run::Ran,
     server::{Issuer, Stage},
 };
@@ -133,9 +133,7 @@ fn waiting_shows_every_stage_and_ends_when_all_hosts_serve_it() {
 #[test]
 fn a_host_that_holds_back_lets_the_wait_time_out_with_its_words() {
     let mut facts = fleet(clock::now());
-    media(&mut facts, MEDIA)
-        .ends
-        .insert(Generation(2), clock::now() + days(80));
+    older(&mut facts, MEDIA, 2, clock::now() + days(80));
     let issuer = Issuer::of(facts);
     let mut stages = order();
     stages.extend(HOSTS[..3].iter().copied().flat_map(arrives));

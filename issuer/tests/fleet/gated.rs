@@ -7,7 +7,7 @@ use std::sync::{
 
 use certwell_issuer::store::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
-    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, TokenRecord,
+    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, StoredLeaf, TokenRecord,
     sqlite::SqliteStore,
 };
 use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage, v1};
@@ -172,7 +172,7 @@ gated! {
     abandon_order(certificate: &CertificateName, generation: Generation) -> ();
     finish_order(issued: &Issued) -> ();
     newest_issued() -> Vec<Issued>;
-    ends() -> Vec<(CertificateName, Generation, Timestamp)>;
+    leaves() -> Vec<(CertificateName, Generation, StoredLeaf)>;
     prune_bundles(keep: u32) -> u64;
     put_token(token: &TokenRecord) -> ();
     token(hash: &[u8; 32]) -> Option<TokenRecord>;

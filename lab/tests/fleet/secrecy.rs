@@ -245,7 +245,7 @@ fn of_the_issuer(world: &World, copy: &Path) -> Result<Vec<Secret>> {
             let what = format!("the key of {}, not issued", intent.certificate);
             add(what, intent.private_key.expose())?;
         }
-        for (name, generation, _) in store.ends().await? {
+        for (name, generation, _) in store.leaves().await? {
             let bundle = store
                 .bundle(&name, generation)
                 .await?

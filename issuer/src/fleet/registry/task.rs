@@ -26,11 +26,11 @@ use crate::{
         offer::{PreflightQuestion, offered},
         recover::{LOOK, stored},
     },
-    store::{HostRecord, Issued},
+    store::{HostRecord, Issued, Observation},
 };
 
-/// Older generations whose end is remembered: hosts may serve one.
-const ENDS: usize = 3;
+/// Older generations whose leaf is remembered whether or not a host serves it: as many as the store keeps.
+const OLDER: usize = 3;
 
 pub(super) struct Preflight {
     pub(super) question: PreflightQuestion,
@@ -49,6 +49,22 @@ pub(super) struct Task {
     /// No stream is opened any more.
     pub(super) stopping: bool,
     pub(super) renewals: BTreeMap<CertificateName, Vec<oneshot::Sender<Option<Generation>>>>,
+}
+
+/// Lets go of leaves that the store has pruned too, but for what a host serves: one that is silent for long serves on,
+/// and what it serves ages.
+fn forget_older(known: &mut CertificateFacts) {
+    let mut surplus = known.older.len().saturating_sub(OLDER);
+    let observations = &known.observations;
+    known.older.retain(|generation, _| {
+        let goes = surplus > 0;
+        surplus = surplus.saturating_sub(1);
+        let serves = |seen: &Observation| {
+            let served = seen.facts.served.as_ref();
+            served.and_then(|served| served.generation) == Some(generation.0)
+        };
+        !goes || observations.values().any(serves)
+    });
 }
 
 fn next_generation(known: &CertificateFacts) -> Generation {
@@ -208,13 +224,12 @@ impl Task {
             return;
         }
         known.highest = known.highest.max(issued.generation);
+        known.order.failures = 0;
+        known.order.failing = None;
         if let Some(old) = known.issued.replace(issued.clone()) {
-            known.ends.insert(old.generation, old.not_after);
+            known.older.insert(old.generation, old.leaf());
         }
-        // No more than the store keeps: what is older is pruned there.
-        while known.ends.len() > ENDS {
-            known.ends.pop_first();
-        }
+        forget_older(known);
         if self
             .forced
             .get(&name)
@@ -288,11 +303,16 @@ impl Task {
         self.publish_all();
     }
 
-    fn order(&mut self, name: CertificateName, order: OrderFacts) {
+    fn order(&mut self, name: CertificateName, mut order: OrderFacts) {
         let begun = order.stage != OrderStage::Idle;
         let Some(known) = self.facts.certificates.get_mut(&name) else {
             return;
         };
+        // A failure isn't over because it is tried once more.
+        if !matches!(order.stage, OrderStage::Idle | OrderStage::Waiting) {
+            order.failures = known.order.failures;
+            order.failing = known.order.failing.take();
+        }
         known.order = order;
         if begun {
             self.answer_renewals(&name);

@@ -1,7 +1,6 @@
 //! The issued generations.
 
-use certwell_proto::{Bundle, CertificateName, Generation, KeyPair};
-use jiff::Timestamp;
+use certwell_proto::{Bundle, CertificateName, Fingerprint, Generation, KeyPair};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{
@@ -10,7 +9,7 @@ use super::{
     failure::Inner,
     failures, orders,
 };
-use crate::store::Issued;
+use crate::store::{Issued, StoredLeaf};
 
 impl SqliteStore {
     pub(super) async fn write_issued(&self, issued: &Issued) -> Inner<()> {
@@ -93,13 +92,16 @@ impl SqliteStore {
         }))
     }
 
-    pub(super) async fn read_ends(&self) -> Inner<Vec<(CertificateName, Generation, Timestamp)>> {
+    pub(super) async fn read_leaves(
+        &self,
+    ) -> Inner<Vec<(CertificateName, Generation, StoredLeaf)>> {
         let rows = sqlx::query(
-            "SELECT certificate, generation, not_after FROM bundle ORDER BY certificate, generation",
+            "SELECT certificate, generation, fullchain, not_before, not_after
+             FROM bundle ORDER BY certificate, generation",
         )
         .fetch_all(&self.readers)
         .await?;
-        rows.iter().map(|row| Ok(end_of(row)?)).collect()
+        rows.iter().map(|row| Ok(leaf_of(row)?)).collect()
     }
 
     pub(super) async fn delete_bundles(&self, keep: u32) -> Inner<u64> {
@@ -118,11 +120,17 @@ impl SqliteStore {
     }
 }
 
-fn end_of(row: &SqliteRow) -> Result<(CertificateName, Generation, Timestamp), sqlx::Error> {
+fn leaf_of(row: &SqliteRow) -> Result<(CertificateName, Generation, StoredLeaf), sqlx::Error> {
+    let fullchain = row.ders("fullchain")?;
+    let leaf = StoredLeaf {
+        fingerprint: Fingerprint::of(fullchain.first().map_or(&[][..], Vec::as_slice)),
+        not_before: row.time("not_before")?,
+        not_after: row.time("not_after")?,
+    };
     Ok((
         row.parsed("certificate")?,
         Generation(row.unsigned("generation")?),
-        row.time("not_after")?,
+        leaf,
     ))
 }
 

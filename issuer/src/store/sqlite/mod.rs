@@ -47,7 +47,7 @@ pub use self::{
 };
 use super::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
-    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, TokenRecord,
+    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, StoredLeaf, TokenRecord,
     sealing::DataKey,
 };
 
@@ -186,8 +186,8 @@ impl Store for SqliteStore {
         self.tell(self.read_bundle(certificate, generation).await)
     }
 
-    async fn ends(&self) -> Result<Vec<(CertificateName, Generation, Timestamp)>> {
-        self.tell(self.read_ends().await)
+    async fn leaves(&self) -> Result<Vec<(CertificateName, Generation, StoredLeaf)>> {
+        self.tell(self.read_leaves().await)
     }
 
     async fn prune_bundles(&self, keep: u32) -> Result<u64> {

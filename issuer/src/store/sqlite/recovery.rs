@@ -39,7 +39,7 @@ pub async fn prove(copy: &Path, recovery: &RecoveryKey) -> Result<FleetCa> {
         let ca = store.read_fleet_ca().await?;
         store.read_accounts().await?;
         store.read_orders().await?;
-        for (certificate, generation, _) in store.read_ends().await? {
+        for (certificate, generation, _) in store.read_leaves().await? {
             store.read_bundle(&certificate, generation).await?;
         }
         store.close().await;

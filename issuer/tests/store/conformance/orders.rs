@@ -1,6 +1,7 @@
 //! Orders, their failures, and the bundles that they end in.
 
-use certwell_proto::Generation;
+use certwell_issuer::store::StoredLeaf;
+use certwell_proto::{Fingerprint, Generation};
 
 use super::super::records::*;
 use super::{Any, is_conflict, issue, with_memory, with_sqlite};
@@ -329,21 +330,28 @@ async fn the_end_of_every_stored_generation_is_known(store: Any) {
     issue(&store, "a.example", 1).await;
     // What is only ordered doesn't end.
     store.begin_order(&intent("c.example", 1)).await.unwrap();
-    let end = |of: certwell_issuer::store::Issued| (of.certificate, of.generation, of.not_after);
+    let leaf = |of: certwell_issuer::store::Issued| {
+        let leaf = StoredLeaf {
+            fingerprint: Fingerprint::of(&of.fullchain[0]),
+            not_before: of.not_before,
+            not_after: of.not_after,
+        };
+        (of.certificate, of.generation, leaf)
+    };
     assert_eq!(
-        store.ends().await.unwrap(),
+        store.leaves().await.unwrap(),
         [
-            end(issued("a.example", 1)),
-            end(a_month_longer("b.example", 2)),
-            end(a_month_longer("b.example", 10)),
+            leaf(issued("a.example", 1)),
+            leaf(a_month_longer("b.example", 2)),
+            leaf(a_month_longer("b.example", 10)),
         ]
     );
     store.prune_bundles(1).await.unwrap();
     assert_eq!(
-        store.ends().await.unwrap(),
+        store.leaves().await.unwrap(),
         [
-            end(issued("a.example", 1)),
-            end(a_month_longer("b.example", 10)),
+            leaf(issued("a.example", 1)),
+            leaf(a_month_longer("b.example", 10)),
         ]
     );
 }
