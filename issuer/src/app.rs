@@ -60,7 +60,7 @@ use crate::{
 
 /// Generations of each certificate that stay in the store: the newest and two older ones.
 const GENERATIONS: u32 = 3;
-/// How long events are kept, and join tokens after they expired.
+/// How long events are kept, join tokens after they expired, and alerts after they were resolved.
 const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// How often what is older goes.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
@@ -410,6 +410,7 @@ async fn housekeeping(store: Arc<dyn Store>) -> anyhow::Result<()> {
             store.prune_bundles(GENERATIONS).await?;
             let before = clock::now() - EVENTS_KEPT;
             store.prune_tokens(before).await?;
+            store.prune_alerts(before).await?;
             store.prune_events(before).await
         }
         .await

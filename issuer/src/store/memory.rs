@@ -1,5 +1,6 @@
 //! For tests and simulation: the behaviour of the real store, with nothing on disk and nothing sealed.
 
+mod alerts;
 mod held;
 
 use std::{

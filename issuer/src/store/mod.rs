@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! record    the records that go in and out
+//! alerts    alerts, what notifiers accepted of them, silences
 //! sqlite    the store of a real issuer: one writer connection, WAL, synchronous=FULL
 //! memory    for tests: the same behaviour, nothing on disk
 //! sealing   AES-256-GCM around every secret before it reaches a database
@@ -11,6 +12,7 @@
 //! Every method is one transaction: when it returns, its effect survives a power cut. One conformance suite
 //! (`tests/store.rs`) holds for every implementation.
 
+pub mod alerts;
 pub mod keys;
 pub mod memory;
 pub mod record;
@@ -20,6 +22,7 @@ pub mod sqlite;
 use certwell_proto::{CertificateName, Generation, HostName, Lineage, v1};
 use jiff::Timestamp;
 
+pub use alerts::{AcknowledgementRecord, AlertRecord, AlertStore, DeliveryRecord, SilenceRecord};
 pub use record::{
     Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
     Observation, OrderFailure, PendingOrder, Recovery, StoredLeaf, TokenRecord,
@@ -86,7 +89,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The store of one issuer.
 #[async_trait::async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: AlertStore + Send + Sync + 'static {
     // --- lineage and identity of the fleet ---
 
     /// The lineage that this store began with.

@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use certwell_issuer::store::{
-    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
-    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, StoredLeaf, TokenRecord,
-    sqlite::SqliteStore,
+    Account, AlertRecord, AlertStore, DeliveryRecord, Enrolled, EventRecord, FleetCa, HostRecord,
+    Intent, InventoryRecord, Issued, Observation, OrderFailure, PendingOrder, Recovery, Result,
+    SilenceRecord, Store, StoredLeaf, TokenRecord, sqlite::SqliteStore,
 };
 use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage, v1};
 use jiff::Timestamp;
@@ -190,4 +190,27 @@ gated! {
     prune_events(before: Timestamp) -> u64;
     paused() -> Vec<Option<CertificateName>>;
     set_paused(certificate: Option<&CertificateName>, paused: bool) -> ();
+}
+
+macro_rules! gated_alerts {
+    ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait::async_trait]
+        impl AlertStore for GatedStore {
+            $(async fn $call(&self, $($argument: $type),*) -> Result<$answer> {
+                self.check(stringify!($call));
+                self.store.$call($($argument),*).await
+            })*
+        }
+    };
+}
+
+gated_alerts! {
+    put_alerts(alerts: &[AlertRecord]) -> Vec<u64>;
+    alerts(since: Timestamp) -> Vec<AlertRecord>;
+    put_delivery(delivery: &DeliveryRecord) -> ();
+    deliveries(since: Timestamp) -> Vec<DeliveryRecord>;
+    add_silence(silence: &SilenceRecord) -> u64;
+    silences() -> Vec<SilenceRecord>;
+    end_silence(id: u64) -> bool;
+    prune_alerts(before: Timestamp) -> u64;
 }

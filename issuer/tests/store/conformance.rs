@@ -43,6 +43,8 @@ behaviours! {
     an_account_is_stored_with_its_key_alone_then_with_its_url
 }
 
+#[path = "conformance/alerts.rs"]
+mod alerts;
 #[path = "conformance/fleet.rs"]
 mod fleet;
 #[path = "conformance/orders.rs"]

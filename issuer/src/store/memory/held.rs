@@ -6,8 +6,9 @@ use certwell_proto::{CertificateName, Generation, HostName, Lineage, Secret};
 use jiff::Timestamp;
 
 use super::super::{
-    Account, EventRecord, HostRecord, InventoryRecord, Issued, Observation, OrderFailure,
-    PendingOrder, Recovery, Result, StoreError, TokenRecord,
+    Account, AlertRecord, DeliveryRecord, EventRecord, HostRecord, InventoryRecord, Issued,
+    Observation, OrderFailure, PendingOrder, Recovery, Result, SilenceRecord, StoreError,
+    TokenRecord,
     record::{FAILURES, FAILURES_KEPT},
 };
 
@@ -29,6 +30,11 @@ pub(super) struct Held {
     pub(super) events: Vec<EventRecord>,
     pub(super) last_event: u64,
     pub(super) paused: BTreeSet<Option<CertificateName>>,
+    pub(super) alerts: BTreeMap<u64, AlertRecord>,
+    pub(super) last_alert: u64,
+    pub(super) deliveries: BTreeMap<(u64, String), DeliveryRecord>,
+    pub(super) silences: Vec<SilenceRecord>,
+    pub(super) last_silence: u64,
 }
 
 impl Held {

@@ -148,7 +148,8 @@ impl Columns for SqliteRow {
     }
 }
 
-fn damaged(column: &str, problem: impl fmt::Display) -> sqlx::Error {
+/// A column that doesn't hold what it should.
+pub(super) fn damaged(column: &str, problem: impl fmt::Display) -> sqlx::Error {
     sqlx::Error::ColumnDecode {
         index: column.to_owned(),
         source: problem.to_string().into(),

@@ -12,12 +12,14 @@
 //! hosts      hosts and join tokens
 //! recovery   from a backup to a store of another lineage
 //! observed   observations, inventories, events, pauses
+//! alerts     alerts, what was accepted of them, silences
 //! ```
 //! Writes go through a pool of one connection, each in `BEGIN IMMEDIATE` or as one statement; reads through a
 //! few others that go away when idle. `synchronous=FULL` in WAL mode: a commit that returned survives a power
 //! cut.
 
 mod accounts;
+mod alerts;
 mod bundles;
 mod columns;
 mod copy;
