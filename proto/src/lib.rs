@@ -60,6 +60,10 @@ pub mod v1 {
     pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 }
 
+/// What an agent's sentence about a certificate begins with while a person holds it by hand: the issuer knows by it that
+/// nothing is wrong there.
+pub const HELD_BY_HAND: &str = "held by hand";
+
 /// A wire field that can't be what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]

@@ -1,7 +1,7 @@
 //! Whether a certificate is held by hand: while it is, the agent changes nothing of it on disk and reloads nothing for
 //! its sake.
 
-use certwell_proto::CertificateName;
+use certwell_proto::{CertificateName, HELD_BY_HAND};
 use jiff::Timestamp;
 
 use super::age;
@@ -52,7 +52,7 @@ pub fn sentence(
                 None => String::new(),
             };
             format!(
-                "held by hand until {until}{note}: certwell-agent hold {name} --release lets it go on"
+                "{HELD_BY_HAND} until {until}{note}: certwell-agent hold {name} --release lets it go on"
             )
         }
         ByHand::Unreadable(why) => format!("held, since nobody knows what is held by hand: {why}"),

@@ -221,7 +221,8 @@ fn furthest(facts: &v1::HostCertificateStatus) -> Option<String> {
     (newest > 0).then(|| format!("it has {stage} generation {newest}"))
 }
 
-fn next(
+/// What happens next of itself and when, as "Next: …" or "Now: …".
+pub(super) fn next(
     facts: &FleetFacts,
     name: &CertificateName,
     declared: &config::Certificate,

@@ -6,6 +6,7 @@
     reason = "a panic in a test is its report"
 )]
 
+mod alerts;
 mod chance;
 mod command;
 mod explain;

@@ -2,11 +2,28 @@
 //!
 //! An alert is one cause, on however many hosts: four hosts that lack the same generation are one alert with four
 //! members. What is told, when, and to whom is decided elsewhere, from the difference of two sets.
+//!
+//! ```text
+//! class     the classes, and how much an alert presses
+//! scene     each certificate on each of its hosts, as every class looks at it
+//! age       fractions of a life
+//! text      sentences that classes share
+//! expiry, install, hosts   the classes, a group in each
+//! ```
 
+mod age;
 pub mod class;
+mod expiry;
+mod hosts;
+mod install;
+mod scene;
+mod text;
 
 use certwell_proto::{CertificateName, HostName};
 use jiff::Timestamp;
+
+use self::scene::Scene;
+use super::facts::FleetFacts;
 
 pub use class::{Class, Severity};
 
@@ -55,4 +72,21 @@ pub struct Member {
     pub served: String,
     /// When that ends.
     pub served_not_after: Option<Timestamp>,
+}
+
+/// All that is wrong at `now`, what presses most first; each cause once.
+pub fn alerts(facts: &FleetFacts, now: Timestamp) -> Vec<Alert> {
+    let scene = Scene::of(facts, now);
+    let mut alerts = expiry::alerts(&scene);
+    alerts.extend(install::alerts(&scene));
+    alerts.extend(hosts::alerts(&scene));
+    alerts.sort_by(|one, other| {
+        let by_end = |alert: &Alert| alert.ends.unwrap_or(Timestamp::MAX);
+        other
+            .severity
+            .cmp(&one.severity)
+            .then_with(|| by_end(one).cmp(&by_end(other)))
+            .then_with(|| one.key.cmp(&other.key))
+    });
+    alerts
 }
