@@ -238,6 +238,7 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
             retry_first: std::time::Duration::from_secs(60),
             retry_max: std::time::Duration::from_secs(3600),
         },
+        probe: Default::default(),
         authorities: BTreeMap::new(),
         hosts: BTreeMap::new(),
         certificates: BTreeMap::new(),
@@ -256,6 +257,7 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
         thumbprints: BTreeMap::new(),
         inventories: BTreeMap::new(),
         recovery: None,
+        sightings: certwell_issuer::plan::seen::Sightings::none(jiff::Timestamp::UNIX_EPOCH),
     };
     let store: Arc<dyn Store> = store.clone();
     let events = Events::start(store.clone());

@@ -11,6 +11,8 @@ pub struct Sighting {
     pub address: String,
     /// As sent in SNI; empty without.
     pub name: String,
+    /// It wants a PROXY header first.
+    pub proxy_protocol: bool,
     /// What was seen.
     pub shown: Shown,
 }
@@ -77,6 +79,7 @@ impl Sighting {
             state: state.into(),
             fingerprint,
             detail,
+            proxy_protocol: self.proxy_protocol,
         }
     }
 }
@@ -134,6 +137,7 @@ mod tests {
         Sighting {
             address: "127.0.0.1:443".into(),
             name: "a.example".into(),
+            proxy_protocol: false,
             shown: Shown::Leaf(Fingerprint([n; 32]), generation.map(Generation)),
         }
     }

@@ -29,7 +29,9 @@ use toml::de::DeTable;
 
 pub use declared::check_endpoint;
 pub use mistake::{ConfigErrors, Excerpt, Mistake};
-pub use model::{Authority, Certificate, Config, Host, Issuer, KeyType, Renewal, Roots};
+pub use model::{
+    Authority, Certificate, Config, Host, Issuer, KeyType, Probe, ProbeUrl, Renewal, Roots,
+};
 pub use watch::{Current, watch};
 
 use self::{

@@ -11,6 +11,8 @@ pub struct Config {
     pub issuer: Issuer,
     /// `[renewal]`.
     pub renewal: Renewal,
+    /// `[probe]`.
+    pub probe: Probe,
     /// `[authority.NAME]`.
     pub authorities: BTreeMap<String, Authority>,
     /// `[host.NAME]`.
@@ -55,6 +57,43 @@ pub struct Renewal {
     pub retry_max: Duration,
 }
 
+/// How the edges are looked at from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// Whether the issuer itself looks; hosts that are probes do whatever this says. True by default.
+    pub enabled: bool,
+    /// From the beginning of one round to that of the next; paced by what life remains. 5 minutes by default.
+    pub every: Duration,
+    /// The DNS servers that are asked; those of the machine that looks by default.
+    pub resolvers: Vec<SocketAddr>,
+    /// The port at the addresses that DNS gives. 443 by default.
+    pub port: u16,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            every: Duration::from_secs(300),
+            resolvers: Vec::new(),
+            port: 443,
+        }
+    }
+}
+
+/// What is got over HTTPS at each address of a certificate's hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeUrl {
+    /// An https URL whose host the certificate covers.
+    pub url: String,
+    /// Its host, as it goes into SNI.
+    pub name: String,
+    /// The status that is right, 200 by default.
+    pub status: u16,
+    /// What Content-Type must begin with; empty: anything.
+    pub content_type: String,
+}
+
 /// An ACME CA.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Authority {
@@ -87,6 +126,10 @@ pub enum Roots {
 pub struct Host {
     /// Selected by `label:NAME`.
     pub labels: Vec<String>,
+    /// As the world reaches it; empty: at the listeners that its agent reports.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether its agent looks at the edges too.
+    pub probe: bool,
 }
 
 /// A managed certificate.
@@ -102,6 +145,8 @@ pub struct Certificate {
     pub authorities: Vec<String>,
     /// What its private key is.
     pub key_type: KeyType,
+    /// What is got at each address besides.
+    pub probe_url: Option<ProbeUrl>,
 }
 
 /// Kinds of private key.

@@ -16,6 +16,7 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
     let Declared {
         issuer,
         renewal,
+        probe,
         authority_names,
         authorities,
         hosts,
@@ -47,6 +48,7 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
     Some(Config {
         issuer: issuer?,
         renewal: renewal.unwrap_or_default(),
+        probe: probe.map(|at| at.value).unwrap_or_default(),
         authorities: authorities
             .into_iter()
             .map(|(name, At { value, .. })| (name, value))
@@ -99,6 +101,7 @@ impl Known {
                 None => self.authorities.iter().cloned().collect(),
             },
             key_type: declared.key_type,
+            probe_url: declared.probe_url,
         }
     }
 

@@ -139,6 +139,19 @@ impl<'t, 'i> Section<'t, 'i> {
         port
     }
 
+    /// An HTTP status.
+    pub(super) fn status(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<u16> {
+        let At { value, place } = self.find(key)?;
+        let status = value
+            .as_integer()
+            .and_then(|integer| u16::from_str_radix(integer.as_str(), integer.radix()).ok())
+            .filter(|status| (200..600).contains(status));
+        if status.is_none() {
+            mistakes.add(place, format!("{key} must be an HTTP status, 200 to 599"));
+        }
+        status
+    }
+
     /// How many of something, at least one.
     pub(super) fn count(
         &mut self,
@@ -233,6 +246,38 @@ impl<'t, 'i> Section<'t, 'i> {
                 None
             }
         }
+    }
+
+    /// One table within this one, as in `key = { … }`, of which `example` is one.
+    pub(super) fn inline(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        mistakes: &mut Mistakes<'_>,
+    ) -> Option<Section<'t, 'i>> {
+        let At { value, place } = self.find(key)?;
+        if let DeValue::Table(inner) = value {
+            let header = self.table.get_key_value(key)?.0.span();
+            return Some(Section::new(inner, self.file, header, key));
+        }
+        let problem = format!("{key} must be a table, not {}", kind(value));
+        mistakes.advise(place, problem, format!("write {key} = {example}"));
+        None
+    }
+
+    /// true or false.
+    pub(super) fn boolean(
+        &mut self,
+        key: &'static str,
+        mistakes: &mut Mistakes<'_>,
+    ) -> Option<bool> {
+        let At { value, place } = self.find(key)?;
+        let DeValue::Boolean(boolean) = value else {
+            let problem = format!("{key} must be true or false, not {}", kind(value));
+            mistakes.add(place, problem);
+            return None;
+        };
+        Some(*boolean)
     }
 
     /// Whether the key is there, of whatever type.

@@ -13,6 +13,7 @@ use crate::{
         facts::{CertificateFacts, FleetFacts, HostFacts},
         inventory::HostInventory,
         recover,
+        seen::Sightings,
     },
     store::{self, Store},
 };
@@ -123,6 +124,7 @@ pub async fn recall(
             let roots = root_certificates(&Roots::System).unwrap_or_default();
             recover::begin(recovery.began, clock::now(), Arc::new(roots))
         }),
+        sightings: Sightings::none(clock::now()),
     };
     if recovery.is_some_and(|recovery| recovery.ended.is_none()) {
         let begun = facts.recovery.as_ref();

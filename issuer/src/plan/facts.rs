@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use certwell_proto::{CertificateName, FleetName, Generation, HostName, Lineage};
 use jiff::Timestamp;
 
-use super::inventory::HostInventory;
+use super::{inventory::HostInventory, seen::Sightings};
 use crate::{
     config::Config,
     store::{HostRecord, Issued, Observation, StoredLeaf},
@@ -35,6 +35,8 @@ pub struct FleetFacts {
     pub inventories: BTreeMap<HostName, HostInventory>,
     /// Since the last restore from a backup; `None` where there never was one.
     pub recovery: Option<RecoveryFacts>,
+    /// What is seen from outside.
+    pub sightings: Sightings,
 }
 
 /// What hosts have told since the store was restored from a backup.

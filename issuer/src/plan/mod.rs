@@ -11,6 +11,7 @@
 //! recover     after a restore: who is waited for, what the backup had forgotten
 //! presence    whether a host is there
 //! judge       how a host stands with a certificate
+//! seen        what is seen from outside, and what is wrong with it
 //! alert       what somebody should know
 //! status, headline, explain   what people are told
 //! words       times, spans and lists in words
@@ -29,5 +30,6 @@ pub mod preflight;
 pub mod presence;
 pub mod recover;
 pub mod renew;
+pub mod seen;
 pub mod status;
 pub mod words;

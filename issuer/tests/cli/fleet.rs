@@ -81,6 +81,7 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
             retry_first: Duration::from_secs(60),
             retry_max: Duration::from_secs(21_600),
         },
+        probe: Default::default(),
         authorities: BTreeMap::from([(
             "letsencrypt".to_owned(),
             Authority {
@@ -133,6 +134,7 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
         thumbprints: BTreeMap::new(),
         inventories: BTreeMap::new(),
         recovery: None,
+        sightings: certwell_issuer::plan::seen::Sightings::none(Timestamp::UNIX_EPOCH),
     }
 }
 
@@ -166,6 +168,7 @@ pub(crate) fn declare(facts: &mut FleetFacts, name: &str, hosts: &[&str]) {
                 hosts,
                 authorities: vec!["letsencrypt".into()],
                 key_type: KeyType::EcdsaP256,
+                probe_url: None,
             },
         );
     });
@@ -221,6 +224,7 @@ pub(crate) fn observe(
         state: v1::ListenerState::Current.into(),
         fingerprint: fingerprint(name, generation),
         detail: String::new(),
+        proxy_protocol: false,
     };
     let observation = Observation {
         host: host(on),

@@ -139,6 +139,7 @@ fn json_is_as_documented() {
                 vec![]
             },
             detail: String::new(),
+            proxy_protocol: false,
         });
     }
     sally_host(&mut facts).problem = Some("disk full".into());

@@ -31,6 +31,7 @@ async fn the_words_of_a_connected_host_are_known_until_it_takes_them_back() {
             thumbprints: BTreeMap::new(),
             inventories: BTreeMap::new(),
             recovery: None,
+            sightings: certwell_issuer::plan::seen::Sightings::none(jiff::Timestamp::UNIX_EPOCH),
         },
         events,
         scribe: Scribe::start(store),

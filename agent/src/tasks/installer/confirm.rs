@@ -103,6 +103,7 @@ impl Installer {
         Sighting {
             address: target.endpoint.to_string(),
             name: target.server_name.clone().unwrap_or_default(),
+            proxy_protocol: target.proxy_protocol,
             shown,
         }
     }

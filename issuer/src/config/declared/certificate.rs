@@ -2,8 +2,9 @@
 
 use certwell_proto::{CertificateName, Identifier};
 
+use super::probe::{PROBE_URL, probe_url};
 use crate::config::{
-    KeyType,
+    KeyType, ProbeUrl,
     mistake::{At, Mistakes, listed},
     section::{Section, parse},
 };
@@ -16,6 +17,7 @@ pub(in crate::config) struct DeclaredCertificate {
     pub(in crate::config) challenge_hosts: Option<Vec<At<String>>>,
     pub(in crate::config) authorities: Option<Vec<At<String>>>,
     pub(in crate::config) key_type: KeyType,
+    pub(in crate::config) probe_url: Option<ProbeUrl>,
 }
 
 pub(super) fn certificate(
@@ -47,6 +49,9 @@ pub(super) fn certificate(
     let key_type = section
         .string("key-type", mistakes)
         .and_then(|text| key_type(text, mistakes));
+    let probe_url = section
+        .inline("probe-url", PROBE_URL, mistakes)
+        .and_then(|inline| probe_url(inline, &identifiers, mistakes));
     if hosts.is_none() && !section.has("hosts") {
         section.missing(
             "hosts",
@@ -61,6 +66,7 @@ pub(super) fn certificate(
         challenge_hosts,
         authorities,
         key_type: key_type.unwrap_or_default(),
+        probe_url,
     }
 }
 

@@ -3,6 +3,7 @@
 mod authority;
 mod certificate;
 mod issuer;
+mod probe;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,9 +19,10 @@ use self::{
     authority::{authority, authority_name},
     certificate::certificate,
     issuer::{issuer, renewal},
+    probe::{addresses, probe},
 };
 use super::{
-    Authority, Host, Issuer, Renewal,
+    Authority, Host, Issuer, Probe, Renewal,
     mistake::{At, Mistakes},
     section::{Section, parse},
 };
@@ -32,6 +34,7 @@ pub(in crate::config) struct Declared {
     pub(in crate::config) has_issuer: bool,
     pub(in crate::config) issuer: Option<Issuer>,
     pub(in crate::config) renewal: Option<Renewal>,
+    pub(in crate::config) probe: Option<At<Probe>>,
     /// Of every authority, right or wrong.
     pub(in crate::config) authority_names: BTreeSet<String>,
     pub(in crate::config) authorities: BTreeMap<String, At<Authority>>,
@@ -77,6 +80,20 @@ impl Declared {
                 self.issuer = issuer(section, directory, mistakes);
             } else {
                 self.renewal = Some(renewal(section, mistakes));
+            }
+        }
+        if let Some(section) = root.table("probe", mistakes) {
+            let place = section.place;
+            let value = probe(section, mistakes);
+            match &self.probe {
+                None => self.probe = Some(At { value, place }),
+                Some(first) => {
+                    let advice = format!(
+                        "the first is at {}; put both into one",
+                        mistakes.describe(first.place)
+                    );
+                    mistakes.advise(place, "two tables [probe]", advice);
+                }
             }
         }
         for (name, section) in root.tables("authority", mistakes) {
@@ -154,6 +171,8 @@ fn host(mut section: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Host {
         .strings("labels", mistakes)
         .map(|at| at.value)
         .unwrap_or_default();
+    let addresses = addresses(&mut section, "addresses", mistakes);
+    let probe = section.boolean("probe", mistakes).unwrap_or_default();
     section.finish(mistakes);
     for At { value, place } in &labels {
         if !is_plain_name(value) {
@@ -167,5 +186,7 @@ fn host(mut section: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Host {
     }
     Host {
         labels: labels.into_iter().map(|at| at.value).collect(),
+        addresses,
+        probe,
     }
 }

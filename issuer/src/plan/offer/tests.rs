@@ -27,6 +27,7 @@ fn declared(hosts: &[&str], challenge_hosts: &[&str], identifiers: &[&str]) -> C
         challenge_hosts: challenge_hosts.iter().map(|h| host(h)).collect(),
         authorities: vec!["one".into(), "two".into()],
         key_type: KeyType::EcdsaP256,
+        probe_url: None,
     }
 }
 
@@ -64,6 +65,7 @@ fn facts() -> FleetFacts {
             retry_first: std::time::Duration::from_secs(60),
             retry_max: std::time::Duration::from_secs(3600),
         },
+        probe: Default::default(),
         authorities: BTreeMap::new(),
         hosts: ["sally", "esme", "fritz"]
             .map(|h| (host(h), Host::default()))
@@ -102,6 +104,7 @@ fn facts() -> FleetFacts {
         thumbprints: [("one".into(), "T1".into()), ("two".into(), "T2".into())].into(),
         inventories: BTreeMap::new(),
         recovery: None,
+        sightings: crate::plan::seen::Sightings::none(Timestamp::UNIX_EPOCH),
     }
 }
 

@@ -69,6 +69,7 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
         challenge_hosts: vec![],
         authorities: vec!["ca".into()],
         key_type: KeyType::EcdsaP256,
+        probe_url: None,
     };
     let config = Config {
         issuer: config::Issuer {
@@ -83,6 +84,7 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
             backups_kept: 1,
         },
         renewal: Renewal::default(),
+        probe: Default::default(),
         authorities: [(
             "ca".to_owned(),
             Authority {
@@ -141,6 +143,7 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
         thumbprints: BTreeMap::new(),
         inventories: BTreeMap::new(),
         recovery: None,
+        sightings: crate::plan::seen::Sightings::none(at(0)),
     }
 }
 

@@ -1,0 +1,21 @@
+//! What is seen from outside, and what is wrong with it: pure.
+//!
+//! ```text
+//! sighting    what one look brought, and what every probe has seen so far
+//! addresses   where a host is looked at, and whose an address is
+//! verdict     one sighting, held against what is known now
+//! trust       which sightings count
+//! findings    what is wrong, each fault once
+//! ```
+
+pub mod addresses;
+mod findings;
+mod sighting;
+pub mod trust;
+pub mod verdict;
+
+pub use self::{
+    findings::{Finding, Kind, findings},
+    sighting::{Key, Probe, SeenLeaf, Shown, Sighting, Sightings, Spot, UrlAnswer},
+    verdict::covers,
+};

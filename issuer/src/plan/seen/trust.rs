@@ -1,0 +1,194 @@
+//! Which sightings count: those that aren't old, of probes that see anything at all.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use certwell_proto::HostName;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    findings::Kind,
+    sighting::{Probe, Shown, Sighting, Spot},
+};
+use crate::plan::{facts::FleetFacts, words};
+
+/// A probe that is late by so many rounds says nothing any more.
+const ROUNDS: u32 = 3;
+/// And so much longer, for handshakes that aren't answered.
+const GRACE: SignedDuration = SignedDuration::from_secs(15);
+/// With fewer places a probe that reaches none of them isn't to blame.
+const PLACES: usize = 2;
+
+/// One sighting, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// `None`: the issuer's own.
+    pub probe: Option<&'a HostName>,
+    /// Where.
+    pub spot: &'a Spot,
+    /// What.
+    pub sighting: &'a Sighting,
+}
+
+impl<'a> Look<'a> {
+    fn reaches(&self) -> bool {
+        matches!(
+            self.sighting.shown,
+            Shown::Leaf(_) | Shown::NoSuchKey | Shown::Rejects
+        )
+    }
+}
+
+/// All that are fresh.
+#[derive(Debug)]
+pub struct Looks<'a> {
+    looks: Vec<Look<'a>>,
+    /// Probes that reach nothing, where others reach something.
+    blind: BTreeMap<Option<&'a HostName>, Blind<'a>>,
+}
+
+#[derive(Debug)]
+struct Blind<'a> {
+    places: usize,
+    others: BTreeSet<Option<&'a HostName>>,
+}
+
+/// Until when what a probe has seen counts.
+pub fn counts_until(probe: &Probe, sighting: &Sighting) -> Timestamp {
+    let rounds = SignedDuration::try_from(probe.every * ROUNDS).unwrap_or(SignedDuration::MAX);
+    sighting
+        .at
+        .saturating_add(rounds.saturating_add(GRACE))
+        .unwrap_or(Timestamp::MAX)
+}
+
+impl<'a> Looks<'a> {
+    /// The sightings that count at `now`, of what is declared.
+    pub fn fresh(facts: &'a FleetFacts, now: Timestamp) -> Self {
+        let mut looks = Vec::new();
+        for (name, probe) in &facts.sightings.probes {
+            let fresh = probe.seen.iter().filter(|(spot, sighting)| {
+                let declared = facts.config.certificates.get(&spot.certificate);
+                let host = spot.host.as_ref();
+                let assigned = declared
+                    .is_some_and(|declared| host.is_none_or(|host| declared.hosts.contains(host)));
+                assigned && now <= counts_until(probe, sighting)
+            });
+            looks.extend(fresh.map(|(spot, sighting)| Look {
+                probe: name.as_ref(),
+                spot,
+                sighting,
+            }));
+        }
+        let blind = blind(&looks);
+        Self { looks, blind }
+    }
+
+    /// Those of probes that aren't blind.
+    pub fn trusted(&self) -> impl Iterator<Item = Look<'a>> {
+        self.looks
+            .iter()
+            .copied()
+            .filter(|look| !self.blind.contains_key(&look.probe))
+    }
+
+    /// About each blind probe, one sentence.
+    pub fn blind(&self) -> Vec<String> {
+        self.blind
+            .iter()
+            .map(|(probe, blind)| {
+                format!(
+                    "{} reaches none of the {} addresses that it looks at, though {} can: its own network or DNS is in \
+                     trouble, and what it sees doesn't count",
+                    who(*probe),
+                    blind.places,
+                    words::list(blind.others.iter().map(|other| who(*other)))
+                )
+            })
+            .collect()
+    }
+
+    /// Who sees a fault that these looks show, and who doesn't, where several looked; else nothing.
+    pub fn witnesses(&self, kind: Kind, shown: &[Look<'a>]) -> String {
+        let Some(first) = shown.first() else {
+            return String::new();
+        };
+        let by: BTreeSet<_> = shown.iter().map(|look| look.probe).collect();
+        let same_place = |look: &Look<'a>| {
+            look.spot.address == first.spot.address
+                && look.spot.name == first.spot.name
+                && look.spot.certificate == first.spot.certificate
+        };
+        let others: BTreeSet<_> = self
+            .trusted()
+            .filter(|look| same_place(look) && !by.contains(&look.probe))
+            .filter(|look| kind != Kind::Down || look.reaches())
+            .map(|look| look.probe)
+            .collect();
+        let names = |probes: &BTreeSet<Option<&HostName>>| {
+            words::list(probes.iter().map(|probe| who(*probe)))
+        };
+        let all_down = (kind == Kind::Down && others.is_empty() && by.len() == 1)
+            .then_some(first.probe)
+            .filter(|probe| self.reaches_nothing(*probe));
+        match (all_down, others.is_empty(), by.len()) {
+            (Some(probe), ..) => format!(
+                "; {} reaches no other address either, and no other probe looks",
+                who(probe)
+            ),
+            (None, false, _) => format!(" (so {} sees it, but not {})", names(&by), names(&others)),
+            (None, true, 1) if by.contains(&None) => String::new(),
+            (None, true, _) => format!(" (seen by {})", names(&by)),
+        }
+    }
+
+    fn reaches_nothing(&self, probe: Option<&HostName>) -> bool {
+        let own = || self.looks.iter().filter(|look| look.probe == probe);
+        places(own()).len() >= PLACES && !own().any(Look::reaches)
+    }
+}
+
+fn places<'l, 'a: 'l>(looks: impl Iterator<Item = &'l Look<'a>>) -> BTreeSet<Option<SocketAddr>> {
+    looks.map(|look| look.spot.address).collect()
+}
+
+fn blind<'a>(looks: &[Look<'a>]) -> BTreeMap<Option<&'a HostName>, Blind<'a>> {
+    let mut by_probe: BTreeMap<Option<&HostName>, Vec<&Look<'a>>> = BTreeMap::new();
+    for look in looks {
+        by_probe.entry(look.probe).or_default().push(look);
+    }
+    let sighted: BTreeSet<_> = by_probe
+        .iter()
+        .filter(|(_, own)| own.iter().any(|look| look.reaches()))
+        .map(|(probe, _)| *probe)
+        .collect();
+    if sighted.is_empty() {
+        return BTreeMap::new();
+    }
+    by_probe
+        .into_iter()
+        .filter(|(probe, _)| !sighted.contains(probe))
+        .filter_map(|(probe, own)| {
+            let places = places(own.into_iter()).len();
+            (places >= PLACES).then(|| {
+                (
+                    probe,
+                    Blind {
+                        places,
+                        others: sighted.clone(),
+                    },
+                )
+            })
+        })
+        .collect()
+}
+
+/// A probe, in a sentence.
+pub fn who(probe: Option<&HostName>) -> String {
+    probe.map_or_else(
+        || "the issuer".to_owned(),
+        |host| format!("the probe on {host}"),
+    )
+}
