@@ -25,6 +25,7 @@ use crate::{
         connection::{ConnectionTask, Link},
         identity::IdentityTask,
         installer::{HostFacts, Installer, OpenError, Parts},
+        inventory::InventoryTask,
         observed::Observed,
         post_install::{PostInstallTask, Problems},
         preflight::PreflightTask,
@@ -172,6 +173,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let (facts_tx, facts_rx) = watch::channel(HostFacts::default());
     let (hook_tx, hook_rx) = watch::channel(Problems::new());
     let (results_tx, results_rx) = watch::channel(std::collections::BTreeMap::new());
+    let (inventory_tx, inventory_rx) = watch::channel(None);
 
     let installer = Installer::open(
         Parts {
@@ -211,6 +213,16 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         .run(),
     );
     tasks.spawn(
+        InventoryTask {
+            config: config.clone(),
+            host: facts_rx.clone(),
+            observed: observed_rx.clone(),
+            inventory: inventory_tx,
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
         PreflightTask {
             desired: desired_rx,
             host: facts_rx,
@@ -225,6 +237,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         Reporter {
             observed: observed_rx.clone(),
             preflights: results_rx,
+            inventory: inventory_rx,
             link: link_rx.clone(),
             shutdown: shutdown.clone(),
         }

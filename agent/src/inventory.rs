@@ -223,7 +223,7 @@ fn by_variable(server: &Server, called: &[&str]) -> BTreeSet<PathBuf> {
 }
 
 /// One handshake for each server block on each of its listeners, at most four at once.
-async fn see(
+pub async fn see(
     uses: &mut [Use],
     servers: &[Server],
     files: &BTreeMap<PathBuf, Result<Leaf, String>>,

@@ -1,4 +1,10 @@
 //! What the facts about nginx, certbot and certwell add up to: one row for each certificate of this host.
+//!
+//! ```text
+//! told    the rows as the issuer is told of them
+//! ```
+
+pub mod told;
 
 use std::{
     collections::BTreeMap,

@@ -12,12 +12,15 @@
 //!
 //! post_install runs the operator's hook after what Observed says, and tells the installer what is wrong with it.
 //!
+//! inventory looks at every certificate of the host, by what HostFacts says of nginx, and tells the reporter.
+//!
 //! Shutdown is a `watch` that turns true: each task ends at its next safe point, the installer never between
 //! activate and confirm.
 
 pub mod connection;
 pub mod identity;
 pub mod installer;
+pub mod inventory;
 pub mod observed;
 pub mod post_install;
 pub mod preflight;

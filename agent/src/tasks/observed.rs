@@ -1,6 +1,10 @@
 //! What is so on this host: made by the installer, told by the reporter, kept in the state file.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    hash::{Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use certwell_proto::{CertificateName, v1};
 use jiff::Timestamp;
@@ -72,6 +76,19 @@ impl Observed {
         report
     }
 
+    /// The report of an inventory that the issuer hasn't been told.
+    pub fn inventoried(
+        &self,
+        inventory: Option<&v1::Inventory>,
+        told: &Told,
+    ) -> Option<v1::Report> {
+        let inventory = inventory.filter(|inventory| told.inventory != Some(stamp(inventory)))?;
+        Some(v1::Report {
+            inventory: Some(inventory.clone()),
+            ..self.frame()
+        })
+    }
+
     /// A report without certificates.
     fn frame(&self) -> v1::Report {
         v1::Report {
@@ -120,6 +137,13 @@ impl Observed {
     }
 }
 
+/// What it has of the inventory: enough to tell whether it is the same.
+fn stamp(inventory: &v1::Inventory) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    inventory.encode_to_vec().hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What the issuer has been told over the present connection.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Told {
@@ -127,6 +151,8 @@ pub struct Told {
     preflights: BTreeMap<String, v1::PreflightResult>,
     host_problem: String,
     info: Option<v1::HostInfo>,
+    /// Of the inventory.
+    inventory: Option<u64>,
 }
 
 impl Told {
@@ -139,6 +165,9 @@ impl Told {
         }
         for result in &report.preflights {
             self.preflights.insert(result.id.clone(), result.clone());
+        }
+        if let Some(inventory) = &report.inventory {
+            self.inventory = Some(stamp(inventory));
         }
         self.host_problem.clone_from(&report.host_problem);
         self.info.clone_from(&report.host_info);
@@ -195,6 +224,31 @@ mod tests {
                 .preflights
                 .len(),
             1
+        );
+    }
+
+    #[test]
+    fn an_inventory_is_told_once_until_it_changes_and_takes_no_problem_back() {
+        let mut now = observed(1, 10);
+        now.host_problem = "a problem".into();
+        let mut told = Told::default();
+        assert_eq!(now.inventoried(None, &told), None);
+        let mut inventory = v1::Inventory {
+            at_ms: 5,
+            ..Default::default()
+        };
+        let report = now.inventoried(Some(&inventory), &told).unwrap();
+        assert_eq!(report.host_problem, "a problem");
+        assert!(report.certificates.is_empty());
+        told.add(&report);
+        assert_eq!(now.inventoried(Some(&inventory), &told), None);
+        told.add(&v1::Report::default());
+        assert_eq!(now.inventoried(Some(&inventory), &told), None);
+        inventory.left_out = 1;
+        assert!(now.inventoried(Some(&inventory), &told).is_some());
+        assert!(
+            now.inventoried(Some(&inventory), &Told::default())
+                .is_some()
         );
     }
 

@@ -1,6 +1,6 @@
 //! Tells the issuer what is so: the latest state, never a history. Changes that come together go together.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use certwell_proto::v1;
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ pub struct Reporter {
     pub observed: watch::Receiver<Observed>,
     /// Results of preflights, by id.
     pub preflights: watch::Receiver<BTreeMap<String, v1::PreflightResult>>,
+    /// Every certificate of this host.
+    pub inventory: watch::Receiver<Option<Arc<v1::Inventory>>>,
     /// Whom to tell.
     pub link: watch::Receiver<Link>,
     /// The end.
@@ -50,6 +52,7 @@ impl Reporter {
                 () = asked_to_stop(&mut self.shutdown) => true,
                 _ = self.observed.changed() => false,
                 _ = self.preflights.changed() => false,
+                _ = self.inventory.changed() => false,
                 _ = self.link.changed() => false,
                 () = tokio::time::sleep(retry.min(Duration::from_secs(86_400))) => false,
             };
@@ -75,10 +78,14 @@ impl Reporter {
     async fn tell(&mut self, link: &Link, told: &mut Told) -> bool {
         let observed = self.observed.borrow_and_update().clone();
         let preflights = self.preflights.borrow_and_update().clone();
+        let inventory = self.inventory.borrow_and_update().clone();
         let Some(connection) = &link.connection else {
             return true;
         };
-        for report in observed.news(&preflights, told) {
+        let mut reports = observed.news(&preflights, told);
+        // In a report of its own, and last: no fact of an install waits for it.
+        reports.extend(observed.inventoried(inventory.as_deref(), told));
+        for report in reports {
             let mut fleet = connection.fleet();
             match tokio::time::timeout(CALL_LIMIT, fleet.report(report.clone())).await {
                 Ok(Ok(_)) => told.add(&report),

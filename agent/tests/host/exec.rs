@@ -52,6 +52,21 @@ async fn haproxy_begins_with_the_placeholder_and_serves_each_renewal_without_a_g
     let served = report.served.unwrap();
     assert_eq!(served.generation, Some(1));
     assert_eq!(served.listeners.len(), 2, "both names");
+    eventually("its certificate is told as served", || async {
+        let told = world
+            .issuer
+            .memory
+            .lock()
+            .unwrap()
+            .inventories
+            .last()
+            .cloned();
+        let told = told
+            .filter(|told| told.rows.len() == 1 && told.rows[0].served() == v1::ServedState::Yes)?;
+        assert!(told.problem.contains("not nginx"), "{told:?}");
+        Some(())
+    })
+    .await;
     // Leaf, chain and key in one file, the key for root alone.
     let combined = haproxy.combined();
     assert_eq!(combined.matches("BEGIN CERTIFICATE").count(), 2);

@@ -32,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) reports: BTreeMap<String, v1::CertificateReport>,
     pub(crate) preflights: BTreeMap<String, v1::PreflightResult>,
     pub(crate) host_problem: String,
+    /// Each that was told.
+    pub(crate) inventories: Vec<v1::Inventory>,
     pub(crate) fetches: Vec<(String, u64)>,
     /// Fetches are answered when this is over.
     pub(crate) hold_fetches: bool,

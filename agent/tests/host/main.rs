@@ -40,6 +40,8 @@ mod host;
 #[cfg(test)]
 mod install;
 #[cfg(test)]
+mod inventoried;
+#[cfg(test)]
 mod inventory;
 #[cfg(test)]
 mod issuer;

@@ -188,6 +188,7 @@ impl Service {
         for result in report.preflights {
             memory.preflights.insert(result.id.clone(), result);
         }
+        memory.inventories.extend(report.inventory);
         memory.host_problem = report.host_problem;
     }
 }
