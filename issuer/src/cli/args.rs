@@ -61,6 +61,22 @@ pub struct Format {
     pub json: bool,
 }
 
+/// Which certificates, and how.
+#[derive(Debug, Clone, Args)]
+pub struct InventoryOf {
+    /// Only of this host; may be given several times
+    #[arg(long, value_name = "HOST")]
+    pub host: Vec<HostName>,
+    /// Only those that neither certwell nor certbot renews by itself
+    #[arg(long)]
+    pub unmanaged: bool,
+    /// Print the names to destroy, one a line, and nothing else
+    #[arg(long)]
+    pub domains: bool,
+    #[command(flatten)]
+    pub format: Format,
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -97,6 +113,24 @@ Exit codes: 0 done; 5 the issuer can't be reached; 6 denied; 7 no such certifica
     /// List and show hosts, end their identities
     #[command(subcommand, visible_alias = "host")]
     Hosts(Hosts),
+    /// Show every certificate of every host, managed or not
+    ///
+    /// Each certificate that any host's nginx refers to or certbot keeps, served or dead, once, wherever it lies;
+    /// those that are used come before dead ones, and of either those with the least of their life left. Agents
+    /// tell it when something changed, and look again each hour.
+    ///
+    /// Unmanaged is what neither certwell nor certbot renews by itself on a host; dead what no server block of a
+    /// host uses. --domains is the list to destroy: the names of certificates that are unmanaged or dead on some
+    /// host, without those that a certificate covers which is managed and used on any host.
+    #[command(after_help = "\
+Examples:
+  certwell inventory
+  certwell inventory --host fritz --unmanaged
+  certwell inventory --domains > to-destroy.txt
+  certwell inventory --json | jq '.certificates[] | select(.dead)'
+
+Exit codes: 0 done; 5 the issuer can't be reached; 6 denied; 7 no such host.")]
+    Inventory(InventoryOf),
     /// Make the tokens with which hosts join
     #[command(subcommand)]
     Token(Token),

@@ -7,6 +7,7 @@
 //! json         the shape that scripts rely on (docs/cli.md)
 //! status       status, explain          certificates   list, show; pause, resume
 //! hosts        list, show, revoke, retire              renew          renew, with its live progress
+//! inventory    every certificate of every host
 //! token        join tokens              events         past and present
 //! generate     completions and man pages
 //! ```
@@ -17,6 +18,7 @@ mod client;
 mod events;
 mod generate;
 mod hosts;
+mod inventory;
 mod json;
 mod renew;
 mod screen;
@@ -99,6 +101,7 @@ async fn ask_issuer(cli: Cli) -> Result<Exit, CliError> {
         }
         Command::Hosts(Hosts::Revoke(end)) => hosts::revoke(admin, &end, screen).await,
         Command::Hosts(Hosts::Retire(end)) => hosts::retire(admin, &end, screen).await,
+        Command::Inventory(of) => inventory::inventory(admin, &of, screen).await,
         Command::Token(Token::Create { hosts, ttl, format }) => {
             token::create(admin, &hosts, ttl, format, screen).await
         }

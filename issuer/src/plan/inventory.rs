@@ -1,11 +1,15 @@
 //! What there is of certificates on each host, managed or not, as its agent told it last.
 //!
 //! ```text
+//! sprawl  all hosts together: each certificate once
+//! report  that in words
 //! wire    and back into what people's programs are told
 //! ```
 //! It is checked where it comes in: names are names, texts and lists have bounds. A file's path, an issuer's name or a
 //! sentence is a host's word, and is shown as such.
 
+pub mod report;
+pub mod sprawl;
 pub mod wire;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ mod explain;
 mod facts;
 mod fleet;
 mod headline;
+mod inventory;
 mod judge;
 mod renew;
 mod run;

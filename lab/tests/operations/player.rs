@@ -21,6 +21,7 @@ const LOOKS: &[&str] = &[
     "certwell events",
     "certwell hosts list",
     "certwell hosts show",
+    "certwell inventory",
     "certwell certificates show",
     "certwell-agent status",
     "certwell-agent doctor",
