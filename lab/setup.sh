@@ -5,7 +5,7 @@
 #   setup.sh packages   what Debian packages are made and judged with: cargo-deb, dpkg-shlibdeps, lintian
 #   setup.sh fleet      the same, and what whole Debian hosts are made and booted with
 #   setup.sh test       all of it, and what the faults are made with: faketime, strace; haproxy and certbot to live beside;
-#                       nginx's module for stream blocks
+#                       nginx's module for stream blocks; aiosmtpd and Alertmanager to send messages to
 set -eu
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -50,7 +50,7 @@ install_missing() {
             fail "missing:$missing, and neither root nor sudo at hand; have this run as root: apt-get install$missing"
     fi
     new=''
-    for program in nginx haproxy certbot; do
+    for program in nginx haproxy certbot prometheus-alertmanager; do
         command -v "$program" >/dev/null 2>&1 || new="$new $program"
     done
     say "installing from Debian:$missing"
@@ -149,6 +149,8 @@ test)
     need strace strace
     need haproxy haproxy
     need certbot certbot
+    need aiosmtpd python3-aiosmtpd
+    need prometheus-alertmanager prometheus-alertmanager
     need_file /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
     ;;
 *) fail "unknown purpose '$purpose': demo, packages, fleet or test" ;;

@@ -13,6 +13,7 @@
 //! rpc       calls to the issuer with a host's identity     wait    for a condition, with a deadline
 //! log_gate  holds a daemon at a line of its own log        certbot  Debian's, with directories of its own
 //! debian    whole Debian hosts, booted                      incident  the incident of 2023-02-28, replayed on them
+//! receivers  whom messages are sent to: a web server that can misbehave, a mail server, an Alertmanager
 //! sweep     agents that are killed at every point of their work
 //! ```
 //!
@@ -36,6 +37,7 @@ pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod program;
+pub mod receivers;
 pub mod rpc;
 pub mod settings;
 pub mod status;

@@ -152,6 +152,11 @@ impl Net {
         self.ip(11 + index)
     }
 
+    /// Where a receiver of messages listens, by its number from 0: each is a server of its own.
+    pub fn receiver(&self, number: u8) -> SocketAddr {
+        (self.ip(200 + number % 50), 9000).into()
+    }
+
     /// That host's port for plain HTTP.
     pub fn http(&self, index: u8) -> SocketAddr {
         (self.host(index), self.http).into()

@@ -1,0 +1,37 @@
+# A mail server that keeps letters in a Maildir: ADDRESS PORT MAILDIR plain|starttls|smtps [CERTIFICATE KEY] [USER PASSWORD]
+import asyncio, ssl, sys
+from aiosmtpd.handlers import Mailbox
+from aiosmtpd.smtp import SMTP, AuthResult
+
+address, port, maildir, mode, *rest = sys.argv[1:]
+context = None
+if mode != "plain":
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(rest.pop(0), rest.pop(0))
+login = tuple(word.encode() for word in rest)
+
+
+def authenticate(server, session, envelope, mechanism, data):
+    return AuthResult(success=(data.login, data.password) == login, handled=False)
+
+
+def make():
+    return SMTP(
+        Mailbox(maildir),
+        tls_context=context if mode == "starttls" else None,
+        require_starttls=mode == "starttls",
+        authenticator=authenticate if login else None,
+        auth_required=bool(login),
+        auth_require_tls=mode == "starttls",
+        hostname="mail.lab",
+    )
+
+
+async def serve():
+    loop = asyncio.get_running_loop()
+    tls = context if mode == "smtps" else None
+    server = await loop.create_server(make, address, int(port), ssl=tls)
+    await server.serve_forever()
+
+
+asyncio.run(serve())
