@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "certwell.v1.EnrollRequest",
             "certwell.v1.KeyPair",
             "certwell.v1.CreatedToken",
+            "certwell.v1.PageResponse",
         ])
         .compile_fds(descriptors)?;
     Ok(())

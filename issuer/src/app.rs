@@ -5,6 +5,7 @@
 //!                    ▲  │
 //!                    │  └─Control─▶ orders ─▶ issuance (one a certificate) ─▶ CA
 //!                 admin service ◀── Unix socket ◀── certwell
+//!                       ▲──────── page ◀── browsers
 //! ```
 //! Everything that lasts goes through the store; the registry, the accounts and the scribe each own one state.
 
@@ -30,7 +31,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tonic::transport::Server;
+use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
     acme::{
@@ -55,6 +56,7 @@ use crate::{
         revocations::Revocations,
         service::FleetService,
     },
+    page::{self, Access, Page, Pulse},
     store::{Store, keys::Kek, sqlite::SqliteStore},
 };
 
@@ -79,6 +81,8 @@ pub struct App {
     pub addresses: Vec<SocketAddr>,
     /// Where `certwell` connects.
     pub admin_socket: PathBuf,
+    /// Where browsers connect, port 0 resolved; `None`: nowhere.
+    pub page: Option<SocketAddr>,
     store: Arc<dyn Store>,
     registry: Registry,
     scribe: Scribe,
@@ -98,7 +102,7 @@ pub async fn serve(config_path: &Path) -> anyhow::Result<()> {
     // Before any work: told to end while it starts, it ends in an orderly way as well.
     let mut end = EndSignals::listen()?;
     let mut app = App::start(config_path).await?;
-    tracing::info!(addresses = ?app.addresses, admin_socket = %app.admin_socket.display(), "listening");
+    tracing::info!(addresses = ?app.addresses, admin_socket = %app.admin_socket.display(), page = app.page.map(tracing::field::display), "listening");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let result = app.run(end.recv()).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -159,6 +163,15 @@ impl App {
             .map(tokio::net::TcpListener::local_addr)
             .collect::<Result<_, _>>()
             .context("a bound address can't be read")?;
+        let page_listener = page::bind(&config.page).await?;
+        let page_address = page_listener
+            .as_ref()
+            .map(tokio::net::TcpListener::local_addr)
+            .transpose()
+            .context("the page's bound address can't be read")?;
+        let access = page_address
+            .map(|address| Access::open(&config.page, &issuer.state_directory, address))
+            .transpose()?;
         let (admin, allowed) = socket::listen(
             &issuer.admin_socket,
             socket::group(issuer.admin_group.as_deref())?,
@@ -240,15 +253,31 @@ impl App {
                 .context("the agents' listener failed")
         });
 
-        let admin_service = AdminService {
+        let admin_service = Arc::new(AdminService {
             registry: registry.clone(),
             store: store.clone(),
             ca,
             events: events.clone(),
             revocations,
+            page: access.clone(),
             backups: issuer.backup_directory.clone(),
-        };
-        let admin_server = AdminServer::with_interceptor(admin_service, allowed);
+        });
+        let admin_server =
+            InterceptedService::new(AdminServer::from_arc(admin_service.clone()), allowed);
+        if let (Some(listener), Some(access)) = (page_listener, access) {
+            let pulse = Pulse::new(stop.clone());
+            let beating = pulse.clone().run(admin_service.clone());
+            tasks.spawn(async move {
+                beating.await;
+                Ok(())
+            });
+            let router = page::router(Arc::new(Page::new(admin_service, access, pulse)));
+            let serving = page::serve(listener, router, stop.clone());
+            servers.spawn(async move {
+                serving.await;
+                Ok(())
+            });
+        }
         servers.spawn(async move {
             Server::builder()
                 .add_service(admin_server)
@@ -261,6 +290,7 @@ impl App {
         Ok(Self {
             addresses,
             admin_socket: issuer.admin_socket.clone(),
+            page: page_address,
             store,
             registry,
             scribe,

@@ -8,6 +8,7 @@
 //! acme     accounts, orders, one issuance task a certificate
 //! fleet    registry, listener, identities, services for agents
 //! admin    the service behind `certwell`
+//! page     the page for browsers
 //! cli      `certwell` itself
 //! backup, restore   a copy of all that a new machine needs, and the way back
 //! daemon_cli, init, making   `certwell-issuer` itself: its verbs, a new fleet, files that are made
@@ -25,6 +26,7 @@ pub mod daemon_cli;
 pub mod fleet;
 pub mod init;
 pub mod making;
+pub mod page;
 pub mod plan;
 pub mod restore;
 pub mod store;

@@ -15,5 +15,7 @@ mod certificates;
 mod files;
 #[path = "config/mistakes.rs"]
 mod mistakes;
+#[path = "config/page.rs"]
+mod page;
 #[path = "config/watched.rs"]
 mod watched;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     paths,
@@ -68,13 +68,14 @@ impl Issuer {
             .success("certwell-issuer init")?;
         let text = fs::read_to_string(issuer.config())?;
         let own = format!("\nbackup-directory = {:?}\n", issuer.backups());
-        fs::write(
-            issuer.config(),
-            text.replace(
-                "\n#backup-directory = \"/var/backups/certwell-issuer\"\n",
-                &own,
-            ),
-        )?;
+        let text = text.replace(
+            "\n#backup-directory = \"/var/backups/certwell-issuer\"\n",
+            &own,
+        );
+        let page = format!("\nlisten = \"{}\"\n", net.page());
+        let shipped = "\n#listen = \"127.0.0.1:7480\"\n";
+        ensure!(text.contains(shipped), "no {shipped} in\n{text}");
+        fs::write(issuer.config(), text.replace(shipped, &page))?;
         fs::write(world.join("issuer.init"), printed.stdout + &printed.stderr)?;
         Ok(issuer)
     }

@@ -147,6 +147,11 @@ impl Net {
         (self.ip(10), 7443).into()
     }
 
+    /// Where the issuer serves its page.
+    pub fn page(&self) -> SocketAddr {
+        (self.ip(10), 7480).into()
+    }
+
     /// Address of host number `index`, from 0.
     pub fn host(&self, index: u8) -> IpAddr {
         self.ip(11 + index)
@@ -184,6 +189,7 @@ impl Net {
         ensure_free(self.ca(), "Pebble")?;
         ensure_free(self.ca_management(), "Pebble's management")?;
         ensure_free(self.issuer(), "the issuer")?;
+        ensure_free(self.page(), "the issuer's page")?;
         for index in 0..u8::try_from(hosts)? {
             ensure_free(self.http(index), "a host's nginx")?;
             ensure_free(self.https(index), "a host's nginx")?;

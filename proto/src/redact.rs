@@ -44,6 +44,15 @@ impl fmt::Debug for v1::CreatedToken {
     }
 }
 
+impl fmt::Debug for v1::PageResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageResponse")
+            .field("url", &self.url)
+            .field("token", &format_args!("redacted"))
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +95,13 @@ mod tests {
             format!(
                 "{:?}",
                 v1::CreatedToken {
+                    token: "0123456789".into(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                v1::PageResponse {
                     token: "0123456789".into(),
                     ..Default::default()
                 }

@@ -30,6 +30,7 @@ use crate::{
         ca::Ca,
         revocations::{Revocations, RevocationsError},
     },
+    page::Access,
     plan::{explain::explain, facts::FleetFacts, inventory::wire, status},
     store::{Store, StoreError, TokenRecord},
 };
@@ -53,6 +54,8 @@ pub struct AdminService {
     pub events: Events,
     /// Outside the database.
     pub revocations: Revocations,
+    /// How the page is reached; `None`: it isn't served.
+    pub page: Option<Access>,
     /// Where backups are: each revocation is written down there too, for the disk may be lost before the next one.
     pub backups: PathBuf,
 }
@@ -246,6 +249,28 @@ impl Admin for AdminService {
         };
         tokio::spawn(asked.send());
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn page(
+        &self,
+        request: Request<v1::PageRequest>,
+    ) -> Result<Response<v1::PageResponse>, Status> {
+        let Some(access) = &self.page else {
+            return Ok(Response::new(v1::PageResponse::default()));
+        };
+        let token = if request.into_inner().token {
+            let text = "the page's token was shown".to_owned();
+            self.events.issuer(EventKind::Admin, text).await;
+            access.token.reveal().to_owned()
+        } else {
+            String::new()
+        };
+        Ok(Response::new(v1::PageResponse {
+            url: access.url(),
+            token_file: access.token_file.display().to_string(),
+            reading_needs_token: access.reading_needs_token,
+            token,
+        }))
     }
 }
 

@@ -156,6 +156,25 @@ Exit codes: 0 done; 5 the issuer can't be reached, or went away; 6 denied;
         #[command(flatten)]
         format: Format,
     },
+    /// Tell where the page for browsers is, and how to log in
+    ///
+    /// The token is needed to acknowledge alerts, and where the page can be reached from elsewhere also to look.
+    /// Who has it can do no more than that.
+    #[command(after_help = "\
+Examples:
+  certwell page
+  certwell page --token
+  ssh -L 7480:127.0.0.1:7480 issuer.example.org   then http://localhost:7480/
+
+Exit codes: 0 done; 5 the issuer can't be reached; 6 denied; 7 no page is
+served.")]
+    Page {
+        /// Print the token alone
+        #[arg(long, conflicts_with = "json")]
+        token: bool,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Stop orders and offers, of one certificate or of the whole fleet
     ///
     /// Hosts keep what they have, and the pause outlives restarts. Expiry doesn't end it: resume in time.

@@ -66,7 +66,7 @@ pub(super) fn of_one_certificate(event: &v1::Event) -> String {
 }
 
 fn on_host(event: &v1::Event, certificate: &str) -> String {
-    let kind = json::kind_word(event.kind());
+    let kind = words::kind_word(event.kind());
     if event.host.is_empty() || event.text.contains(event.host.as_str()) {
         format!("{kind}: {certificate}{}", event.text)
     } else {

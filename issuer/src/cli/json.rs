@@ -4,7 +4,7 @@ use certwell_proto::{fingerprint::hex, v1};
 use serde::Serialize;
 
 use super::screen::state_word;
-use crate::plan::words::{from_millis, from_seconds};
+use crate::plan::words::{from_millis, from_seconds, kind_word};
 
 /// The version of every document below.
 const VERSION: u32 = 1;
@@ -309,27 +309,5 @@ pub(super) fn life_word(life: v1::HostLife) -> &'static str {
         v1::HostLife::Revoked => "revoked",
         v1::HostLife::Retired => "retired",
         v1::HostLife::Declared | v1::HostLife::Unspecified => "declared",
-    }
-}
-
-/// The word for a kind of event.
-pub(super) fn kind_word(kind: v1::EventKind) -> &'static str {
-    use v1::EventKind as Kind;
-    match kind {
-        Kind::Preflight => "preflight",
-        Kind::Order => "order",
-        Kind::Challenge => "challenge",
-        Kind::Issued => "issued",
-        Kind::OrderFailed => "order-failed",
-        Kind::Fetched => "fetched",
-        Kind::Installed => "installed",
-        Kind::Served => "served",
-        Kind::HostProblem => "host-problem",
-        Kind::Host => "host",
-        Kind::Config => "config",
-        Kind::Admin => "admin",
-        Kind::Recovery => "recovery",
-        Kind::Alert => "alert",
-        Kind::Unspecified => "other",
     }
 }

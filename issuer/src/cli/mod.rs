@@ -9,6 +9,7 @@
 //! hosts        list, show, revoke, retire              renew          renew, with its live progress
 //! inventory    every certificate of every host
 //! token        join tokens              events         past and present
+//! page         where the page is
 //! generate     completions and man pages
 //! ```
 
@@ -20,6 +21,7 @@ mod generate;
 mod hosts;
 mod inventory;
 mod json;
+mod page;
 mod renew;
 mod screen;
 mod status;
@@ -111,6 +113,7 @@ async fn ask_issuer(cli: Cli) -> Result<Exit, CliError> {
             last,
             format,
         } => events::events(admin, follow, certificate.as_ref(), last, format, screen).await,
+        Command::Page { token, format } => page::page(admin, token, format, screen).await,
         Command::Pause { name, format } => {
             certificates::pause(admin, name.as_ref(), format, screen).await
         }

@@ -1,6 +1,11 @@
 //! The validated configuration: what should exist.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use certwell_proto::{CertificateName, FleetName, HostName, Identifier};
 
@@ -13,6 +18,8 @@ pub struct Config {
     pub renewal: Renewal,
     /// `[probe]`.
     pub probe: Probe,
+    /// `[page]`.
+    pub page: Page,
     /// `[authority.NAME]`.
     pub authorities: BTreeMap<String, Authority>,
     /// `[host.NAME]`.
@@ -77,6 +84,34 @@ impl Default for Probe {
             every: Duration::from_secs(300),
             resolvers: Vec::new(),
             port: 443,
+        }
+    }
+}
+
+/// Where the page is served unless said otherwise.
+pub(super) const PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7480);
+
+/// The page for browsers, and metrics; a change of this section needs a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Where it is served; `None`: nowhere. Not a loopback address only with a token file.
+    pub listen: Option<SocketAddr>,
+    /// Nobody asked for this address: where it can't be had, the issuer does without.
+    pub is_default: bool,
+    /// Holds the token without which nothing is shown. Without this file whoever reaches a loopback address may look,
+    /// and a token that the issuer makes is needed for controls alone.
+    pub token_file: Option<PathBuf>,
+    /// Scheme, host and port of the proxy before it, as browsers see them.
+    pub origin: Option<String>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            listen: Some(PAGE),
+            is_default: true,
+            token_file: None,
+            origin: None,
         }
     }
 }

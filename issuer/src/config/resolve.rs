@@ -17,6 +17,7 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
         issuer,
         renewal,
         probe,
+        page,
         authority_names,
         authorities,
         hosts,
@@ -49,6 +50,7 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
         issuer: issuer?,
         renewal: renewal.unwrap_or_default(),
         probe: probe.map(|at| at.value).unwrap_or_default(),
+        page: page.unwrap_or_default(),
         authorities: authorities
             .into_iter()
             .map(|(name, At { value, .. })| (name, value))

@@ -154,11 +154,14 @@ fn apply(
         }
         Ok(mut config) => {
             let keys = changed_keys(running, &config.issuer);
-            let problem = (!keys.is_empty()).then(|| {
+            let issuer = (!keys.is_empty()).then(|| format!("{} in [issuer]", keys.join(", ")));
+            let page = (config.page != before.config.page).then(|| "[page]".to_owned());
+            let changed: Vec<String> = issuer.into_iter().chain(page).collect();
+            let problem = (!changed.is_empty()).then(|| {
                 format!(
-                    "{}: {} in [issuer] changed; restart certwell-issuer to apply it",
+                    "{}: {} changed; restart certwell-issuer to apply it",
                     path.display(),
-                    keys.join(", ")
+                    changed.join(" and ")
                 )
             });
             if let Some(problem) = problem
@@ -168,6 +171,7 @@ fn apply(
                 tracing::warn!("{problem}");
             }
             config.issuer = running.clone();
+            config.page = before.config.page.clone();
             let config = if config == *before.config {
                 before.config.clone()
             } else {

@@ -113,6 +113,7 @@ fn certificate(
             .collect(),
         generation: issued.map_or(0, |i| i.generation.0),
         not_after: issued.map(|i| i.not_after.as_second()),
+        not_before: issued.map(|i| i.not_before.as_second()),
         hosts: declared
             .hosts
             .iter()

@@ -1,5 +1,6 @@
 //! Times, spans and lists in words, the same in every sentence that a person reads.
 
+use certwell_proto::v1;
 use jiff::Timestamp;
 
 const MINUTE: i64 = 60;
@@ -66,6 +67,28 @@ pub fn from_millis(milliseconds: i64) -> Timestamp {
 /// From the wire; see [`from_millis`].
 pub fn from_seconds(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or_default()
+}
+
+/// The word for a kind of event.
+pub fn kind_word(kind: v1::EventKind) -> &'static str {
+    use v1::EventKind as Kind;
+    match kind {
+        Kind::Preflight => "preflight",
+        Kind::Order => "order",
+        Kind::Challenge => "challenge",
+        Kind::Issued => "issued",
+        Kind::OrderFailed => "order-failed",
+        Kind::Fetched => "fetched",
+        Kind::Installed => "installed",
+        Kind::Served => "served",
+        Kind::HostProblem => "host-problem",
+        Kind::Host => "host",
+        Kind::Config => "config",
+        Kind::Admin => "admin",
+        Kind::Recovery => "recovery",
+        Kind::Alert => "alert",
+        Kind::Unspecified => "other",
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use certwell_issuer::{
-    config::{Authority, Certificate, Config, Host, Issuer, KeyType, Renewal, Roots},
+    config::{Authority, Certificate, Config, Host, Issuer, KeyType, Page, Renewal, Roots},
     plan::facts::{CertificateFacts, FleetFacts, HostFacts, OrderFacts, OrderStage},
     store::{HostRecord, Issued, Observation, StoredLeaf},
 };
@@ -75,6 +75,7 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
             backup_directory: "/nowhere".into(),
             backups_kept: 14,
         },
+        page: Page::default(),
         renewal: Renewal {
             at_fraction: 0.667,
             preflight_wait: Duration::from_secs(30),

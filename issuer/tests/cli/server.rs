@@ -120,6 +120,21 @@ impl Admin for Service {
         Ok(Response::new(v1::ExplainResponse { sentences }))
     }
 
+    async fn page(
+        &self,
+        request: Request<v1::PageRequest>,
+    ) -> Result<Response<v1::PageResponse>, Status> {
+        let wanted = request.into_inner().token;
+        self.0.called(format!("page {wanted}"))?;
+        let token = if wanted { "the-token-of-the-page" } else { "" };
+        Ok(Response::new(v1::PageResponse {
+            url: "http://127.0.0.1:7480/".into(),
+            token_file: "/var/lib/certwell-issuer/page.token".into(),
+            reading_needs_token: false,
+            token: token.into(),
+        }))
+    }
+
     async fn create_token(
         &self,
         request: Request<v1::CreateTokenRequest>,

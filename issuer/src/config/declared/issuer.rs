@@ -128,7 +128,7 @@ pub(super) fn issuer(
     })
 }
 
-fn listen_address(text: &At<String>, mistakes: &mut Mistakes<'_>) -> Option<SocketAddr> {
+pub(super) fn listen_address(text: &At<String>, mistakes: &mut Mistakes<'_>) -> Option<SocketAddr> {
     let advice = "write ADDRESS:PORT, as in \"0.0.0.0:7443\" or \"[::]:7443\"";
     match text.value.parse::<SocketAddr>() {
         Ok(address) if address.port() != 0 => return Some(address),

@@ -3,6 +3,7 @@
 mod authority;
 mod certificate;
 mod issuer;
+mod page;
 mod probe;
 
 use std::{
@@ -19,10 +20,11 @@ use self::{
     authority::{authority, authority_name},
     certificate::certificate,
     issuer::{issuer, renewal},
+    page::page,
     probe::{addresses, probe},
 };
 use super::{
-    Authority, Host, Issuer, Probe, Renewal,
+    Authority, Host, Issuer, Page, Probe, Renewal,
     mistake::{At, Mistakes},
     section::{Section, parse},
 };
@@ -35,6 +37,7 @@ pub(in crate::config) struct Declared {
     pub(in crate::config) issuer: Option<Issuer>,
     pub(in crate::config) renewal: Option<Renewal>,
     pub(in crate::config) probe: Option<At<Probe>>,
+    pub(in crate::config) page: Option<Page>,
     /// Of every authority, right or wrong.
     pub(in crate::config) authority_names: BTreeSet<String>,
     pub(in crate::config) authorities: BTreeMap<String, At<Authority>>,
@@ -53,8 +56,8 @@ pub(in crate::config) fn issuer_alone(
 }
 
 impl Declared {
-    /// Adds what one file declares. Only `main`, which is `issuer.toml`, may hold `[issuer]` and `[renewal]`;
-    /// relative paths begin at `directory`.
+    /// Adds what one file declares. Only `main`, which is `issuer.toml`, may hold `[issuer]`, `[renewal]` and
+    /// `[page]`; relative paths begin at `directory`.
     pub(in crate::config) fn read(
         &mut self,
         file: usize,
@@ -65,7 +68,7 @@ impl Declared {
         let mut root = Section::new(table, file, 0..0, "");
         let is_main = mistakes.sources[file].path == main;
         self.has_issuer |= is_main && root.has("issuer");
-        for key in ["issuer", "renewal"] {
+        for key in ["issuer", "renewal", "page"] {
             let Some(section) = root.table(key, mistakes) else {
                 continue;
             };
@@ -76,10 +79,12 @@ impl Declared {
                     format!("[{key}] is not allowed in conf.d"),
                     advice,
                 );
-            } else if key == "issuer" {
-                self.issuer = issuer(section, directory, mistakes);
-            } else {
-                self.renewal = Some(renewal(section, mistakes));
+                continue;
+            }
+            match key {
+                "issuer" => self.issuer = issuer(section, directory, mistakes),
+                "renewal" => self.renewal = Some(renewal(section, mistakes)),
+                _ => self.page = Some(page(section, directory, mistakes)),
             }
         }
         if let Some(section) = root.table("probe", mistakes) {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::plan::facts::CertificateFacts;
 use crate::{
-    config::{Config, Host, Issuer, KeyType, Renewal},
+    config::{Config, Host, Issuer, KeyType, Page, Renewal},
     store::Observation,
 };
 
@@ -59,6 +59,7 @@ fn facts() -> FleetFacts {
             backup_directory: "/nowhere".into(),
             backups_kept: 14,
         },
+        page: Page::default(),
         renewal: Renewal {
             at_fraction: 0.66,
             preflight_wait: std::time::Duration::from_secs(30),

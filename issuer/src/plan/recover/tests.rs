@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::*;
 use crate::{
-    config::{self, Authority, Config, KeyType, Renewal},
+    config::{self, Authority, Config, KeyType, Page, Renewal},
     plan::facts::HostFacts,
     store::{HostRecord, Issued, Observation},
 };
@@ -83,6 +83,7 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
             backup_directory: "/b".into(),
             backups_kept: 1,
         },
+        page: Page::default(),
         renewal: Renewal::default(),
         probe: Default::default(),
         authorities: [(

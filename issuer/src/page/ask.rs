@@ -1,0 +1,87 @@
+//! Asks the Admin service, as `certwell` does, without a socket in between.
+
+use certwell_proto::v1::{self, admin_server::Admin as _};
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Status};
+
+use crate::admin::service::AdminService;
+
+pub(super) async fn status(admin: &AdminService) -> Result<v1::StatusResponse, Status> {
+    let answer = admin.status(Request::new(v1::StatusRequest {})).await?;
+    Ok(answer.into_inner())
+}
+
+pub(super) async fn hosts(admin: &AdminService) -> Result<v1::ListHostsResponse, Status> {
+    let answer = admin
+        .list_hosts(Request::new(v1::ListHostsRequest {}))
+        .await?;
+    Ok(answer.into_inner())
+}
+
+pub(super) async fn explain(
+    admin: &AdminService,
+    certificate: &str,
+) -> Result<Vec<String>, Status> {
+    let request = v1::ExplainRequest {
+        certificate: certificate.to_owned(),
+    };
+    Ok(admin
+        .explain(Request::new(request))
+        .await?
+        .into_inner()
+        .sentences)
+}
+
+/// The newest events, of one certificate or (with an empty name) of all; oldest first.
+pub(super) async fn newest_events(
+    admin: &AdminService,
+    certificate: &str,
+    last: u32,
+) -> Result<Vec<v1::Event>, Status> {
+    events(
+        admin,
+        v1::EventsRequest {
+            follow: false,
+            after: 0,
+            certificate: certificate.to_owned(),
+            last,
+        },
+    )
+    .await
+}
+
+/// The events whose ids lie between these two, oldest first.
+pub(super) async fn events_between(
+    admin: &AdminService,
+    after: u64,
+    before: u64,
+) -> Result<Vec<v1::Event>, Status> {
+    let request = v1::EventsRequest {
+        follow: false,
+        after,
+        certificate: String::new(),
+        last: 0,
+    };
+    let mut stream = admin.events(Request::new(request)).await?.into_inner();
+    let mut events = Vec::new();
+    while let Some(event) = stream.next().await {
+        let event = event?;
+        if event.id >= before {
+            break;
+        }
+        events.push(event);
+    }
+    Ok(events)
+}
+
+async fn events(
+    admin: &AdminService,
+    request: v1::EventsRequest,
+) -> Result<Vec<v1::Event>, Status> {
+    let mut stream = admin.events(Request::new(request)).await?.into_inner();
+    let mut events = Vec::new();
+    while let Some(event) = stream.next().await {
+        events.push(event?);
+    }
+    Ok(events)
+}

@@ -1,0 +1,18 @@
+//! From what the Admin service answers to what is shown: pure, `now` comes in.
+//!
+//! ```text
+//! mark      states in a symbol and a word           moment    instants, near and exact
+//! cell      how far one certificate is on one host  matrix    all of them, as large as it stays legible
+//! horizon   when what ends, on one axis             fleet     the first page
+//! certificate, host, event   a page each
+//! ```
+
+pub mod cell;
+pub mod certificate;
+pub mod event;
+pub mod fleet;
+pub mod horizon;
+pub mod host;
+pub mod mark;
+pub mod matrix;
+pub mod moment;
