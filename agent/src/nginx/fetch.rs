@@ -17,8 +17,6 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::probe;
-
 /// For one request.
 const LIMIT: Duration = Duration::from_secs(5);
 /// Of a body: a key authorization has at most 172 bytes.
@@ -124,14 +122,14 @@ async fn connect(url: &Url, to: SocketAddr, proxied: bool) -> Result<Answer, Str
     if proxied {
         let from = stream.local_addr().map_err(failed)?;
         stream
-            .write_all(probe::proxy_header(from, to).as_bytes())
+            .write_all(certwell_probe::proxy_header(from, to).as_bytes())
             .await
             .map_err(failed)?;
     }
     if !url.https {
         return exchange(url, stream).await;
     }
-    let connector = TlsConnector::from(probe::unverified().map_err(failed)?);
+    let connector = TlsConnector::from(certwell_probe::config(None, false).map_err(failed)?);
     let stream = connector
         .connect(url.server_name()?, stream)
         .await

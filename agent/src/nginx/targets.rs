@@ -32,13 +32,7 @@ pub struct Managed {
 }
 
 /// Which certificate of a server block with several a handshake is to bring out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KeyAlgorithm {
-    /// Only ECDSA signatures are offered.
-    Ecdsa,
-    /// Only RSA signatures are offered.
-    Rsa,
-}
+pub use certwell_probe::Key as KeyAlgorithm;
 
 /// Where a handshake goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

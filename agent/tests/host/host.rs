@@ -15,14 +15,13 @@ use std::{
 
 use certwell_agent::nginx::{Nginx, Reload, Settings};
 use certwell_proto::Fingerprint;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
 use tempfile::TempDir;
 
 use super::{
     fleet::self_signed,
     issuer::{TestIssuer, eventually},
-    transport::Anything,
 };
 
 pub(crate) const NAME: &str = "media.example.org";
@@ -421,18 +420,11 @@ pub(crate) fn free_port() -> SocketAddr {
 
 /// The leaf that is served there, by a handshake of the test's own.
 pub(crate) fn served_at(address: SocketAddr) -> Option<Fingerprint> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anything))
-        .with_no_client_auth();
+    let config = certwell_probe::config(None, false).unwrap();
     let mut tcp = std::net::TcpStream::connect(address).ok()?;
     // A server that is stopped in the midst of it isn't waited for without end.
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut tls =
-        ClientConnection::new(Arc::new(config), ServerName::try_from(NAME).unwrap()).unwrap();
+    let mut tls = ClientConnection::new(config, ServerName::try_from(NAME).unwrap()).unwrap();
     while tls.is_handshaking() {
         tls.complete_io(&mut tcp).ok()?;
     }

@@ -11,6 +11,7 @@
 //! recover     after a restore: who is waited for, what the backup had forgotten
 //! presence    whether a host is there
 //! judge       how a host stands with a certificate
+//! looks       what there is to look at from outside
 //! seen        what is seen from outside, and what is wrong with it
 //! alert       what somebody should know
 //! status, headline, explain   what people are told
@@ -23,6 +24,7 @@ pub mod facts;
 pub mod headline;
 pub mod inventory;
 pub mod judge;
+pub mod looks;
 pub mod observe;
 pub mod offer;
 pub mod order;

@@ -6,7 +6,6 @@ use std::{
     io::Write as _,
     net::{SocketAddr, TcpStream},
     path::Path,
-    sync::Arc,
 };
 
 use certwell_proto::{Fingerprint, v1};
@@ -14,14 +13,13 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use rustls::{ClientConfig, ClientConnection};
+use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
 
 use crate::{
     faults::{reloaded, serves, status_says, witness::Witness},
     host::{Host, NAME, free_port},
     issuer::eventually,
-    transport::Anything,
     world::{NAMES, World, leaf, serving},
 };
 
@@ -45,15 +43,9 @@ impl Begun {
         let open = format!("/proc/{worker}/fd");
         let count = || fs::read_dir(&open).unwrap().count();
         let before = count();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anything))
-            .with_no_client_auth();
+        let config = certwell_probe::config(None, false).unwrap();
         let name = ServerName::try_from(NAME).unwrap();
-        let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut tls = ClientConnection::new(config, name).unwrap();
         let mut hello = Vec::new();
         tls.write_tls(&mut hello).unwrap();
         let rest = hello.split_off(hello.len() / 2);

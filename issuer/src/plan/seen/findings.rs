@@ -110,7 +110,7 @@ fn is_under_way(facts: &FleetFacts, kind: Kind, look: Look<'_>) -> bool {
 
 /// Since when a sighting shows a fault: what it shows for the first time now began when it was looked at, or when
 /// something else was desired.
-fn since(facts: &FleetFacts, spot: &Spot, sighting: &Sighting, kind: Kind) -> Timestamp {
+pub(super) fn since(facts: &FleetFacts, spot: &Spot, sighting: &Sighting, kind: Kind) -> Timestamp {
     let issued = facts
         .certificates
         .get(&spot.certificate)
@@ -202,7 +202,10 @@ fn text(
                 Shown::Down(_) | Shown::Rejects => format!("; it {shown}"),
                 Shown::NoSuchKey | Shown::Unresolved(_) => String::new(),
             };
-            format!("DNS leads {name} to {whose}{there}")
+            match name.parse::<std::net::IpAddr>() {
+                Ok(_) => format!("{name} is {whose}{there}"),
+                Err(_) => format!("DNS leads {name} to {whose}{there}"),
+            }
         }
         Kind::Unresolved => format!("DNS gives no address for {name}: {shown}"),
         Kind::Url => {

@@ -5,14 +5,20 @@
 //! addresses   where a host is looked at, and whose an address is
 //! verdict     one sighting, held against what is known now
 //! trust       which sightings count
+//! merge       what a probe's report changes in what is known
+//! fact        the seventh fact of a certificate on a host
 //! findings    what is wrong, each fault once
+//! wire        from the wire and back
 //! ```
 
 pub mod addresses;
+pub mod fact;
 mod findings;
+pub mod merge;
 mod sighting;
 pub mod trust;
 pub mod verdict;
+pub mod wire;
 
 pub use self::{
     findings::{Finding, Kind, findings},

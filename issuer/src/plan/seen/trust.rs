@@ -68,7 +68,15 @@ impl<'a> Looks<'a> {
     /// The sightings that count at `now`, of what is declared.
     pub fn fresh(facts: &'a FleetFacts, now: Timestamp) -> Self {
         let mut looks = Vec::new();
-        for (name, probe) in &facts.sightings.probes {
+        let probes = facts
+            .sightings
+            .probes
+            .iter()
+            .filter(|(name, _)| match name {
+                None => facts.config.probe.enabled,
+                Some(host) => facts.config.hosts.get(host).is_some_and(|host| host.probe),
+            });
+        for (name, probe) in probes {
             let fresh = probe.seen.iter().filter(|(spot, sighting)| {
                 let declared = facts.config.certificates.get(&spot.certificate);
                 let host = spot.host.as_ref();

@@ -1,0 +1,135 @@
+//! What a probe's report changes in what is known.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use certwell_proto::{HostName, pace::pace};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    findings::since,
+    sighting::{Probe, Shown, Sighting, Spot},
+    verdict::{Known, Whose},
+    wire::{Told, by_look, look_of},
+};
+use crate::plan::facts::FleetFacts;
+
+/// What is kept of looks that a probe has told nothing of for so many rounds.
+const KEPT: i32 = 10;
+
+/// Takes in what a probe told, received at `now`: each look that it told of is known anew, the others stay as they
+/// were. A round may come in several parts; `whole` says that this was the last of one.
+pub fn merge(
+    facts: &mut FleetFacts,
+    probe: Option<&HostName>,
+    told: Vec<Told>,
+    whole: bool,
+    now: Timestamp,
+) {
+    let before = facts.sightings.probes.remove(&probe.cloned());
+    let (rounds, before_at, seen) = match before {
+        Some(before) => (before.rounds, Some(before.at), before.seen),
+        None => (0, None, BTreeMap::new()),
+    };
+    let every = pace(facts.config.probe.every, shortest_life(facts, now));
+    let every = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
+    // A round takes as long as it takes: what counts is how often one ends.
+    let apart = before_at.map_or(every, |before| now.duration_since(before));
+    let every = every.max(apart.min(every.saturating_mul(2)));
+    let anew: BTreeSet<_> = told.iter().map(|told| look_of(&told.spot)).collect();
+    let known = Known::of(facts);
+    let mut old = by_look(seen);
+    let fresh: Vec<(Spot, Sighting)> = told
+        .into_iter()
+        .map(|told| {
+            let before = old
+                .get(&look_of(&told.spot))
+                .and_then(|look| look.get(&told.spot));
+            let sighting = taken_in(facts, &known, &told, before, now);
+            (told.spot, sighting)
+        })
+        .collect();
+    old.retain(|look, _| !anew.contains(look));
+    let oldest = now
+        .saturating_sub(every.saturating_mul(KEPT))
+        .unwrap_or(Timestamp::MIN);
+    let mut seen: BTreeMap<Spot, Sighting> = old
+        .into_values()
+        .flatten()
+        .filter(|(_, sighting)| sighting.at >= oldest)
+        .collect();
+    seen.extend(fresh);
+    let every = Duration::try_from(every).unwrap_or(Duration::MAX);
+    let rounds = rounds + u64::from(whole);
+    facts.sightings.probes.insert(
+        probe.cloned(),
+        Probe {
+            at: now,
+            every,
+            rounds,
+            seen,
+        },
+    );
+}
+
+fn taken_in(
+    facts: &FleetFacts,
+    known: &Known<'_>,
+    told: &Told,
+    before: Option<&Sighting>,
+    now: Timestamp,
+) -> Sighting {
+    let mut sighting = Sighting {
+        shown: told.shown.clone(),
+        url: told.url.clone(),
+        looked_at: told.looked_at,
+        at: now,
+        same_since: before
+            .filter(|before| same(&before.shown, &told.shown))
+            .map_or(now, |b| b.same_since),
+        since: BTreeMap::new(),
+    };
+    let faults_before = before
+        .map(|before| known.faults(&told.spot, before))
+        .unwrap_or_default();
+    for kind in known.faults(&told.spot, &sighting) {
+        let began = before
+            .filter(|_| faults_before.contains(&kind))
+            .map_or(now, |before| since(facts, &told.spot, before, kind));
+        sighting.since.insert(kind, began);
+    }
+    sighting
+}
+
+/// Whether two sightings show the same to whoever comes there: why nobody answers may be told in other words.
+fn same(before: &Shown, now: &Shown) -> bool {
+    match (before, now) {
+        (Shown::Leaf(before), Shown::Leaf(now)) => before.fingerprint == now.fingerprint,
+        _ => std::mem::discriminant(before) == std::mem::discriminant(now),
+    }
+}
+
+/// The life left of what is desired or of ours seen, whichever ends first. What has ended hurries nobody any more:
+/// it would have everybody looked at without a pause. `None` when nothing lives.
+pub fn shortest_life(facts: &FleetFacts, now: Timestamp) -> Option<Duration> {
+    let known = Known::of(facts);
+    let seen = facts
+        .sightings
+        .probes
+        .values()
+        .flat_map(|probe| &probe.seen);
+    let seen = seen.filter_map(|(spot, sighting)| match &sighting.shown {
+        Shown::Leaf(leaf) => match known.whose(&spot.certificate, leaf) {
+            Whose::Its(_) => Some(leaf.not_after),
+            Whose::Another(_) | Whose::Strangers => None,
+        },
+        _ => None,
+    });
+    let declared = facts.config.certificates.keys();
+    let issued = declared.filter_map(|name| facts.certificates.get(name)?.issued.as_ref());
+    let ends = seen.chain(issued.map(|issued| issued.not_after));
+    let first = ends.filter(|end| *end > now).min()?;
+    Duration::try_from(now.duration_until(first)).ok()
+}
