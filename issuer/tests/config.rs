@@ -15,6 +15,8 @@ mod certificates;
 mod files;
 #[path = "config/mistakes.rs"]
 mod mistakes;
+#[path = "config/notifiers.rs"]
+mod notifiers;
 #[path = "config/page.rs"]
 mod page;
 #[path = "config/watched.rs"]

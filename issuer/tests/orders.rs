@@ -240,6 +240,7 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
             retry_max: std::time::Duration::from_secs(3600),
         },
         probe: Default::default(),
+        notifiers: Default::default(),
         authorities: BTreeMap::new(),
         hosts: BTreeMap::new(),
         certificates: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Whom something is told, and what came back.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use certwell_proto::Secret;
 
@@ -24,6 +24,8 @@ pub struct Notifier {
     pub limit: Duration,
     /// Which one.
     pub service: Service,
+    /// What was read for it when the configuration was loaded: it is to be loaded again when one of them changes.
+    pub files: Vec<PathBuf>,
 }
 
 /// The services, and what each needs to know.

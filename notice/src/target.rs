@@ -57,7 +57,12 @@ impl Target {
 
     /// Whether what is sent can't be read on its way: by TLS, or because it stays on this machine.
     pub fn is_private(&self) -> bool {
-        self.uri.scheme_str() == Some("https") || self.uri.host().is_some_and(is_loopback)
+        self.uri.scheme_str() == Some("https") || self.is_local()
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.uri.host().is_some_and(is_loopback)
     }
 
     /// The whole, for the request.

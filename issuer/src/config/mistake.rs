@@ -1,6 +1,12 @@
 //! Mistakes in the files, shown where they are: path, line, column, the line itself, a caret, and what to do.
 
-use std::{fmt, ops::Range, path::PathBuf};
+use std::{
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use certwell_notice::declared::secret_value;
 
 /// A configuration file, as read.
 #[derive(Debug)]
@@ -206,6 +212,11 @@ impl<'s> Mistakes<'s> {
         )
     }
 
+    /// The file of a place.
+    pub(super) fn path(&self, place: Place) -> &Path {
+        &self.sources[place.file].path
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -232,16 +243,33 @@ fn excerpt(text: &str, place: Place) -> Excerpt {
     let line = text[line_start..line_end]
         .trim_end_matches('\r')
         .replace('\t', " ");
+    let number = text[..start].matches('\n').count() + 1;
+    // What is shown gets into logs: a secret on the line isn't.
+    if let Some(value) = secret_value(&line) {
+        let before = line[..value].chars().count();
+        let column = text[line_start..start].chars().count();
+        let is_behind = column >= before;
+        return Excerpt {
+            line: number,
+            column: column.min(before) + 1,
+            width: if is_behind {
+                1
+            } else {
+                width(text, start, end.min(line_end)).min(before - column)
+            },
+            text: format!("{}…", &line[..value]),
+        };
+    }
     Excerpt {
-        line: text[..start].matches('\n').count() + 1,
+        line: number,
         column: text[line_start..start].chars().count() + 1,
-        width: text[start..end.min(line_end)]
-            .trim_end()
-            .chars()
-            .count()
-            .max(1),
+        width: width(text, start, end.min(line_end)),
         text: line,
     }
+}
+
+fn width(text: &str, start: usize, end: usize) -> usize {
+    text[start..end].trim_end().chars().count().max(1)
 }
 
 fn floor(text: &str, at: usize) -> usize {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use certwell_notice::Notifier;
 use certwell_proto::{CertificateName, FleetName, HostName, Identifier};
 
 /// Everything that the files declare, checked as a whole.
@@ -26,6 +27,8 @@ pub struct Config {
     pub hosts: BTreeMap<HostName, Host>,
     /// `[certificate.NAME]`.
     pub certificates: BTreeMap<CertificateName, Certificate>,
+    /// `[notifier.NAME]`, with what its files held when they were read.
+    pub notifiers: BTreeMap<String, Notifier>,
 }
 
 /// How the daemon runs; a change of this section needs a restart.

@@ -22,6 +22,7 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
         authorities,
         hosts,
         certificates,
+        notifiers,
         ..
     } = declared;
     let known = Known::of(&hosts, authority_names);
@@ -57,6 +58,10 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
             .collect(),
         hosts: hosts.into_iter().map(values).collect(),
         certificates,
+        notifiers: notifiers
+            .into_iter()
+            .map(|(name, At { value, .. })| (name, value))
+            .collect(),
     })
 }
 

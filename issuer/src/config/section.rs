@@ -280,6 +280,16 @@ impl<'t, 'i> Section<'t, 'i> {
         Some(*boolean)
     }
 
+    /// As in `[issuer]`.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Keys that may be there, whether they were asked for or not.
+    pub(super) fn know(&mut self, keys: &[&'static str]) {
+        self.known.extend(keys);
+    }
+
     /// Whether the key is there, of whatever type.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

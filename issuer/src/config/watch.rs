@@ -245,7 +245,7 @@ struct Directories {
 }
 
 impl Directories {
-    /// Watches what this configuration is read from: its directory, `conf.d`, and where root certificates lie.
+    /// Watches what this configuration is read from: its directory, `conf.d`, and where root certificates and secrets lie.
     fn follow(&mut self, path: &Path, config: &Config) -> notify::Result<()> {
         let mut files: BTreeSet<PathBuf> =
             source_files(path).unwrap_or_default().into_iter().collect();
@@ -259,6 +259,8 @@ impl Directories {
                     Roots::System => None,
                 }),
         );
+        let notifiers = config.notifiers.values();
+        files.extend(notifiers.flat_map(|notifier| notifier.files.iter().cloned()));
         let wanted: BTreeSet<PathBuf> = files
             .iter()
             .filter_map(|file| file.parent().map(Path::to_owned))

@@ -83,6 +83,7 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
             retry_max: Duration::from_secs(21_600),
         },
         probe: Default::default(),
+        notifiers: Default::default(),
         authorities: BTreeMap::from([(
             "letsencrypt".to_owned(),
             Authority {

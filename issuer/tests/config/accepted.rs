@@ -1,6 +1,6 @@
 //! What is accepted, and what it becomes.
 
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use certwell_issuer::config::{Config, KeyType, Roots, source_files};
 
@@ -188,7 +188,24 @@ fn the_packaged_configuration_is_accepted_with_and_without_its_comments() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let whole = Files::new(&uncommented).load().unwrap();
+    // What is named in it lies beside it here, as it must: secrets for nobody else, a program of ours.
+    let files = Files::new(
+        &uncommented
+            .replace("\"/etc/certwell/", "\"")
+            .replace("/usr/local/bin/", ""),
+    );
+    for (name, text, mode) in [
+        ("discord.url", "https://discord.com/api/webhooks/1/a", 0o640),
+        ("hook.secret", "0123456789abcdef", 0o640),
+        ("mail.password", "word", 0o640),
+        ("page", "#!/bin/sh\n", 0o755),
+    ] {
+        files.write(name, text);
+        let path = files.directory.path().join(name);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let whole = files.load().unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(whole.notifiers.len(), 5, "one of each, but for Slack");
     assert_eq!(
         (
             whole.authorities.len(),

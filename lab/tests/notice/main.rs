@@ -46,6 +46,7 @@ fn notifier(name: &str, limit: Duration, service: Service) -> Notifier {
         name: name.to_owned(),
         limit,
         service,
+        files: Vec::new(),
     }
 }
 

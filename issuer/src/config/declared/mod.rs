@@ -3,6 +3,7 @@
 mod authority;
 mod certificate;
 mod issuer;
+mod notifier;
 mod page;
 mod probe;
 
@@ -11,6 +12,7 @@ use std::{
     path::Path,
 };
 
+use certwell_notice::Notifier;
 use certwell_proto::{CertificateName, HostName};
 use toml::de::DeTable;
 
@@ -20,6 +22,7 @@ use self::{
     authority::{authority, authority_name},
     certificate::certificate,
     issuer::{issuer, renewal},
+    notifier::{notifier, notifier_name},
     page::page,
     probe::{addresses, probe},
 };
@@ -43,6 +46,7 @@ pub(in crate::config) struct Declared {
     pub(in crate::config) authorities: BTreeMap<String, At<Authority>>,
     pub(in crate::config) hosts: BTreeMap<HostName, At<Host>>,
     pub(in crate::config) certificates: BTreeMap<CertificateName, At<DeclaredCertificate>>,
+    pub(in crate::config) notifiers: BTreeMap<String, At<Notifier>>,
 }
 
 /// `[issuer]` alone, whatever else its file declares.
@@ -135,6 +139,20 @@ impl Declared {
                 insert(
                     &mut self.certificates,
                     "certificates",
+                    name,
+                    At { value, place },
+                    mistakes,
+                );
+            }
+        }
+        for (name, section) in root.tables("notifier", mistakes) {
+            let place = name.place;
+            let value = notifier(section, &name.value, directory, mistakes);
+            let name = notifier_name(&name, mistakes);
+            if let (Some(name), Some(value)) = (name, value) {
+                insert(
+                    &mut self.notifiers,
+                    "notifiers",
                     name,
                     At { value, place },
                     mistakes,

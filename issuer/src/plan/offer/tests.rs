@@ -67,6 +67,7 @@ fn facts() -> FleetFacts {
             retry_max: std::time::Duration::from_secs(3600),
         },
         probe: Default::default(),
+        notifiers: Default::default(),
         authorities: BTreeMap::new(),
         hosts: ["sally", "esme", "fritz"]
             .map(|h| (host(h), Host::default()))

@@ -86,6 +86,7 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
         page: Page::default(),
         renewal: Renewal::default(),
         probe: Default::default(),
+        notifiers: Default::default(),
         authorities: [(
             "ca".to_owned(),
             Authority {
