@@ -56,6 +56,7 @@ use crate::{
         revocations::Revocations,
         service::FleetService,
     },
+    health,
     page::{self, Access, Page, Pulse},
     store::{Store, keys::Kek, sqlite::SqliteStore},
 };
@@ -181,13 +182,16 @@ impl App {
         let events = Events::start(store.clone());
         let scribe = Scribe::start(store.clone());
         let (gate, gate_reader) = watch::channel(Arc::new(Gate::of(&facts)));
-        let doorkeeper = Doorkeeper(gate_reader);
         let (registry, control) = Registry::start(Start {
             facts,
             events: events.clone(),
             scribe: scribe.clone(),
             gate,
         });
+        let doorkeeper = Doorkeeper {
+            gate: gate_reader,
+            registry: registry.clone(),
+        };
 
         let (current, watching) = config::watch(config_path.to_owned(), config.clone())
             .context("the configuration's directory can't be watched")?;
@@ -286,6 +290,7 @@ impl App {
                 .context("the admin socket failed")
         });
         tasks.spawn(housekeeping(store.clone()));
+        tasks.spawn(look_after(config.clone(), registry.clone()));
 
         Ok(Self {
             addresses,
@@ -301,6 +306,11 @@ impl App {
             servers,
             tasks,
         })
+    }
+
+    /// What is known of the fleet.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Runs until it is `told` to end.
@@ -452,6 +462,12 @@ async fn housekeeping(store: Arc<dyn Store>) -> anyhow::Result<()> {
         }
         tokio::time::sleep(HOUSEKEEPING).await;
     }
+}
+
+/// Looks at the issuer's own machine.
+async fn look_after(config: Arc<Config>, registry: Registry) -> anyhow::Result<()> {
+    health::watch(&config.issuer, registry).await;
+    std::future::pending().await
 }
 
 /// What the file outside the database knows of revocations goes before what the database knows.

@@ -10,6 +10,7 @@
 //! admin    the service behind `certwell`
 //! page     the page for browsers
 //! cli      `certwell` itself
+//! health   looks at the issuer's own machine
 //! backup, restore   a copy of all that a new machine needs, and the way back
 //! daemon_cli, init, making   `certwell-issuer` itself: its verbs, a new fleet, files that are made
 //! clock    the only place that reads the clock
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon_cli;
 pub mod fleet;
+pub mod health;
 pub mod init;
 pub mod making;
 pub mod page;

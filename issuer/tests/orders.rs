@@ -260,6 +260,8 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
         inventories: BTreeMap::new(),
         recovery: None,
         sightings: certwell_issuer::plan::seen::Sightings::none(jiff::Timestamp::UNIX_EPOCH),
+        issuer: Default::default(),
+        intruders: Default::default(),
     };
     let store: Arc<dyn Store> = store.clone();
     let events = Events::start(store.clone());

@@ -143,13 +143,14 @@ impl Issuance {
 
     async fn lost(&self, error: &StoreError, pause: Duration) {
         let problem = describe(error);
+        let again = clock::now() + SignedDuration::try_from(pause).unwrap_or_default();
         tracing::error!(certificate = %self.name, problem, "its issuance is begun again from the store");
         self.tell(OrderFacts {
             stage: OrderStage::Waiting,
             problem: Some(problem),
-            next_at: Some(clock::now() + SignedDuration::try_from(pause).unwrap_or_default()),
+            next_at: Some(again),
             failures: self.attempts(),
-            failing: self.failing(),
+            failing: self.failing(Some(again)),
         })
         .await;
         tokio::time::sleep(pause).await;

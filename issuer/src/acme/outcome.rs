@@ -95,7 +95,7 @@ impl Issuance {
             ),
             next_at: None,
             failures: self.attempts(),
-            failing: self.failing(),
+            failing: self.failing(None),
         })
         .await;
     }
@@ -117,7 +117,7 @@ impl Issuance {
             problem,
             next_at: Some(at),
             failures: self.attempts(),
-            failing: self.failing(),
+            failing: self.failing(Some(at)),
         })
         .await;
     }
@@ -126,11 +126,12 @@ impl Issuance {
         u32::try_from(self.attempts).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn failing(&self) -> Option<Failing> {
+    pub(super) fn failing(&self, again: Option<Timestamp>) -> Option<Failing> {
         let (first, last) = (self.failures.first()?, self.failures.last()?);
         Some(Failing {
             since: first.at,
             last: last.at,
+            again,
             problem: last.problem.clone(),
             validation: last.validation,
         })

@@ -307,6 +307,15 @@ pub fn newest(directory: &Path) -> io::Result<Option<PathBuf>> {
     Ok(naming::newest(&entries).map(|name| directory.join(name)))
 }
 
+/// When the newest backup in a directory was made, by its name; `None`: there is none.
+///
+/// # Errors
+/// When the directory can't be read.
+pub fn newest_at(directory: &Path) -> io::Result<Option<Timestamp>> {
+    let entries = names(directory)?;
+    Ok(naming::newest(&entries).and_then(|name| naming::made_at(name)))
+}
+
 fn failed(path: &Path) -> impl Fn(io::Error) -> BackupError + use<> {
     let path = path.to_owned();
     move |source| BackupError::Io {

@@ -59,6 +59,13 @@ pub(super) fn newest(entries: &[String]) -> Option<&String> {
         .max_by_key(|name| parts(name))
 }
 
+/// When a backup was made, by its name; `None` where that is no instant.
+pub(super) fn made_at(name: &str) -> Option<Timestamp> {
+    let (instant, _) = parts(name)?;
+    let parsed = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", instant).ok()?;
+    jiff::tz::Offset::UTC.to_timestamp(parsed).ok()
+}
+
 /// The backups that are called by a time after this one: the clock went back, and their order says nothing.
 pub(super) fn later(entries: &[String], now: Timestamp) -> Vec<&String> {
     let now = name(now, u32::MAX);
@@ -92,8 +99,11 @@ mod tests {
     fn names_tell_the_instant_and_are_known_again() {
         assert_eq!(name(at(0), 0), "certwell-19700101T000000Z");
         assert_eq!(name(at(0), 2), "certwell-19700101T000000Z-2");
+        assert_eq!(made_at("certwell-19701332T000000Z"), None);
+        assert_eq!(made_at("certwell-mine"), None);
         for again in [0, 2, 10] {
             let name = name(at(1_800_000_000), again);
+            assert_eq!(made_at(&name), Some(at(1_800_000_000)), "{name}");
             assert!(is_backup(&name) && !is_unfinished(&name), "{name}");
             let unfinished = unfinished(&name);
             assert!(

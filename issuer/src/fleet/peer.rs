@@ -8,8 +8,9 @@ use certwell_proto::{
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
+use super::registry::Registry;
 use crate::{clock, plan::facts::FleetFacts};
 
 /// The bearer of a client certificate of the fleet CA; verified by the TLS handshake.
@@ -81,17 +82,17 @@ impl Gate {
     }
 
     /// Whether he may show his bound key: whoever may call, and a host that a restored store has forgotten.
-    fn check_renewal(&self, peer: &Peer, now: Timestamp) -> Result<(), Status> {
+    fn check_renewal(&self, peer: &Peer, now: Timestamp) -> Result<(), Refusal> {
         match self.check(peer, now) {
-            Err(status) if status.code() == Code::FailedPrecondition => Ok(()),
+            Err(Refusal::Forgotten(_)) => Ok(()),
             checked => checked,
         }
     }
 
-    fn check(&self, peer: &Peer, now: Timestamp) -> Result<(), Status> {
+    fn check(&self, peer: &Peer, now: Timestamp) -> Result<(), Refusal> {
         let host = &peer.identity.name;
         if now >= peer.not_after {
-            return Err(Status::unauthenticated(format!(
+            return Err(Refusal::Expired(format!(
                 "the identity of {host} expired at {}; enroll it again with a new token",
                 peer.not_after
             )));
@@ -101,15 +102,13 @@ impl Gate {
             .get(host)
             .filter(|_| peer.bound_key.is_some());
         match self.hosts.get(host).or(forgotten) {
-            None => Err(Status::permission_denied(format!(
+            None => Err(Refusal::Denied(format!(
                 "{host} is not a host of this fleet (retired, not enrolled, or no longer declared)"
             ))),
-            Some(Some(revoked)) if peer.issued <= *revoked => {
-                Err(Status::permission_denied(format!(
-                    "the identity of {host} was revoked at {revoked}; enroll it again with a new token"
-                )))
-            }
-            Some(_) if forgotten.is_some() => Err(Status::failed_precondition(format!(
+            Some(Some(revoked)) if peer.issued <= *revoked => Err(Refusal::Denied(format!(
+                "the identity of {host} was revoked at {revoked}; enroll it again with a new token"
+            ))),
+            Some(_) if forgotten.is_some() => Err(Refusal::Forgotten(format!(
                 "the issuer was restored from a backup that does not know {host}; its agent shows its bound key, and goes on"
             ))),
             Some(_) => Ok(()),
@@ -117,9 +116,35 @@ impl Gate {
     }
 }
 
+/// Why somebody with an identity of ours is refused, one sentence.
+#[derive(Debug)]
+enum Refusal {
+    /// It is over.
+    Expired(String),
+    /// It was revoked, or its host is none any more: nobody is to come with it.
+    Denied(String),
+    /// The store was restored, and doesn't know it; he may show his bound key.
+    Forgotten(String),
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Expired(why) => Self::unauthenticated(why),
+            Refusal::Denied(why) => Self::permission_denied(why),
+            Refusal::Forgotten(why) => Self::failed_precondition(why),
+        }
+    }
+}
+
 /// Checks every call of an agent.
 #[derive(Clone)]
-pub struct Doorkeeper(pub watch::Receiver<Arc<Gate>>);
+pub struct Doorkeeper {
+    /// Who may.
+    pub gate: watch::Receiver<Arc<Gate>>,
+    /// Who is told of those that come all the same.
+    pub registry: Registry,
+}
 
 impl Doorkeeper {
     /// The agent that calls.
@@ -129,7 +154,8 @@ impl Doorkeeper {
     /// and for a host that is revoked, retired or unknown.
     pub fn agent<T>(&self, request: &Request<T>) -> Result<Arc<Peer>, Status> {
         let peer = self.caller(request)?;
-        self.check(&peer)?;
+        let checked = self.gate.borrow().check(&peer, clock::now());
+        self.noted(&peer, checked)?;
         Ok(peer)
     }
 
@@ -140,8 +166,17 @@ impl Doorkeeper {
     /// As [`Doorkeeper::agent`].
     pub fn renewing<T>(&self, request: &Request<T>) -> Result<Arc<Peer>, Status> {
         let peer = self.caller(request)?;
-        self.0.borrow().check_renewal(&peer, clock::now())?;
+        let checked = self.gate.borrow().check_renewal(&peer, clock::now());
+        self.noted(&peer, checked)?;
         Ok(peer)
+    }
+
+    /// Whoever comes with what was revoked is remembered.
+    fn noted(&self, peer: &Peer, checked: Result<(), Refusal>) -> Result<(), Status> {
+        if let Err(Refusal::Denied(why)) = &checked {
+            self.registry.intruder(&peer.identity.name, why.clone());
+        }
+        Ok(checked?)
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Peer>, Status> {
@@ -165,13 +200,19 @@ impl Doorkeeper {
     /// # Errors
     /// When its identity expired, or its host is revoked, retired or unknown.
     pub fn check(&self, peer: &Peer) -> Result<(), Status> {
-        self.0.borrow().check(peer, clock::now())
+        Ok(self.gate.borrow().check(peer, clock::now())?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
+
+    fn code(checked: Result<(), Refusal>) -> Result<(), Code> {
+        checked.map_err(|refusal| Status::from(refusal).code())
+    }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -197,8 +238,8 @@ mod tests {
     fn revocation_hits_identities_issued_before_it_only() {
         assert!(gate(None).check(&peer(10), at(20)).is_ok());
         assert_eq!(
-            gate(Some(15)).check(&peer(10), at(20)).unwrap_err().code(),
-            Code::PermissionDenied
+            code(gate(Some(15)).check(&peer(10), at(20))),
+            Err(Code::PermissionDenied)
         );
         assert!(gate(Some(15)).check(&peer(16), at(20)).is_ok());
     }
@@ -214,7 +255,6 @@ mod tests {
             bound_key: None,
             ..peer(10)
         };
-        let code = |checked: Result<(), Status>| checked.map_err(|status| status.code());
         for (gate, peer, call, renewal) in [
             (gate(None), peer(10), Code::FailedPrecondition, None),
             (gate(Some(9)), peer(10), Code::FailedPrecondition, None),
@@ -245,12 +285,12 @@ mod tests {
     #[test]
     fn expired_and_unknown_are_refused() {
         assert_eq!(
-            gate(None).check(&peer(10), at(1_000)).unwrap_err().code(),
-            Code::Unauthenticated
+            code(gate(None).check(&peer(10), at(1_000))),
+            Err(Code::Unauthenticated)
         );
         assert_eq!(
-            Gate::default().check(&peer(10), at(20)).unwrap_err().code(),
-            Code::PermissionDenied
+            code(Gate::default().check(&peer(10), at(20))),
+            Err(Code::PermissionDenied)
         );
     }
 }

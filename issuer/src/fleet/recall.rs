@@ -125,6 +125,8 @@ pub async fn recall(
             recover::begin(recovery.began, clock::now(), Arc::new(roots))
         }),
         sightings: Sightings::none(clock::now()),
+        issuer: Default::default(),
+        intruders: Default::default(),
     };
     if recovery.is_some_and(|recovery| recovery.ended.is_none()) {
         let begun = facts.recovery.as_ref();

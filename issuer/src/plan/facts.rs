@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use certwell_proto::{CertificateName, FleetName, Generation, HostName, Lineage};
 use jiff::Timestamp;
 
-use super::{inventory::HostInventory, seen::Sightings};
+use super::{health::IssuerFacts, inventory::HostInventory, seen::Sightings};
 use crate::{
     config::Config,
     store::{HostRecord, Issued, Observation, StoredLeaf},
@@ -37,6 +37,23 @@ pub struct FleetFacts {
     pub recovery: Option<RecoveryFacts>,
     /// What is seen from outside.
     pub sightings: Sightings,
+    /// How the issuer itself is.
+    pub issuer: IssuerFacts,
+    /// Who came lately with an identity that isn't good any more, by the host that it names.
+    pub intruders: BTreeMap<HostName, Intruder>,
+}
+
+/// Calls with an identity of ours that are refused, because it was revoked or its host is none any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intruder {
+    /// Why they are, one sentence.
+    pub why: String,
+    /// The first one, since the issuer started or the host joined again.
+    pub first: Timestamp,
+    /// The last one.
+    pub last: Timestamp,
+    /// How many.
+    pub calls: u64,
 }
 
 /// What hosts have told since the store was restored from a backup.
@@ -101,6 +118,8 @@ pub struct Failing {
     pub since: Timestamp,
     /// When the last one did.
     pub last: Timestamp,
+    /// When the next attempt was planned then; `None`: not by time.
+    pub again: Option<Timestamp>,
     /// Why the last one did, one sentence.
     pub problem: String,
     /// Whether the CA had tried to validate then.

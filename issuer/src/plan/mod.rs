@@ -13,6 +13,7 @@
 //! judge       how a host stands with a certificate
 //! looks       what there is to look at from outside
 //! seen        what is seen from outside, and what is wrong with it
+//! health      the issuer's own disk, clock and backups
 //! alert       what somebody should know
 //! status, headline, explain   what people are told
 //! words       times, spans and lists in words
@@ -22,6 +23,7 @@ pub mod alert;
 pub mod explain;
 pub mod facts;
 pub mod headline;
+pub mod health;
 pub mod inventory;
 pub mod judge;
 pub mod looks;

@@ -206,6 +206,9 @@ pub fn hear(
         }
         _ => None,
     };
+    if !matches!(claim, Claim::TooFar(_)) {
+        recovery.too_far.remove(&(name.clone(), host.clone()));
+    }
     known.highest = known.highest.max(told.unwrap_or_default());
     Heard { told, news }
 }

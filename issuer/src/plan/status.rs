@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     facts::{CertificateFacts, FleetFacts, OrderStage},
+    health,
     judge::{self, judge},
     presence, recover, words,
 };
@@ -91,6 +92,7 @@ fn problems(facts: &FleetFacts, now: Timestamp) -> Vec<String> {
         .chain(recovering)
         .chain(paused)
         .chain(too_far)
+        .chain(health::problems(facts, now))
         .collect()
 }
 

@@ -137,6 +137,8 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
         inventories: BTreeMap::new(),
         recovery: None,
         sightings: certwell_issuer::plan::seen::Sightings::none(Timestamp::UNIX_EPOCH),
+        issuer: Default::default(),
+        intruders: Default::default(),
     }
 }
 

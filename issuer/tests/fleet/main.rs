@@ -13,6 +13,8 @@ mod handed;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod intruding;
+#[cfg(test)]
 mod inventoried;
 #[cfg(test)]
 mod kept;

@@ -32,6 +32,8 @@ async fn the_words_of_a_connected_host_are_known_until_it_takes_them_back() {
             inventories: BTreeMap::new(),
             recovery: None,
             sightings: certwell_issuer::plan::seen::Sightings::none(jiff::Timestamp::UNIX_EPOCH),
+            issuer: Default::default(),
+            intruders: Default::default(),
         },
         events,
         scribe: Scribe::start(store),

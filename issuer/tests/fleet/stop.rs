@@ -136,9 +136,13 @@ async fn service(world: World) -> (FleetService, Sender<Arc<Allowed>>) {
         scribe: Scribe::start(store.clone()),
         gate: Sender::new(Arc::default()),
     };
+    let registry = Registry::start(start).0;
     let service = FleetService {
-        doorkeeper: Doorkeeper(allowed.subscribe()),
-        registry: Registry::start(start).0,
+        doorkeeper: Doorkeeper {
+            gate: allowed.subscribe(),
+            registry: registry.clone(),
+        },
+        registry,
         store,
         events,
     };

@@ -7,6 +7,7 @@
 //!  config   ──reloaded──────────────────▶ └──────────┘ ──observations──▶ scribe
 //! ```
 
+mod intruders;
 mod publish;
 mod recovery;
 mod report;
@@ -25,6 +26,7 @@ use crate::{
     config::Current,
     plan::{
         facts::{FleetFacts, HostFacts, OrderFacts},
+        health::IssuerFacts,
         offer::PreflightQuestion,
         preflight::Verdict,
     },
@@ -59,6 +61,8 @@ enum Request {
         Vec<HostName>,
         oneshot::Sender<BTreeMap<HostName, HostFacts>>,
     ),
+    Health(IssuerFacts),
+    Intruder(HostName, String),
     Offered(
         HostName,
         CertificateName,
@@ -220,6 +224,17 @@ impl Registry {
         self.ask(|reply| Request::Offered(host.clone(), certificate.clone(), reply))
             .await
             .flatten()
+    }
+
+    /// How the issuer itself is.
+    pub async fn health(&self, issuer: IssuerFacts) {
+        self.send(Request::Health(issuer)).await;
+    }
+
+    /// Somebody came with an identity of this host that isn't good any more, and was refused for this reason. Whoever
+    /// refuses doesn't wait; what is too much to be counted isn't.
+    pub fn intruder(&self, host: &HostName, why: String) {
+        let _ = self.0.try_send(Request::Intruder(host.clone(), why));
     }
 
     async fn send(&self, request: Request) {

@@ -192,6 +192,8 @@ impl Task {
                 });
                 let _ = reply.send(known.collect());
             }
+            Request::Health(issuer) => self.facts.issuer = issuer,
+            Request::Intruder(host, why) => self.intruder(host, why).await,
             Request::Offered(host, name, reply) => {
                 let issued = offered(&self.facts, &name, &host);
                 let _ = reply.send(issued.map(|issued| issued.generation));
@@ -358,6 +360,7 @@ impl Task {
             record.revoked = record.revoked.max(old.revoked);
             record.retired |= old.retired;
         }
+        self.facts.intruders.remove(&record.name);
         known.record = Some(record);
         self.publish_gate();
     }

@@ -1,5 +1,8 @@
 //! What is served ends soon, or has ended. Nothing hides it: no pause, no hold, no silence of a host, no recovery.
 
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use certwell_proto::HostName;
 use jiff::Timestamp;
 
 use super::{
@@ -9,12 +12,17 @@ use super::{
     scene::{Certificate, Pair, Scene},
     text,
 };
-use crate::plan::words;
+use crate::plan::{
+    seen::{Shown, verdict::Whose},
+    words,
+};
 
 /// A certificate somewhere, in its last quarter or past its end.
 struct Ageing<'a> {
-    /// The host; `None`: it is only seen from outside, at an address that is no host's.
+    /// A host of the certificate; `None`: it is only seen from outside, where none of them is.
     pair: Option<&'a Pair<'a>>,
+    /// Where it is seen from outside; `None`: the host itself says so.
+    address: Option<SocketAddr>,
     served: Served,
     member: Member,
 }
@@ -26,13 +34,13 @@ pub(super) fn alerts(scene: &Scene<'_>) -> Vec<Alert> {
 
 fn alert(scene: &Scene<'_>, certificate: &Certificate<'_>) -> Option<Alert> {
     let now = scene.now;
-    let mut ageing: Vec<Ageing<'_>> = certificate
-        .pairs
-        .iter()
-        .filter_map(|pair| ageing(scene, certificate, pair))
-        .collect();
+    let by_agents = certificate.pairs.iter();
+    let by_agents = by_agents.filter_map(|pair| ageing(scene, certificate, pair));
+    let mut ageing: Vec<Ageing<'_>> = by_agents.chain(seen(scene, certificate)).collect();
     // What ends first is told first.
     ageing.sort_by_key(|one| (std::cmp::Reverse(one.served.age(now)), one.served.not_after));
+    let mut places = BTreeSet::new();
+    ageing.retain(|one| places.insert(one.place()));
     let worst = ageing.first()?;
     let (age, end) = (worst.served.age(now), worst.served.not_after);
     let severity = match age {
@@ -74,9 +82,86 @@ fn ageing<'a>(
     let why = in_the_way(certificate, pair).unwrap_or_else(|| words_of(&served, scene.now));
     Some(Ageing {
         pair: Some(pair),
+        address: None,
         member: pair.member(&why),
         served,
     })
+}
+
+/// What is served by what is seen from outside, a stranger's leaf as well as ours: users get it, whatever agents say.
+fn seen<'a>(
+    scene: &'a Scene<'_>,
+    certificate: &'a Certificate<'_>,
+) -> impl Iterator<Item = Ageing<'a>> {
+    let (now, name) = (scene.now, certificate.name);
+    let looks = scene.looks.trusted();
+    let looks = looks.filter(move |look| look.spot.certificate == *name);
+    looks.filter_map(move |look| {
+        let Shown::Leaf(leaf) = &look.sighting.shown else {
+            return None;
+        };
+        let what = match scene.seen.whose(name, leaf) {
+            Whose::Its(generation) => format!("generation {generation}"),
+            Whose::Strangers => "a certificate that isn't certwell's".to_owned(),
+            // Told with that one.
+            Whose::Another(_) => return None,
+        };
+        let host = scene.seen.host(look.spot);
+        let pair = certificate
+            .pairs
+            .iter()
+            .find(|pair| Some(pair.host) == host.as_ref());
+        // The host has proven since that it serves something else by now.
+        let proven = pair.and_then(|pair| pair.judged.served.as_ref());
+        if proven.is_some_and(|proven| proven.at_ms > look.sighting.at.as_millisecond()) {
+            return None;
+        }
+        let served = Served {
+            what,
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+        };
+        if served.age(now) == Age::Young {
+            return None;
+        }
+        let at = look.spot.address.map(|address| address.to_string());
+        let why = format!(
+            "seen from outside at {}: {}",
+            at.unwrap_or_default(),
+            words_of(&served, now)
+        );
+        Some(Ageing {
+            pair,
+            address: look.spot.address,
+            member: Member {
+                host,
+                certificate: Some(name.clone()),
+                text: text::cut(&why, text::MEMBER),
+                served: served.what.clone(),
+                served_not_after: Some(served.not_after),
+            },
+            served,
+        })
+    })
+}
+
+impl Ageing<'_> {
+    /// One member for each host, and for each address that is no host's.
+    fn place(&self) -> (Option<HostName>, Option<SocketAddr>) {
+        let host = self.member.host.clone();
+        let address = self.address.filter(|_| host.is_none());
+        (host, address)
+    }
+
+    /// In a sentence.
+    fn who(&self) -> String {
+        let address = self.address.map(|address| address.to_string());
+        match (&self.member.host, address) {
+            (Some(host), None) => host.to_string(),
+            (Some(host), Some(address)) => format!("{host}, seen from outside at {address},"),
+            (None, address) => address.unwrap_or_default(),
+        }
+    }
 }
 
 fn title(
@@ -90,19 +175,21 @@ fn title(
         Age::Over => "expired",
         _ => "expires",
     };
+    let hosts = match members.iter().any(|member| member.host.is_some()) {
+        true => text::hosts(members),
+        false => "an address to which DNS leads".to_owned(),
+    };
     let title = format!(
-        "{} {verb} {} on {}",
+        "{} {verb} {} on {hosts}",
         certificate.name,
         words::relative(end, now),
-        text::hosts(members)
     );
     text::cut(&title, text::TITLE)
 }
 
 fn cause(scene: &Scene<'_>, certificate: &Certificate<'_>, worst: &Ageing<'_>) -> String {
     let (now, served) = (scene.now, &worst.served);
-    let who = worst.member.host.as_ref();
-    let who = who.map_or("an address of its name".to_owned(), ToString::to_string);
+    let who = worst.who();
     let ends = match served.age(now) {
         Age::Over => format!("which expired on {}", text::at(served.not_after, now)),
         _ => format!("valid until {}", text::at(served.not_after, now)),

@@ -9,10 +9,11 @@ use certwell_proto::{pace::pace, v1};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Alert, Class, Key, Member, Severity,
+    Alert, Class, Key, Member, Severity, lagging,
     scene::{Certificate, Pair, Scene},
     text,
 };
+use crate::plan::seen::Kind;
 use v1::{HostState, ListenerState, Outcome};
 
 /// An agent tries again at the latest after so long, paced by what life remains.
@@ -32,7 +33,8 @@ pub(super) fn alerts(scene: &Scene<'_>) -> Vec<Alert> {
 }
 
 /// Which of the two a host is to be told in, if in any.
-fn class_of(certificate: &Certificate<'_>, pair: &Pair<'_>, now: Timestamp) -> Option<Class> {
+fn class_of(scene: &Scene<'_>, certificate: &Certificate<'_>, pair: &Pair<'_>) -> Option<Class> {
+    let now = scene.now;
     let issued = certificate.known.issued.as_ref()?;
     if !pair.is_enrolled() || pair.is_held_by_hand() {
         return None;
@@ -45,6 +47,8 @@ fn class_of(certificate: &Certificate<'_>, pair: &Pair<'_>, now: Timestamp) -> O
         (_, Some(Outcome::Held | Outcome::NotApplied)) if late => Some(Class::InstallFailing),
         (_, Some(Outcome::Held | Outcome::NotApplied)) => None,
         _ if is_held_back(certificate, pair) => None,
+        // The same fault, as users see it.
+        _ if is_seen(scene, pair) => None,
         _ if late => Some(Class::NotServed),
         _ => None,
     }
@@ -62,18 +66,25 @@ fn alert(scene: &Scene<'_>, certificate: &Certificate<'_>, class: Class) -> Opti
     let concerned: Vec<&Pair<'_>> = certificate
         .pairs
         .iter()
-        .filter(|pair| class_of(certificate, pair, now) == Some(class))
+        .filter(|pair| class_of(scene, certificate, pair) == Some(class))
         .collect();
-    let breaks = |pair: &&&Pair<'_>| breaks(pair);
-    let first = *concerned.iter().find(breaks).or(concerned.first())?;
-    let severity = match concerned.iter().any(|pair| self::breaks(pair)) {
+    let breaks = |pair: &&&Pair<'_>| breaks(scene, pair);
+    let Some(first) = concerned.iter().find(breaks).or(concerned.first()).copied() else {
+        return (class == Class::NotServed)
+            .then(|| lagging::alert(scene, certificate))
+            .flatten();
+    };
+    let severity = match concerned.iter().any(|pair| breaks(&pair)) {
         true => Severity::Page,
         false => Severity::Warning,
     };
-    let members: Vec<Member> = concerned
+    let mut members: Vec<Member> = concerned
         .iter()
         .map(|pair| pair.member(&why(certificate, pair)))
         .collect();
+    if class == Class::NotServed {
+        members.extend(lagging::members(scene, certificate));
+    }
     let (name, desired) = (certificate.name, certificate.desired());
     let hosts = text::hosts(&members);
     let title = match class {
@@ -96,8 +107,20 @@ fn alert(scene: &Scene<'_>, certificate: &Certificate<'_>, class: Class) -> Opti
     })
 }
 
-/// Whether users get no answer there, or another's certificate, now.
-fn breaks(pair: &Pair<'_>) -> bool {
+/// Whether it is seen from outside that another certificate, or nobody, answers there: told as that.
+fn is_seen(scene: &Scene<'_>, pair: &Pair<'_>) -> bool {
+    scene.findings.iter().any(|finding| {
+        finding.certificate == *pair.name
+            && finding.host.as_ref() == Some(pair.host)
+            && matches!(finding.kind, Kind::Stranger | Kind::OtherVhost | Kind::Down)
+    })
+}
+
+/// Whether users get no answer there, or another's certificate, now. Where that is seen from outside, it pages as such.
+fn breaks(scene: &Scene<'_>, pair: &Pair<'_>) -> bool {
+    if is_seen(scene, pair) {
+        return false;
+    }
     let listeners = pair.judged.served.as_ref().map(|served| &served.listeners);
     let mut listeners = listeners.into_iter().flatten();
     listeners.any(|listener| {

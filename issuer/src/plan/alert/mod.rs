@@ -8,7 +8,7 @@
 //! scene     each certificate on each of its hosts, as every class looks at it
 //! age       fractions of a life
 //! text      sentences that classes share
-//! expiry, install, hosts   the classes, a group in each
+//! expiry, install, lagging, hosts, orders, seen, issuer, unmanaged   the classes, a group in each
 //! ```
 
 mod age;
@@ -16,8 +16,13 @@ pub mod class;
 mod expiry;
 mod hosts;
 mod install;
+mod issuer;
+mod lagging;
+mod orders;
 mod scene;
+mod seen;
 mod text;
+mod unmanaged;
 
 use certwell_proto::{CertificateName, HostName};
 use jiff::Timestamp;
@@ -77,9 +82,16 @@ pub struct Member {
 /// All that is wrong at `now`, what presses most first; each cause once.
 pub fn alerts(facts: &FleetFacts, now: Timestamp) -> Vec<Alert> {
     let scene = Scene::of(facts, now);
-    let mut alerts = expiry::alerts(&scene);
-    alerts.extend(install::alerts(&scene));
-    alerts.extend(hosts::alerts(&scene));
+    let groups = [
+        expiry::alerts,
+        install::alerts,
+        hosts::alerts,
+        orders::alerts,
+        seen::alerts,
+        issuer::alerts,
+        unmanaged::alerts,
+    ];
+    let mut alerts: Vec<Alert> = groups.iter().flat_map(|group| group(&scene)).collect();
     alerts.sort_by(|one, other| {
         let by_end = |alert: &Alert| alert.ends.unwrap_or(Timestamp::MAX);
         other

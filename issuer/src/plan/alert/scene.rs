@@ -16,6 +16,7 @@ use crate::{
         facts::{CertificateFacts, FleetFacts, HostFacts},
         judge::{self, Judged, judge},
         presence::{self, PATIENCE},
+        seen::{Finding, findings, trust::Looks, verdict::Known},
     },
 };
 
@@ -24,6 +25,12 @@ pub(super) struct Scene<'a> {
     pub(super) facts: &'a FleetFacts,
     pub(super) now: Timestamp,
     pub(super) certificates: Vec<Certificate<'a>>,
+    /// What is wrong when looked at from outside.
+    pub(super) findings: Vec<Finding>,
+    /// What is seen from outside, as far as it counts.
+    pub(super) looks: Looks<'a>,
+    /// What that is held against.
+    pub(super) seen: Known<'a>,
 }
 
 /// A declared certificate.
@@ -73,6 +80,9 @@ impl<'a> Scene<'a> {
             facts,
             now,
             certificates,
+            findings: findings(facts, now),
+            looks: Looks::fresh(facts, now),
+            seen: Known::of(facts),
         }
     }
 

@@ -24,8 +24,9 @@ const NAMES: usize = 4;
 pub(super) fn cut(text: &str, most: usize) -> String {
     let line: Vec<&str> = text.split_whitespace().collect();
     let line = line.join(" ");
+    let line = line.trim_end_matches(',');
     if line.chars().count() <= most {
-        return line;
+        return line.to_owned();
     }
     let mut cut: String = line.chars().take(most.saturating_sub(1)).collect();
     cut.push('…');
@@ -78,7 +79,7 @@ pub(super) fn next(scene: &Scene<'_>, certificate: &Certificate<'_>) -> String {
 
 /// Ends with one full stop, question mark or ellipsis.
 pub(super) fn full_stop(sentence: String) -> String {
-    let stem = sentence.trim_end_matches(['.', ' ']);
+    let stem = sentence.trim_end_matches(['.', ',', ' ']);
     if stem.ends_with(['?', '!', '…']) {
         stem.to_owned()
     } else {

@@ -107,6 +107,8 @@ fn facts() -> FleetFacts {
         inventories: BTreeMap::new(),
         recovery: None,
         sightings: crate::plan::seen::Sightings::none(Timestamp::UNIX_EPOCH),
+        issuer: Default::default(),
+        intruders: Default::default(),
     }
 }
 

@@ -146,6 +146,8 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
         inventories: BTreeMap::new(),
         recovery: None,
         sightings: crate::plan::seen::Sightings::none(at(0)),
+        issuer: Default::default(),
+        intruders: Default::default(),
     }
 }
 
@@ -327,6 +329,10 @@ fn a_hosts_first_word_counts_and_no_later_one_however_far_ahead_it_is() {
         let heard = say(&mut facts, on, generation, fullchain);
         assert_eq!(heard, expected, "{on} {generation}");
     }
+    // Whoever claims what can be is suspected no longer.
+    let too_far = &facts.recovery.unwrap().too_far;
+    let suspected: Vec<_> = too_far.keys().map(|(_, on)| on.as_str()).collect();
+    assert_eq!(suspected, ["sally"]);
 }
 
 #[test]

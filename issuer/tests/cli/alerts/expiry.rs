@@ -138,6 +138,7 @@ fn it_says_what_is_in_the_way_and_what_to_type() {
                 order.failing = Some(Failing {
                     since: now - days(3),
                     last: now - minutes(10),
+                    again: Some(now + minutes(20)),
                     problem: "letsencrypt can't be reached".into(),
                     validation: false,
                 });

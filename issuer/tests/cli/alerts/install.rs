@@ -20,7 +20,7 @@ use crate::fleet::{
 type Case = (&'static str, i64, Change, &'static [(Class, Severity)]);
 
 /// Generation 3 was issued so many minutes ago; sally alone serves 2.
-fn lagging(now: Timestamp, ago: i64) -> FleetFacts {
+pub(super) fn lagging(now: Timestamp, ago: i64) -> FleetFacts {
     let mut facts = fleet(now);
     issue(&mut facts, MEDIA, 3, now - minutes(ago), now + days(90));
     older(&mut facts, MEDIA, 2, now + days(80));
@@ -30,7 +30,7 @@ fn lagging(now: Timestamp, ago: i64) -> FleetFacts {
     facts
 }
 
-fn ended(facts: &mut FleetFacts, outcome: Outcome, words: &str) {
+pub(super) fn ended(facts: &mut FleetFacts, outcome: Outcome, words: &str) {
     let sally = sally(facts);
     sally.outcome = outcome;
     sally.outcome_generation = Generation(3);

@@ -1,0 +1,417 @@
+//! What users see, whatever agents say.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use certwell_issuer::plan::{
+    alert::{Class, Severity},
+    facts::FleetFacts,
+    seen::{Key, Probe, SeenLeaf, Shown, Sighting, Spot, UrlAnswer},
+};
+use certwell_proto::{Fingerprint, v1::ListenerState};
+use jiff::Timestamp;
+
+use super::{Change, keys, of, on, told};
+use crate::fleet::{
+    MEDIA, certificate, configure, days, declare, fingerprint, fleet, host, issue, minutes, noon,
+    older, served,
+};
+
+/// What the issuer's own probe saw at this place, a minute ago.
+pub(crate) fn look(
+    facts: &mut FleetFacts,
+    now: Timestamp,
+    on: Option<&str>,
+    address: &str,
+    shown: Shown,
+) {
+    let at = now - minutes(1);
+    let probe = facts.sightings.probes.entry(None).or_insert_with(|| Probe {
+        at,
+        every: Duration::from_secs(300),
+        rounds: 1,
+        seen: BTreeMap::new(),
+    });
+    let address: Option<SocketAddr> = (!address.is_empty()).then(|| address.parse().unwrap());
+    let spot = Spot {
+        certificate: certificate(MEDIA),
+        name: MEDIA.into(),
+        host: on.map(host),
+        address,
+        key: Key::Ecdsa,
+    };
+    let sighting = Sighting {
+        shown,
+        url: None,
+        looked_at: at,
+        at,
+        same_since: at - minutes(30),
+        since: BTreeMap::new(),
+    };
+    probe.seen.insert(spot, sighting);
+}
+
+/// A leaf of our generation, or of nobody's, that ends then.
+pub(crate) fn leaf(generation: Option<u64>, not_after: Timestamp) -> SeenLeaf {
+    let digest = match generation {
+        Some(generation) => fingerprint(MEDIA, generation).try_into().unwrap(),
+        None => [9; 32],
+    };
+    SeenLeaf {
+        fingerprint: Fingerprint(digest),
+        not_before: not_after - days(90),
+        not_after,
+        covers: vec![MEDIA.parse().unwrap()],
+        tls_version: "TLSv1.3".into(),
+        chain_problem: None,
+    }
+}
+
+const OUTSIDE: &str = "192.0.2.13:443";
+
+type Case = (&'static str, Change, &'static [(Class, Severity)]);
+
+#[test]
+fn each_thing_that_is_seen_has_its_class() {
+    use {
+        Class::*,
+        Severity::{Page, Warning},
+    };
+    let now = noon();
+    let cases: &[Case] = &[
+        (
+            "what is desired",
+            |f, now| {
+                look(
+                    f,
+                    now,
+                    Some("sally"),
+                    OUTSIDE,
+                    Shown::Leaf(leaf(Some(2), now + days(80))),
+                )
+            },
+            &[],
+        ),
+        (
+            "a stranger's leaf that clients take",
+            |f, now| {
+                look(
+                    f,
+                    now,
+                    Some("sally"),
+                    OUTSIDE,
+                    Shown::Leaf(leaf(None, now + days(80))),
+                )
+            },
+            &[(SeenStranger, Warning)],
+        ),
+        (
+            "a stranger's leaf that clients refuse",
+            |f, now| {
+                let leaf = SeenLeaf {
+                    chain_problem: Some("it doesn't cover the name".into()),
+                    ..leaf(None, now + days(80))
+                };
+                look(f, now, Some("sally"), OUTSIDE, Shown::Leaf(leaf));
+            },
+            &[(SeenStranger, Page)],
+        ),
+        (
+            "a stranger's leaf that ends soon, by its own dates",
+            |f, now| {
+                look(
+                    f,
+                    now,
+                    Some("sally"),
+                    OUTSIDE,
+                    Shown::Leaf(leaf(None, now + days(11))),
+                )
+            },
+            &[(Expiry, Page), (SeenStranger, Warning)],
+        ),
+        (
+            "a leaf of ours with a chain that isn't right",
+            |f, now| {
+                let leaf = SeenLeaf {
+                    chain_problem: Some("the intermediate is missing".into()),
+                    ..leaf(Some(2), now + days(80))
+                };
+                look(f, now, Some("sally"), OUTSIDE, Shown::Leaf(leaf));
+            },
+            &[(SeenChain, Page)],
+        ),
+        (
+            "a leaf of ours that is over, which its chain says too",
+            |f, now| {
+                older(f, MEDIA, 1, now - days(1));
+                let leaf = SeenLeaf {
+                    chain_problem: Some("it is over".into()),
+                    ..leaf(Some(1), now - days(1))
+                };
+                look(f, now, None, "198.51.100.7:443", Shown::Leaf(leaf));
+                configure(f, |config| {
+                    let declared = config.hosts.get_mut(&host("sally")).unwrap();
+                    declared.addresses = vec!["198.51.100.7:443".parse().unwrap()];
+                });
+            },
+            &[(Expiry, Page), (NotServed, Warning)],
+        ),
+        (
+            "an older generation, though the host says that all is well",
+            |f, now| {
+                older(f, MEDIA, 1, now + days(50));
+                look(
+                    f,
+                    now,
+                    Some("sally"),
+                    OUTSIDE,
+                    Shown::Leaf(leaf(Some(1), now + days(50))),
+                );
+            },
+            &[(NotServed, Warning)],
+        ),
+        (
+            "another of our certificates, which doesn't cover the name",
+            |f, now| {
+                declare(f, "other.example.org", &["esme"]);
+                issue(f, "other.example.org", 7, now - days(1), now + days(89));
+                crate::fleet::observe(f, "other.example.org", "esme", 7, now - days(1));
+                let leaf = SeenLeaf {
+                    fingerprint: Fingerprint(
+                        fingerprint("other.example.org", 7).try_into().unwrap(),
+                    ),
+                    covers: vec!["other.example.org".parse().unwrap()],
+                    ..leaf(None, now + days(89))
+                };
+                look(f, now, Some("sally"), OUTSIDE, Shown::Leaf(leaf));
+            },
+            &[(SeenOtherVhost, Page)],
+        ),
+        (
+            "nobody answers",
+            |f, now| {
+                look(
+                    f,
+                    now,
+                    Some("sally"),
+                    OUTSIDE,
+                    Shown::Down("connection refused".into()),
+                )
+            },
+            &[(SeenDown, Page)],
+        ),
+        (
+            "one of a host's two addresses answers",
+            |f, now| {
+                look(
+                    f,
+                    now,
+                    Some("sally"),
+                    "[2001:db8::13]:443",
+                    Shown::Down("network unreachable".into()),
+                );
+                look(
+                    f,
+                    now,
+                    Some("sally"),
+                    OUTSIDE,
+                    Shown::Leaf(leaf(Some(2), now + days(80))),
+                );
+            },
+            &[(SeenDown, Warning)],
+        ),
+        (
+            "DNS has no address",
+            |f, now| look(f, now, None, "", Shown::Unresolved("NXDOMAIN".into())),
+            &[(SeenDown, Page)],
+        ),
+        (
+            "DNS leads to somebody who serves it well",
+            |f, now| {
+                look(
+                    f,
+                    now,
+                    None,
+                    "198.51.100.7:443",
+                    Shown::Leaf(leaf(None, now + days(80))),
+                )
+            },
+            &[(SeenElsewhere, Warning)],
+        ),
+        (
+            "DNS leads to where nobody answers",
+            |f, now| {
+                look(
+                    f,
+                    now,
+                    None,
+                    "198.51.100.7:443",
+                    Shown::Down("timed out".into()),
+                )
+            },
+            &[(SeenElsewhere, Page)],
+        ),
+        (
+            "the images don't load",
+            |f, now| {
+                look(
+                    f,
+                    now,
+                    Some("sally"),
+                    OUTSIDE,
+                    Shown::Leaf(leaf(Some(2), now + days(80))),
+                );
+                let probe = f.sightings.probes.get_mut(&None).unwrap();
+                probe.seen.values_mut().next().unwrap().url = Some(UrlAnswer {
+                    url: "https://media.hachyderm.io/health.png".into(),
+                    status: Some(404),
+                    content_type: "text/html".into(),
+                    problem: Some("404 in the place of 200".into()),
+                });
+            },
+            &[(UrlBroken, Page)],
+        ),
+        (
+            "the host sees a stranger as well: told once",
+            |f, now| {
+                served(f).generation = None;
+                served(f).listeners[0].state = ListenerState::Stranger.into();
+                served(f).listeners[0].fingerprint = vec![9; 32];
+                look(
+                    f,
+                    now,
+                    Some("sally"),
+                    OUTSIDE,
+                    Shown::Leaf(leaf(None, now + days(80))),
+                );
+            },
+            &[(SeenStranger, Warning)],
+        ),
+    ];
+    for (case, change, expected) in cases {
+        let mut facts = fleet(now);
+        change(&mut facts, now);
+        let told = told(&facts, now);
+        let found: Vec<_> = keys(&told)
+            .into_iter()
+            .map(|(class, subject, severity)| {
+                assert_eq!(subject, MEDIA, "{case}");
+                (class, severity)
+            })
+            .collect();
+        assert_eq!(found, *expected, "{case}: {told:#?}");
+    }
+}
+
+#[test]
+fn four_edges_that_are_down_are_one_alert() {
+    let now = noon();
+    let mut facts = fleet(now);
+    for (number, name) in crate::fleet::HOSTS.iter().enumerate() {
+        let address = format!("192.0.2.{number}:443");
+        look(
+            &mut facts,
+            now,
+            Some(name),
+            &address,
+            Shown::Down("timed out".into()),
+        );
+    }
+    let told = told(&facts, now);
+    assert_eq!(keys(&told), [(Class::SeenDown, MEDIA, Severity::Page)]);
+    assert_eq!(on(&told[0]), crate::fleet::HOSTS);
+}
+
+#[test]
+fn it_says_when_it_looks_again_and_what_the_host_itself_says() {
+    let now = noon();
+    let mut facts = fleet(now);
+    look(
+        &mut facts,
+        now,
+        Some("sally"),
+        OUTSIDE,
+        Shown::Down("connection refused".into()),
+    );
+    let told = told(&facts, now);
+    let alert = of(&told, Class::SeenDown);
+    assert_eq!(
+        alert.title,
+        "sally can't be reached from outside for media.hachyderm.io"
+    );
+    assert!(
+        alert.cause.contains(
+            "By its own handshakes sally serves generation 2, valid until 2027-02-12 12:05:00 UTC"
+        ),
+        "{}",
+        alert.cause
+    );
+    assert!(
+        alert.next.contains("it looks again on 2026-11-24 12:04:00 UTC (in 4 minutes). media.hachyderm.io is renewed on"),
+        "{}",
+        alert.next
+    );
+    assert_eq!(alert.command, "ssh sally certwell-agent doctor");
+}
+
+#[test]
+fn what_a_host_has_proven_since_goes_before_an_older_look() {
+    let now = noon();
+    let mut facts = fleet(now);
+    older(&mut facts, MEDIA, 1, now + days(5));
+    look(
+        &mut facts,
+        now,
+        Some("sally"),
+        OUTSIDE,
+        Shown::Leaf(leaf(Some(1), now + days(5))),
+    );
+    assert_eq!(
+        of(&told(&facts, now), Class::Expiry).severity,
+        Severity::Page
+    );
+    served(&mut facts).at_ms = now.as_millisecond();
+    let later: Vec<_> = told(&facts, now);
+    assert!(
+        later.iter().all(|alert| alert.key.class != Class::Expiry),
+        "{later:#?}"
+    );
+}
+
+#[test]
+fn an_address_to_which_dns_still_leads_ages_though_its_host_is_retired() {
+    let now = noon();
+    let mut facts = fleet(now);
+    look(
+        &mut facts,
+        now,
+        None,
+        "198.51.100.7:443",
+        Shown::Leaf(leaf(Some(2), now + days(80))),
+    );
+    configure(&mut facts, |config| {
+        config.hosts.remove(&host("sally"));
+        let declared = config.certificates.values_mut().next().unwrap();
+        declared.hosts.retain(|name| *name != host("sally"));
+    });
+    older(&mut facts, MEDIA, 1, now + days(5));
+    look(
+        &mut facts,
+        now,
+        None,
+        "198.51.100.7:443",
+        Shown::Leaf(leaf(Some(1), now + days(5))),
+    );
+    let told = told(&facts, now);
+    let alert = of(&told, Class::Expiry);
+    assert_eq!(
+        alert.title,
+        "media.hachyderm.io expires in 5 days on an address to which DNS leads"
+    );
+    assert!(
+        alert
+            .cause
+            .starts_with("198.51.100.7:443 serves generation 1 of media.hachyderm.io, valid until"),
+        "{}",
+        alert.cause
+    );
+}
