@@ -113,3 +113,51 @@ fn uncommented(line: &str) -> &str {
         _ => line,
     }
 }
+
+/// What alerts ask to be typed on hosts, besides what their sections of the operations page name.
+const BY_ALERTS: &[&str] = &[
+    "certwell-agent doctor",
+    "certwell-agent status",
+    "certwell-agent inventory",
+    "certwell-issuer check",
+    "certwell-issuer backup",
+];
+
+#[test]
+fn every_command_by_which_an_alert_is_met_is_one_of_the_programs() -> Result<()> {
+    let home = Home::take("lab/shipped-commands")?;
+    let page = fs::read_to_string(paths::workspace().join("docs/operations.md"))?;
+    let alerts = page.split_once("\n## Alerts\n").map(|(_, alerts)| alerts);
+    let alerts = alerts.and_then(|alerts| alerts.split("\n## ").next());
+    let code = alerts.unwrap_or_default().split('`').skip(1).step_by(2);
+    let mut asked: Vec<Vec<&str>> = code
+        .chain(BY_ALERTS.iter().copied())
+        .map(|code| code.split_whitespace().collect())
+        .filter(|words: &Vec<&str>| words.len() > 1 && !words[1].ends_with('…'))
+        .filter(|words| ["certwell", "certwell-agent", "certwell-issuer"].contains(&words[0]))
+        .collect();
+    asked.sort();
+    asked.dedup();
+    ensure!(asked.len() > 12, "{asked:?}");
+    for words in asked {
+        // A flag or verb that isn't known is said before any help.
+        let arguments: Vec<String> = words[1..]
+            .iter()
+            .map(|word| match *word {
+                "NAME" => "media.example.org".to_owned(),
+                "HOST" => "sally".to_owned(),
+                word => word.to_owned(),
+            })
+            .chain(["--help".to_owned()])
+            .collect();
+        let what = words.join(" ");
+        let program = Program::new("asked for help", paths::binary(words[0])?, arguments);
+        program.run(home.path(), "", ENDS)?.success(&what)?;
+    }
+    // Else it proves nothing.
+    let unknown = ["doctor", "--no-such-flag", "--help"];
+    let program = Program::new("unknown", paths::binary("certwell-agent")?, unknown);
+    let refused = program.run(home.path(), "", ENDS)?;
+    ensure!(refused.code == 2, "{refused:?}");
+    Ok(())
+}

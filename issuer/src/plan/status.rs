@@ -216,6 +216,17 @@ fn host(
     }
     .or_else(|| presence::silence(name, known, now))
     .or_else(|| known.and_then(|k| k.problem.clone()));
+    let used = facts.intruders.get(name).map(|intruder| {
+        format!(
+            "an identity of {name} that isn't good any more was used {}, last {}",
+            words::times(intruder.calls),
+            words::relative(intruder.last, now)
+        )
+    });
+    let problem = match (problem, used) {
+        (Some(problem), Some(used)) => Some(format!("{problem}; {used}")),
+        (problem, used) => problem.or(used),
+    };
     v1::HostStatus {
         name: name.to_string(),
         labels: declared.labels.clone(),

@@ -49,6 +49,14 @@ pub fn count(number: usize, thing: &str) -> String {
     }
 }
 
+/// "once", "4 times".
+pub fn times(number: u64) -> String {
+    match number {
+        1 => "once".to_owned(),
+        more => format!("{more} times"),
+    }
+}
+
 /// "a", "a and b", "a, b and c".
 pub fn list<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let mut items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();

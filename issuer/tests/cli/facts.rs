@@ -133,6 +133,21 @@ fn hosts_are_told_with_their_life_identity_and_certificates() {
     );
     assert!(spare.certificates.is_empty() && spare.problem.contains("never joined"));
 
+    let intruder = certwell_issuer::plan::facts::Intruder {
+        why: "revoked".into(),
+        first: now,
+        last: now,
+        calls: 3,
+    };
+    facts.intruders.insert(host("sally"), intruder);
+    let used = hosts(&facts, now).hosts;
+    let sally = used.iter().find(|h| h.name == "sally").unwrap();
+    assert!(
+        sally.problem.contains("revoked") && sally.problem.ends_with("was used 3 times, last now"),
+        "{}",
+        sally.problem
+    );
+
     let later = hosts(&facts, now + days(7)).hosts;
     let esme = later.iter().find(|h| h.name == "esme").unwrap();
     assert!(

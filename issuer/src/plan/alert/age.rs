@@ -1,6 +1,6 @@
 //! How far a leaf's life has gone, in fractions: certificates of 90 days and of 3 minutes are treated alike.
 
-use certwell_proto::{Fingerprint, Generation, v1};
+use certwell_proto::{Generation, v1};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -84,63 +84,51 @@ pub(super) fn words_of(served: &Served, now: Timestamp) -> String {
     }
 }
 
-/// What an agent's own handshakes found: of all its listeners the leaf that ends first, as far as its dates are known.
-pub(super) fn by_agent(
-    known: &CertificateFacts,
-    served: &v1::StatusServed,
-    now: Timestamp,
-) -> Option<Served> {
-    let lowest = served
-        .generation
-        .filter(|generation| *generation > 0)
-        .map(Generation);
-    let of_lowest = lowest.and_then(|generation| Some((generation, leaf_of(known, generation)?)));
-    let by_fingerprint = served.listeners.iter().filter_map(|listener| {
-        let fingerprint = <[u8; 32]>::try_from(listener.fingerprint.as_slice()).ok()?;
-        leaf_with(known, Fingerprint(fingerprint))
-    });
-    of_lowest
-        .into_iter()
-        .chain(by_fingerprint)
-        .map(|(generation, leaf)| Served {
-            what: format!("generation {generation}"),
-            not_before: leaf.not_before,
-            not_after: leaf.not_after,
-        })
-        .reduce(|one, other| one.sooner(other, now))
-}
+/// The leaf of each generation that is known, the oldest first.
+pub(super) struct Leaves(Vec<(Generation, StoredLeaf)>);
 
-/// The leaf of a generation. Of one so old that the store has let go of it the oldest one that is known: it ends no
-/// later than that.
-fn leaf_of(known: &CertificateFacts, generation: Generation) -> Option<StoredLeaf> {
-    let issued = known.issued.as_ref();
-    let newest = issued.map(|issued| (issued.generation, issued.leaf()));
-    let mut stored = known
-        .older
-        .iter()
-        .map(|(generation, leaf)| (*generation, *leaf))
-        .chain(newest);
-    // In the order of their generations: the first that isn't lower is it, or the oldest.
-    let mut lower = stored
-        .clone()
-        .take_while(|(stored, _)| *stored < generation);
-    match lower.next() {
-        Some(_) => stored.find(|(stored, _)| *stored == generation),
-        None => stored.next(),
+impl Leaves {
+    pub(super) fn of(known: &CertificateFacts) -> Self {
+        let older = known.older.iter().map(|(number, leaf)| (*number, *leaf));
+        let newest = known.issued.as_ref();
+        let newest = newest.map(|issued| (issued.generation, issued.leaf()));
+        Self(older.chain(newest).collect())
     }
-    .map(|(_, leaf)| leaf)
-}
 
-fn leaf_with(
-    known: &CertificateFacts,
-    fingerprint: Fingerprint,
-) -> Option<(Generation, StoredLeaf)> {
-    let newest = known.issued.as_ref();
-    let newest = newest.map(|issued| (issued.generation, issued.leaf()));
-    let older = known.older.iter().map(|(number, leaf)| (*number, *leaf));
-    older
-        .chain(newest)
-        .find(|(_, leaf)| leaf.fingerprint == fingerprint)
+    /// What an agent's own handshakes found: of all its listeners the leaf that ends first, as far as its dates are known.
+    pub(super) fn served(&self, served: &v1::StatusServed, now: Timestamp) -> Option<Served> {
+        let lowest = served.generation.filter(|generation| *generation > 0);
+        let lowest = lowest.map(Generation);
+        let of_lowest =
+            lowest.and_then(|generation| Some((generation, self.of_generation(generation)?)));
+        let by_fingerprint = served.listeners.iter().filter_map(|listener| {
+            let mut leaves = self.0.iter();
+            leaves
+                .find(|(_, leaf)| leaf.fingerprint.0 == *listener.fingerprint)
+                .copied()
+        });
+        of_lowest
+            .into_iter()
+            .chain(by_fingerprint)
+            .map(|(generation, leaf)| Served {
+                what: format!("generation {generation}"),
+                not_before: leaf.not_before,
+                not_after: leaf.not_after,
+            })
+            .reduce(|one, other| one.sooner(other, now))
+    }
+
+    /// Of one so old that the store has let go of it the oldest one that is known: it ends no later than that.
+    fn of_generation(&self, generation: Generation) -> Option<StoredLeaf> {
+        let (oldest, first) = self.0.first()?;
+        if generation < *oldest {
+            return Some(*first);
+        }
+        let mut leaves = self.0.iter();
+        leaves
+            .find(|(number, _)| *number == generation)
+            .map(|(_, leaf)| *leaf)
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use certwell_proto::{HostName, Leaf, pace::pace, v1};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Alert, Class, Key, Member, Severity,
@@ -42,6 +42,10 @@ fn silent<'a>(scene: &'a Scene<'_>, host: &'a HostName) -> Option<Silent<'a>> {
         return None;
     }
     let now = scene.now;
+    let expired = identity_end(known).filter(|end| *end <= now);
+    if known.connected && expired.is_none() {
+        return None;
+    }
     let first = scene
         .pairs()
         .filter(|pair| pair.host == host)
@@ -50,8 +54,12 @@ fn silent<'a>(scene: &'a Scene<'_>, host: &'a HostName) -> Option<Silent<'a>> {
     let left = first.map(|(_, served)| {
         Duration::try_from(now.duration_until(served.not_after)).unwrap_or_default()
     });
-    let expired = identity_end(known).filter(|end| *end <= now);
-    let silence = presence::silence_after(host, Some(known), pace(PATIENCE, left), now);
+    let patience = pace(PATIENCE, left);
+    // After a start of the issuer agents have yet to come back.
+    let started = scene.facts.sightings.since;
+    let is_early = now.duration_since(started)
+        <= SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
+    let silence = presence::silence_after(host, Some(known), patience, now).filter(|_| !is_early);
     let why = match (expired, silence) {
         (None, None) => return None,
         (Some(end), _) => format!(

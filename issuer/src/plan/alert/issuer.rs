@@ -144,7 +144,7 @@ fn intruders(scene: &Scene<'_>) -> Option<Alert> {
     let cause = format!(
         "{} It was refused {} since {}, last on {}; it gets nothing. Either that machine still runs, or somebody has its keys.",
         text::sentence(&text::cut(&last.why, text::MEMBER)),
-        times(last.calls),
+        words::times(last.calls),
         text::at(last.first, now),
         text::at(last.last, now),
     );
@@ -156,18 +156,14 @@ fn intruders(scene: &Scene<'_>) -> Option<Alert> {
             words::span(GONE.as_secs()),
             text::at(last.last + GONE, now)
         ),
-        command: format!("certwell hosts show {host}"),
+        command: match scene.facts.config.hosts.contains_key(*host) {
+            true => format!("certwell hosts show {host}"),
+            false => "certwell hosts list".to_owned(),
+        },
         since: here.iter().map(|(_, intruder)| intruder.first).min(),
         members,
         ..alone(Class::RevokedIdentity, Severity::Warning, &title)
     })
-}
-
-fn times(calls: u64) -> String {
-    match calls {
-        1 => "once".to_owned(),
-        more => format!("{more} times"),
-    }
 }
 
 fn too_far(scene: &Scene<'_>) -> Option<Alert> {

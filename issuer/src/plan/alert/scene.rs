@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     Member,
-    age::{self, Served},
+    age::{Leaves, Served},
     text,
 };
 use crate::{
@@ -65,13 +65,14 @@ impl<'a> Scene<'a> {
             // What is declared is known from the first moment on.
             let known = facts.certificates.get(name)?;
             let hosts = declared.hosts.iter();
+            let leaves = Leaves::of(known);
             Some(Certificate {
                 name,
                 declared,
                 known,
                 paused: judge::paused(facts, name, known),
                 pairs: hosts
-                    .map(|host| Pair::of(facts, name, known, host, now))
+                    .map(|host| Pair::of(facts, name, (known, &leaves), host, now))
                     .collect(),
             })
         });
@@ -102,13 +103,13 @@ impl<'a> Pair<'a> {
     fn of(
         facts: &'a FleetFacts,
         name: &'a CertificateName,
-        known: &'a CertificateFacts,
+        (known, leaves): (&'a CertificateFacts, &Leaves),
         host: &'a HostName,
         now: Timestamp,
     ) -> Self {
         let judged = judge(facts, name, known, host, now);
         let served = judged.served.as_ref();
-        let served = served.and_then(|served| age::by_agent(known, served, now));
+        let served = served.and_then(|served| leaves.served(served, now));
         let left = served.as_ref().map(|served| {
             Duration::try_from(now.duration_until(served.not_after)).unwrap_or_default()
         });

@@ -87,7 +87,7 @@ fn alert(scene: &Scene<'_>, name: String, mut all: Vec<Ending<'_>>) -> Option<Al
         Age::Over | Age::Eighth => Severity::Page,
         Age::Quarter | Age::Young => Severity::Warning,
     };
-    let members: Vec<Member> = all.iter().map(|ending| member(ending, now)).collect();
+    let members: Vec<Member> = all.iter().map(member).collect();
     let verb = match first.age {
         Age::Over => "expired",
         _ => "expires",
@@ -113,8 +113,8 @@ fn alert(scene: &Scene<'_>, name: String, mut all: Vec<Ending<'_>>) -> Option<Al
                 format!("as a page from {} on", text::at(end - life / 8, now))
             }
             _ => format!(
-                "until it is renewed or nothing serves it; it {verb} {}",
-                words::relative(end, now)
+                "until it is renewed or nothing serves it; it {verb} on {}",
+                text::at(end, now)
             ),
         }
     );
@@ -128,7 +128,7 @@ fn alert(scene: &Scene<'_>, name: String, mut all: Vec<Ending<'_>>) -> Option<Al
         cause: text::cut(&cause, text::CAUSE),
         next: text::full_stop(text::cut(&next, text::NEXT)),
         command: format!("ssh {} certwell-agent inventory", first.host),
-        since: all.iter().map(|ending| since(ending)).min(),
+        since: all.iter().map(since).min(),
         ends: Some(end),
         members,
     })
@@ -149,7 +149,7 @@ fn is_long_over(ending: &Ending<'_>, now: Timestamp) -> bool {
     now.duration_since(ending.leaf.not_after) > life / 8
 }
 
-fn member(ending: &Ending<'_>, _now: Timestamp) -> Member {
+fn member(ending: &Ending<'_>) -> Member {
     Member {
         host: Some(ending.host.clone()),
         certificate: None,

@@ -37,6 +37,16 @@ fn a_host_that_is_away_is_told_with_what_it_serves_and_when_it_ends() {
 }
 
 #[test]
+fn an_issuer_that_has_just_started_waits_for_its_hosts() {
+    let now = noon();
+    let mut facts = fleet(now);
+    away(&mut facts, Some(now - days(3)));
+    facts.sightings.since = now - minutes(1);
+    assert_eq!(told(&facts, now), []);
+    assert_eq!(told(&facts, now + minutes(2)).len(), 1);
+}
+
+#[test]
 fn several_hosts_are_one_alert() {
     let now = noon();
     let mut facts = fleet(now);

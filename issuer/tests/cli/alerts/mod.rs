@@ -5,6 +5,7 @@ mod hosts;
 mod install;
 mod issuer;
 mod orders;
+mod page;
 mod seen;
 mod unmanaged;
 
