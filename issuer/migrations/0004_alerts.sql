@@ -39,6 +39,12 @@ CREATE TABLE alert_delivery (
     PRIMARY KEY (alert, notifier)
 ) STRICT, WITHOUT ROWID;
 
+-- When all was evaluated last: written each time, so that a store that can't be written is no complete evaluation.
+CREATE TABLE evaluation (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    at INTEGER NOT NULL
+) STRICT;
+
 -- Messages of what matches are held back; NULL matches everything.
 CREATE TABLE silence (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

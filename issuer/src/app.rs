@@ -3,6 +3,7 @@
 //! ```text
 //! config watch ─▶ registry ◀──▶ fleet services ◀── listener (TLS)  ◀── agents
 //!                    ▲  │
+//!                    │  ├─facts─▶ alerts ─▶ senders (one a notifier) ─▶ people
 //!                    │  └─Control─▶ orders ─▶ issuance (one a certificate) ─▶ CA
 //!                 admin service ◀── Unix socket ◀── certwell
 //!                       ▲──────── page ◀── browsers
@@ -44,6 +45,7 @@ use crate::{
         service::{AdminService, beside_backups},
         socket,
     },
+    alert::{self, Alerting},
     clock,
     config::{self, Config, Current},
     fleet::{
@@ -58,6 +60,7 @@ use crate::{
     },
     health,
     page::{self, Access, Page, Pulse},
+    plan,
     store::{Store, keys::Kek, sqlite::SqliteStore},
 };
 
@@ -89,6 +92,7 @@ pub struct App {
     scribe: Scribe,
     events: Events,
     accounts: Accounts,
+    alerting: Alerting,
     stopping: watch::Sender<bool>,
     doors: JoinSet<anyhow::Result<()>>,
     servers: JoinSet<anyhow::Result<()>>,
@@ -209,6 +213,14 @@ impl App {
             names: Names::default(),
         };
         tasks.spawn(end_recovery(store.clone(), control.clone()));
+        let alerting = Alerting::start(alert::Start {
+            store: store.clone(),
+            registry: registry.clone(),
+            events: events.clone(),
+            control: control.clone(),
+            find: plan::alert::alerts,
+        })
+        .await?;
         let accounts = Accounts::start(store.clone());
         let ordering = orders::run(stored, accounts.clone(), driver, control);
         tasks.spawn(async move {
@@ -262,6 +274,7 @@ impl App {
             store: store.clone(),
             ca,
             events: events.clone(),
+            alerting: alerting.clone(),
             revocations,
             page: access.clone(),
             backups: issuer.backup_directory.clone(),
@@ -301,6 +314,7 @@ impl App {
             scribe,
             events,
             accounts,
+            alerting,
             stopping,
             doors,
             servers,
@@ -329,6 +343,7 @@ impl App {
             () = self.events.ended() => lost("events"),
             () = self.scribe.ended() => lost("scribe"),
             () = self.accounts.ended() => lost("accounts"),
+            () = self.alerting.ended() => lost("alerts"),
         }
     }
 
@@ -345,6 +360,7 @@ impl App {
         self.servers.shutdown().await;
         self.tasks.shutdown().await;
         let last = async {
+            self.alerting.finish().await;
             self.registry.finish().await;
             self.scribe.finish().await;
             self.events.finish().await;

@@ -9,6 +9,7 @@
 //! fleet    registry, listener, identities, services for agents
 //! admin    the service behind `certwell`
 //! page     the page for browsers
+//! alert    tells people what is wrong, until they know
 //! cli      `certwell` itself
 //! health   looks at the issuer's own machine
 //! backup, restore   a copy of all that a new machine needs, and the way back
@@ -18,6 +19,7 @@
 
 pub mod acme;
 pub mod admin;
+pub mod alert;
 pub mod app;
 pub mod backup;
 pub mod cli;

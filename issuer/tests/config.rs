@@ -9,6 +9,8 @@
 
 #[path = "config/accepted.rs"]
 mod accepted;
+#[path = "config/alerts.rs"]
+mod alerts;
 #[path = "config/certificates.rs"]
 mod certificates;
 #[path = "config/files.rs"]

@@ -20,7 +20,7 @@ use certwell_issuer::{
         names::Names,
         order::{Driver, Then},
     },
-    config::{Config, Issuer, KeyType, Page, Renewal},
+    config::{Alerts, Config, Issuer, KeyType, Page, Renewal},
     fleet::{Events, Registry, Scribe, Start},
     plan::{
         facts::FleetFacts,
@@ -233,6 +233,7 @@ fn driver(store: &Arc<MemoryStore>) -> Driver {
             backups_kept: 14,
         },
         page: Page::default(),
+        alerts: Alerts::default(),
         renewal: Renewal {
             at_fraction: 0.66,
             preflight_wait: std::time::Duration::from_secs(30),

@@ -48,17 +48,36 @@ pub struct Endpoint {
     pub roots: Roots,
 }
 
-/// JSON to be posted.
-pub(crate) struct Post<'a> {
+impl Endpoint {
+    /// Asks for it, as a watcher outside wants to be asked for: a status of 2xx is acceptance, a redirect isn't followed.
+    ///
+    /// # Errors
+    /// When it isn't accepted within the limit.
+    pub async fn get(&self, limit: Duration) -> Result<Accepted, Refused> {
+        Asking {
+            target: &self.target,
+            roots: &self.roots,
+            headers: Vec::new(),
+            body: None,
+            limit,
+        }
+        .send()
+        .await
+    }
+}
+
+/// JSON to be posted, or a URL to be asked for.
+pub(crate) struct Asking<'a> {
     pub(crate) target: &'a Target,
     pub(crate) roots: &'a Roots,
     pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Vec<u8>,
+    /// `None`: nothing is posted.
+    pub(crate) body: Option<Vec<u8>>,
     /// For all of it.
     pub(crate) limit: Duration,
 }
 
-impl Post<'_> {
+impl Asking<'_> {
     /// Sends it. A status of 2xx is acceptance, whatever becomes of the words behind it.
     pub(crate) async fn send(self) -> Result<Accepted, Refused> {
         let (target, limit) = (self.target, self.limit);
@@ -86,14 +105,16 @@ impl Post<'_> {
             // One message, one connection.
             .pool_max_idle_per_host(0)
             .build(connector);
-        let mut request = Request::post(target.uri())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, USER_AGENT);
+        let mut request = match &self.body {
+            Some(_) => Request::post(target.uri()).header(header::CONTENT_TYPE, "application/json"),
+            None => Request::get(target.uri()),
+        }
+        .header(header::USER_AGENT, USER_AGENT);
         for (name, value) in &self.headers {
             request = request.header(HeaderName::from_static(name), value.as_str());
         }
         let request = request
-            .body(Full::from(self.body))
+            .body(Full::from(self.body.unwrap_or_default()))
             .map_err(|error| failed(format!("can't be asked: {error}")))?;
         match client.request(request).await {
             Ok(response) => judge(target, response).await,

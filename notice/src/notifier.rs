@@ -6,7 +6,7 @@ use certwell_proto::Secret;
 
 use crate::{
     Email, Endpoint, Exec, Message, State, alertmanager, clock, discord,
-    http::Post,
+    http::Asking,
     json,
     limit::{cut, line},
     sign, slack,
@@ -177,11 +177,11 @@ impl Notifier {
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     ) -> Result<Accepted, Refused> {
-        Post {
+        Asking {
             target,
             roots: &endpoint.roots,
             headers,
-            body,
+            body: Some(body),
             limit: self.limit,
         }
         .send()

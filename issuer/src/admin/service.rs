@@ -18,12 +18,14 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
 use super::{
+    alerts,
     events::Asked,
     lookup::{
         declared_certificate, joinable_host, known_hosts, no_certificate, no_host, revocable_host,
     },
 };
 use crate::{
+    alert::Alerting,
     clock,
     fleet::{
         Events, Registry,
@@ -52,6 +54,8 @@ pub struct AdminService {
     pub ca: Ca,
     /// What is written down.
     pub events: Events,
+    /// Who owns the alerts.
+    pub alerting: Alerting,
     /// Outside the database.
     pub revocations: Revocations,
     /// How the page is reached; `None`: it isn't served.
@@ -271,6 +275,49 @@ impl Admin for AdminService {
             reading_needs_token: access.reading_needs_token,
             token,
         }))
+    }
+
+    async fn list_alerts(
+        &self,
+        request: Request<v1::ListAlertsRequest>,
+    ) -> Result<Response<v1::ListAlertsResponse>, Status> {
+        alerts::list(&self.alerting, request).await
+    }
+
+    async fn acknowledge_alert(
+        &self,
+        request: Request<v1::AcknowledgeAlertRequest>,
+    ) -> Result<Response<v1::AcknowledgeAlertResponse>, Status> {
+        alerts::acknowledge(&self.alerting, request).await
+    }
+
+    async fn silence(
+        &self,
+        request: Request<v1::SilenceRequest>,
+    ) -> Result<Response<v1::SilenceResponse>, Status> {
+        let facts = self.facts().await?;
+        alerts::silence(&self.alerting, &facts, request).await
+    }
+
+    async fn end_silence(
+        &self,
+        request: Request<v1::EndSilenceRequest>,
+    ) -> Result<Response<v1::EndSilenceResponse>, Status> {
+        alerts::end_silence(&self.alerting, request).await
+    }
+
+    async fn test_notifiers(
+        &self,
+        request: Request<v1::TestNotifiersRequest>,
+    ) -> Result<Response<v1::TestNotifiersResponse>, Status> {
+        alerts::test(&self.alerting, request).await
+    }
+
+    async fn drill(
+        &self,
+        request: Request<v1::DrillRequest>,
+    ) -> Result<Response<v1::DrillResponse>, Status> {
+        alerts::drill(&self.alerting, request).await
     }
 }
 

@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use certwell_proto::{CertificateName, HostName};
 use clap::{Args, Parser, Subcommand};
 
+pub use super::alert_args::{Acknowledge, Alerts, Drill, Silence};
+
 /// Where the issuer listens unless `--socket` says otherwise.
 pub const SOCKET: &str = "/run/certwell/admin.sock";
 
@@ -38,16 +40,17 @@ Examples:
   certwell explain media.hachyderm.io     why isn't it, and what is next?
   certwell token create --host sally      let a host join
   certwell certificates renew media.hachyderm.io --wait
+  certwell alerts list                    what is wrong, and who was told?
 
 Exit codes:
   0  done; for status: all converged
   1  something went wrong inside certwell
   2  the command line is wrong
-  3  not converged
+  3  not converged; for alerts test: a notifier refused
   4  a configuration file is wrong
   5  the issuer can't be reached
   6  denied
-  7  no such certificate or host
+  7  no such certificate, host or alert
   8  conflict: it exists already, is in use, or the state of things forbids it
   9  nginx refused its configuration
 
@@ -175,6 +178,9 @@ served.")]
         #[command(flatten)]
         format: Format,
     },
+    /// Show what is wrong, acknowledge it, hold messages back, try the notifiers
+    #[command(subcommand, visible_alias = "alert")]
+    Alerts(Alerts),
     /// Stop orders and offers, of one certificate or of the whole fleet
     ///
     /// Hosts keep what they have, and the pause outlives restarts. Expiry doesn't end it: resume in time.
@@ -364,7 +370,7 @@ Exit codes: 0 done; 2 a wrong lifetime; 5 the issuer can't be reached; 6 denied;
 }
 
 /// Reads `90s`, `15m`, `2h` or `1d`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no length of time; write it as in 90s, 15m, 2h or 1d");
     let unit = text.chars().next_back().ok_or_else(wrong)?;
     let seconds = match unit {

@@ -122,14 +122,25 @@ pub(super) async fn connect(socket: &Path) -> Result<Admin, CliError> {
 pub(super) async fn ask<T>(
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, CliError> {
-    match tokio::time::timeout(PATIENCE, call).await {
+    ask_within(PATIENCE, call).await
+}
+
+/// Likewise, where the issuer itself has to wait for others.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) async fn ask_within<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, CliError> {
+    match tokio::time::timeout(patience, call).await {
         Ok(answer) => Ok(answer?.into_inner()),
         Err(_) => Err(CliError::new(
             Exit::Unreachable,
             format!(
                 "the issuer took the call, but did not answer within {} seconds; \
                  look at its log (journalctl -u certwell-issuer)",
-                PATIENCE.as_secs()
+                patience.as_secs()
             ),
         )),
     }

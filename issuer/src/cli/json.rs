@@ -280,7 +280,8 @@ pub(super) fn millis(milliseconds: i64) -> String {
     from_millis(milliseconds).to_string()
 }
 
-fn text(text: String) -> Option<String> {
+/// An empty text is none.
+pub(super) fn text(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 

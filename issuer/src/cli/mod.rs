@@ -10,9 +10,13 @@
 //! inventory    every certificate of every host
 //! token        join tokens              events         past and present
 //! page         where the page is
+//! alerts       what is wrong, and who was told; alert_args, alert_json   its command line, its JSON
 //! generate     completions and man pages
 //! ```
 
+mod alert_args;
+mod alert_json;
+mod alerts;
 pub mod args;
 mod certificates;
 mod client;
@@ -114,6 +118,7 @@ async fn ask_issuer(cli: Cli) -> Result<Exit, CliError> {
             format,
         } => events::events(admin, follow, certificate.as_ref(), last, format, screen).await,
         Command::Page { token, format } => page::page(admin, token, format, screen).await,
+        Command::Alerts(command) => alerts::alerts(admin, command, screen).await,
         Command::Pause { name, format } => {
             certificates::pause(admin, name.as_ref(), format, screen).await
         }

@@ -7,6 +7,7 @@ use comfy_table::{Cell, Row};
 use jiff::Timestamp;
 
 use super::{
+    alerts,
     args::Format,
     client::{Admin, CliError, ask},
     json,
@@ -36,6 +37,10 @@ pub(super) async fn status(
         for certificate in &status.certificates {
             screen.line("")?;
             show(screen, certificate, now)?;
+        }
+        if let Some(foot) = alerts::foot(&mut admin).await {
+            screen.line("")?;
+            screen.sentence(&foot, 2)?;
         }
     }
     Ok(if head.converged {

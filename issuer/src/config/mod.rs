@@ -30,7 +30,8 @@ use toml::de::DeTable;
 pub use declared::check_endpoint;
 pub use mistake::{ConfigErrors, Excerpt, Mistake};
 pub use model::{
-    Authority, Certificate, Config, Host, Issuer, KeyType, Page, Probe, ProbeUrl, Renewal, Roots,
+    Alerts, Authority, Certificate, Config, Host, Issuer, KeyType, Page, Probe, ProbeUrl, Renewal,
+    Roots,
 };
 pub use watch::{Current, watch};
 

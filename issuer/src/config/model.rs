@@ -21,6 +21,8 @@ pub struct Config {
     pub probe: Probe,
     /// `[page]`.
     pub page: Page,
+    /// `[alerts]`.
+    pub alerts: Alerts,
     /// `[authority.NAME]`.
     pub authorities: BTreeMap<String, Authority>,
     /// `[host.NAME]`.
@@ -130,6 +132,28 @@ pub struct ProbeUrl {
     pub status: u16,
     /// What Content-Type must begin with; empty: anything.
     pub content_type: String,
+}
+
+/// Who is told of what is wrong, and how often.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alerts {
+    /// Names of notifiers, in the order of escalation; all of them by default, in the order of their names.
+    pub notify: Vec<String>,
+    /// The next notifier is told when nobody acknowledged for so long; paced by what life remains. 15 minutes by
+    /// default.
+    pub escalate_after: Duration,
+    /// The pause before the first repetition; halved each time down to `repeat_min`; both paced. 4 hours by default.
+    pub repeat_first: Duration,
+    /// The shortest pause. 15 minutes by default.
+    pub repeat_min: Duration,
+    /// From one evaluation to the next; paced. 30 s by default.
+    pub every: Duration,
+    /// How long a cause stands before it is told, and is gone before it is over; paced. A minute by default.
+    pub settle: Duration,
+    /// Asked for after each complete evaluation, so that somebody outside notices when it isn't.
+    pub heartbeat_url: Option<certwell_notice::Target>,
+    /// No more often than this. A minute by default.
+    pub heartbeat_every: Duration,
 }
 
 /// An ACME CA.

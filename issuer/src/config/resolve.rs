@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use certwell_proto::{CertificateName, HostName};
 
 use super::{
-    Certificate, Config, Host,
-    declared::{Declared, DeclaredCertificate},
+    Alerts, Certificate, Config, Host,
+    declared::{Declared, DeclaredAlerts, DeclaredCertificate},
     limit,
     mistake::{At, Mistakes, Place, listed, nearest},
 };
@@ -18,10 +18,12 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
         renewal,
         probe,
         page,
+        alerts,
         authority_names,
         authorities,
         hosts,
         certificates,
+        notifier_names,
         notifiers,
         ..
     } = declared;
@@ -52,6 +54,7 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
         renewal: renewal.unwrap_or_default(),
         probe: probe.map(|at| at.value).unwrap_or_default(),
         page: page.unwrap_or_default(),
+        alerts: resolve_alerts(alerts, &notifier_names, mistakes),
         authorities: authorities
             .into_iter()
             .map(|(name, At { value, .. })| (name, value))
@@ -63,6 +66,49 @@ pub(super) fn resolve(declared: Declared, mistakes: &mut Mistakes<'_>) -> Option
             .map(|(name, At { value, .. })| (name, value))
             .collect(),
     })
+}
+
+/// Whom to tell: the notifiers that are named, each once; without names all of them.
+fn resolve_alerts(
+    declared: Option<At<DeclaredAlerts>>,
+    notifiers: &BTreeSet<String>,
+    mistakes: &mut Mistakes<'_>,
+) -> Alerts {
+    let declared = declared.map(|at| at.value).unwrap_or_default();
+    let Some(named) = declared.notify else {
+        return Alerts {
+            notify: notifiers.iter().cloned().collect(),
+            ..declared.settings
+        };
+    };
+    let mut notify: Vec<String> = Vec::with_capacity(named.len());
+    for At { value: name, place } in named {
+        if notify.contains(&name) {
+            mistakes.advise(
+                place,
+                format!("the notifier {name:?} is named twice"),
+                "name each once, in the order in which they are to be told",
+            );
+        } else if notifiers.contains(&name) {
+            notify.push(name);
+        } else {
+            let known = notifiers.iter().map(String::as_str);
+            let advice = match nearest(&name, known.clone()) {
+                Some(near) => format!("did you mean {near:?}? declared: {}", listed(known)),
+                None if notifiers.is_empty() => format!("add [notifier.{name}]"),
+                None => format!("add [notifier.{name}]; declared: {}", listed(known)),
+            };
+            mistakes.advise(
+                place,
+                format!("no notifier is declared by the name {name:?}"),
+                advice,
+            );
+        }
+    }
+    Alerts {
+        notify,
+        ..declared.settings
+    }
 }
 
 /// What may be referred to.

@@ -15,11 +15,13 @@
 //! seen        what is seen from outside, and what is wrong with it
 //! health      the issuer's own disk, clock and backups
 //! alert       what somebody should know
+//! deliver     which alerts are open, and who is told of them when
 //! status, headline, explain   what people are told
 //! words       times, spans and lists in words
 //! ```
 
 pub mod alert;
+pub mod deliver;
 pub mod explain;
 pub mod facts;
 pub mod headline;

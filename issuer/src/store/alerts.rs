@@ -27,6 +27,10 @@ pub trait AlertStore: Send + Sync + 'static {
     async fn silences(&self) -> Result<Vec<SilenceRecord>>;
     /// Removes a silence; false when there is none of this id.
     async fn end_silence(&self, id: u64) -> Result<bool>;
+    /// Notes when all was evaluated last.
+    async fn evaluated(&self, at: Timestamp) -> Result<()>;
+    /// What was noted; `None`: nothing yet.
+    async fn last_evaluation(&self) -> Result<Option<Timestamp>>;
     /// Removes alerts that were resolved before `before`, with their deliveries, and silences that ended before it;
     /// returns how many went.
     async fn prune_alerts(&self, before: Timestamp) -> Result<u64>;

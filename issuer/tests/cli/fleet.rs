@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use certwell_issuer::{
-    config::{Authority, Certificate, Config, Host, Issuer, KeyType, Page, Renewal, Roots},
+    config::{Alerts, Authority, Certificate, Config, Host, Issuer, KeyType, Page, Renewal, Roots},
     plan::facts::{CertificateFacts, FleetFacts, HostFacts, OrderFacts, OrderStage},
     store::{HostRecord, Issued, Observation, StoredLeaf},
 };
@@ -76,6 +76,7 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
             backups_kept: 14,
         },
         page: Page::default(),
+        alerts: Alerts::default(),
         renewal: Renewal {
             at_fraction: 0.667,
             preflight_wait: Duration::from_secs(30),

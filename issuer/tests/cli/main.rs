@@ -15,6 +15,7 @@ mod fleet;
 mod headline;
 mod inventory;
 mod judge;
+mod outbox;
 mod page;
 mod renew;
 mod run;

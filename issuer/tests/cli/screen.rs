@@ -100,7 +100,7 @@ fn every_verb_has_help_with_examples_and_exit_codes_in_80_columns() {
         for line in help.out.lines() {
             assert!(line.chars().count() <= 80, "{verb:?}: {line}");
         }
-        let group = matches!(verb.as_slice(), [one] if ["certificates", "hosts", "token"].contains(&one.as_str()));
+        let group = matches!(verb.as_slice(), [one] if ["alerts", "certificates", "hosts", "token"].contains(&one.as_str()));
         if !group {
             assert!(help.out.contains("Examples:\n"), "{verb:?}");
             assert!(help.out.contains("Exit codes:"), "{verb:?}");

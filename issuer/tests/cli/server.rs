@@ -22,6 +22,8 @@ use tokio_stream::{
 use tonic::{Code, Request, Response, Status};
 use v1::admin_server::{Admin, AdminServer};
 
+use crate::outbox::Outbox;
+
 /// A stage of a renewal: changes the facts, and may say so in an event.
 pub(crate) type Stage = Box<dyn Fn(&mut FleetFacts) -> Option<v1::Event> + Send>;
 
@@ -34,6 +36,7 @@ pub(crate) struct Known {
     stages: Mutex<VecDeque<Stage>>,
     refusal: Mutex<Option<Code>>,
     calls: Mutex<Vec<String>>,
+    pub(crate) outbox: Outbox,
 }
 
 impl Known {
@@ -234,6 +237,56 @@ impl Admin for Service {
         Ok(Response::new(v1::ResumeResponse {}))
     }
 
+    async fn list_alerts(
+        &self,
+        request: Request<v1::ListAlertsRequest>,
+    ) -> Result<Response<v1::ListAlertsResponse>, Status> {
+        Ok(Response::new(self.0.outbox.list(request.into_inner().all)))
+    }
+
+    async fn acknowledge_alert(
+        &self,
+        request: Request<v1::AcknowledgeAlertRequest>,
+    ) -> Result<Response<v1::AcknowledgeAlertResponse>, Status> {
+        let request = request.into_inner();
+        self.0.called(format!(
+            "ack {} {} {}",
+            request.id, request.for_seconds, request.note
+        ))?;
+        self.0.outbox.acknowledge(request).map(Response::new)
+    }
+
+    async fn silence(
+        &self,
+        request: Request<v1::SilenceRequest>,
+    ) -> Result<Response<v1::SilenceResponse>, Status> {
+        Ok(Response::new(self.0.outbox.silence(request.into_inner())))
+    }
+
+    async fn end_silence(
+        &self,
+        request: Request<v1::EndSilenceRequest>,
+    ) -> Result<Response<v1::EndSilenceResponse>, Status> {
+        self.0
+            .outbox
+            .end_silence(request.into_inner().id)
+            .map(Response::new)
+    }
+
+    async fn test_notifiers(
+        &self,
+        request: Request<v1::TestNotifiersRequest>,
+    ) -> Result<Response<v1::TestNotifiersResponse>, Status> {
+        Ok(Response::new(Outbox::test(request.into_inner().notifiers)))
+    }
+
+    async fn drill(
+        &self,
+        _: Request<v1::DrillRequest>,
+    ) -> Result<Response<v1::DrillResponse>, Status> {
+        Ok(Response::new(self.0.outbox.drill()))
+    }
+
     async fn events(
         &self,
         request: Request<v1::EventsRequest>,
@@ -308,6 +361,7 @@ impl Issuer {
             stages: Mutex::default(),
             refusal: Mutex::default(),
             calls: Mutex::default(),
+            outbox: Outbox::default(),
         };
         let socket = directory.path().join("admin.sock");
         let mut issuer = Self {

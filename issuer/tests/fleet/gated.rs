@@ -212,5 +212,7 @@ gated_alerts! {
     add_silence(silence: &SilenceRecord) -> u64;
     silences() -> Vec<SilenceRecord>;
     end_silence(id: u64) -> bool;
+    evaluated(at: Timestamp) -> ();
+    last_evaluation() -> Option<Timestamp>;
     prune_alerts(before: Timestamp) -> u64;
 }

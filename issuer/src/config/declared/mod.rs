@@ -1,5 +1,6 @@
 //! What the files declare, each value checked by itself; names that point elsewhere are resolved later.
 
+mod alerts;
 mod authority;
 mod certificate;
 mod issuer;
@@ -16,9 +17,10 @@ use certwell_notice::Notifier;
 use certwell_proto::{CertificateName, HostName};
 use toml::de::DeTable;
 
-pub(super) use self::certificate::DeclaredCertificate;
 pub use self::issuer::check_endpoint;
+pub(super) use self::{alerts::DeclaredAlerts, certificate::DeclaredCertificate};
 use self::{
+    alerts::alerts,
     authority::{authority, authority_name},
     certificate::certificate,
     issuer::{issuer, renewal},
@@ -41,11 +43,14 @@ pub(in crate::config) struct Declared {
     pub(in crate::config) renewal: Option<Renewal>,
     pub(in crate::config) probe: Option<At<Probe>>,
     pub(in crate::config) page: Option<Page>,
+    pub(in crate::config) alerts: Option<At<DeclaredAlerts>>,
     /// Of every authority, right or wrong.
     pub(in crate::config) authority_names: BTreeSet<String>,
     pub(in crate::config) authorities: BTreeMap<String, At<Authority>>,
     pub(in crate::config) hosts: BTreeMap<HostName, At<Host>>,
     pub(in crate::config) certificates: BTreeMap<CertificateName, At<DeclaredCertificate>>,
+    /// Of every notifier, right or wrong.
+    pub(in crate::config) notifier_names: BTreeSet<String>,
     pub(in crate::config) notifiers: BTreeMap<String, At<Notifier>>,
 }
 
@@ -105,6 +110,20 @@ impl Declared {
                 }
             }
         }
+        if let Some(section) = root.table("alerts", mistakes) {
+            let place = section.place;
+            let value = alerts(section, mistakes);
+            match &self.alerts {
+                None => self.alerts = Some(At { value, place }),
+                Some(first) => {
+                    let advice = format!(
+                        "the first is at {}; put both into one",
+                        mistakes.describe(first.place)
+                    );
+                    mistakes.advise(place, "two tables [alerts]", advice);
+                }
+            }
+        }
         for (name, section) in root.tables("authority", mistakes) {
             let place = name.place;
             self.authority_names.insert(name.value.clone());
@@ -147,6 +166,7 @@ impl Declared {
         }
         for (name, section) in root.tables("notifier", mistakes) {
             let place = name.place;
+            self.notifier_names.insert(name.value.clone());
             let value = notifier(section, &name.value, directory, mistakes);
             let name = notifier_name(&name, mistakes);
             if let (Some(name), Some(value)) = (name, value) {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::plan::facts::CertificateFacts;
 use crate::{
-    config::{Config, Host, Issuer, KeyType, Page, Renewal},
+    config::{Alerts, Config, Host, Issuer, KeyType, Page, Renewal},
     store::Observation,
 };
 
@@ -60,6 +60,7 @@ fn facts() -> FleetFacts {
             backups_kept: 14,
         },
         page: Page::default(),
+        alerts: Alerts::default(),
         renewal: Renewal {
             at_fraction: 0.66,
             preflight_wait: std::time::Duration::from_secs(30),

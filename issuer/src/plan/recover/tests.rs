@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::*;
 use crate::{
-    config::{self, Authority, Config, KeyType, Page, Renewal},
+    config::{self, Alerts, Authority, Config, KeyType, Page, Renewal},
     plan::facts::HostFacts,
     store::{HostRecord, Issued, Observation},
 };
@@ -84,6 +84,7 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
             backups_kept: 1,
         },
         page: Page::default(),
+        alerts: Alerts::default(),
         renewal: Renewal::default(),
         probe: Default::default(),
         notifiers: Default::default(),

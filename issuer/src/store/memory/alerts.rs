@@ -80,6 +80,15 @@ impl AlertStore for MemoryStore {
         Ok(held.silences.len() < count)
     }
 
+    async fn evaluated(&self, at: Timestamp) -> Result<()> {
+        self.held().evaluated = Some(kept(at));
+        Ok(())
+    }
+
+    async fn last_evaluation(&self) -> Result<Option<Timestamp>> {
+        Ok(self.held().evaluated)
+    }
+
     async fn prune_alerts(&self, before: Timestamp) -> Result<u64> {
         let (mut held, before) = (self.held(), kept(before));
         let held = &mut *held;

@@ -35,6 +35,7 @@ pub(super) struct Held {
     pub(super) deliveries: BTreeMap<(u64, String), DeliveryRecord>,
     pub(super) silences: Vec<SilenceRecord>,
     pub(super) last_silence: u64,
+    pub(super) evaluated: Option<Timestamp>,
 }
 
 impl Held {

@@ -53,6 +53,14 @@ impl AlertStore for SqliteStore {
         self.tell(self.delete_silence(id).await)
     }
 
+    async fn evaluated(&self, at: Timestamp) -> Result<()> {
+        self.tell(self.write_evaluation(at).await)
+    }
+
+    async fn last_evaluation(&self) -> Result<Option<Timestamp>> {
+        self.tell(self.read_evaluation().await)
+    }
+
     async fn prune_alerts(&self, before: Timestamp) -> Result<u64> {
         self.tell(self.delete_alerts(before).await)
     }
@@ -140,6 +148,23 @@ impl SqliteStore {
             .execute(&self.writer)
             .await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    async fn write_evaluation(&self, at: Timestamp) -> Inner<()> {
+        sqlx::query(
+            "INSERT INTO evaluation (one, at) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET at = excluded.at",
+        )
+        .bind(columns::millis(at))
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    async fn read_evaluation(&self) -> Inner<Option<Timestamp>> {
+        let row = sqlx::query("SELECT at FROM evaluation")
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(|row| row.time("at")).transpose()?)
     }
 
     async fn delete_alerts(&self, before: Timestamp) -> Inner<u64> {

@@ -17,6 +17,7 @@ behaviours! {
     several_alerts_are_put_together_or_not_at_all
     what_was_accepted_replaces_what_was_accepted_before
     a_silence_lasts_until_it_is_ended
+    the_last_evaluation_is_remembered
     pruning_takes_what_is_over_and_leaves_what_is_open
 }
 
@@ -193,6 +194,14 @@ async fn a_silence_lasts_until_it_is_ended(store: Any) {
     assert_eq!(store.silences().await.unwrap(), stored[1..]);
     let third = store.add_silence(&stored[1]).await.unwrap();
     assert!(third > stored[1].id, "an id was given twice");
+}
+
+async fn the_last_evaluation_is_remembered(store: Any) {
+    assert_eq!(store.last_evaluation().await.unwrap(), None);
+    for at in [minute(3), minute(4)] {
+        store.evaluated(at).await.unwrap();
+        assert_eq!(store.last_evaluation().await.unwrap(), Some(at));
+    }
 }
 
 async fn pruning_takes_what_is_over_and_leaves_what_is_open(store: Any) {

@@ -1,0 +1,90 @@
+//! What holds messages back: somebody knows already, or somebody works there.
+
+use jiff::Timestamp;
+
+use crate::{
+    plan::alert::{Alert, Class, Member, Severity},
+    store::{AcknowledgementRecord, AlertRecord, SilenceRecord},
+};
+
+/// The acknowledgement that holds now. One that was made for less doesn't: of a warning it says nothing of a page, and
+/// of one host nothing of another, for whoever made it didn't know.
+pub fn acknowledgement(alert: &AlertRecord, now: Timestamp) -> Option<&AcknowledgementRecord> {
+    alert.acknowledged.as_ref().filter(|made| {
+        let known = |member: &Member| made.members.contains(&member.label());
+        now < made.until
+            && alert.last.severity <= made.severity
+            && alert.last.members.iter().all(known)
+    })
+}
+
+/// Until when silences hold back all that is to be told of an alert; `None` while one thing of it is in no silence.
+pub fn silenced_until(
+    alert: &Alert,
+    silences: &[SilenceRecord],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if never(alert) {
+        return None;
+    }
+    if alert.members.is_empty() {
+        return latest(silences, |silence| matches(silence, alert, None), now);
+    }
+    let each = alert.members.iter();
+    each.map(|member| member_silenced_until(alert, member, silences, now))
+        .min()
+        .flatten()
+}
+
+/// The members that aren't silenced, by their labels.
+pub(super) fn audible<'a>(
+    alert: &'a Alert,
+    silences: &'a [SilenceRecord],
+    now: Timestamp,
+) -> impl Iterator<Item = &'a Member> {
+    alert.members.iter().filter(move |member| {
+        never(alert) || member_silenced_until(alert, member, silences, now).is_none()
+    })
+}
+
+fn member_silenced_until(
+    alert: &Alert,
+    member: &Member,
+    silences: &[SilenceRecord],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    latest(
+        silences,
+        |silence| matches(silence, alert, Some(member)),
+        now,
+    )
+}
+
+/// An expiry that pages is never silenced: that is what went unnoticed once.
+fn never(alert: &Alert) -> bool {
+    alert.key.class == Class::Expiry && alert.severity == Severity::Page
+}
+
+fn latest(
+    silences: &[SilenceRecord],
+    wanted: impl Fn(&SilenceRecord) -> bool,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let ends = silences.iter().filter(|silence| wanted(silence));
+    ends.map(|silence| silence.until)
+        .filter(|until| *until > now)
+        .max()
+}
+
+fn matches(silence: &SilenceRecord, alert: &Alert, member: Option<&Member>) -> bool {
+    let host = silence
+        .host
+        .as_ref()
+        .is_none_or(|host| member.is_some_and(|member| member.host.as_ref() == Some(host)));
+    let certificate = silence.certificate.as_ref().is_none_or(|name| {
+        alert.key.subject == name.as_str()
+            || member.is_some_and(|member| member.certificate.as_ref() == Some(name))
+    });
+    let class = silence.class.is_none_or(|class| class == alert.key.class);
+    host && certificate && class
+}

@@ -1,0 +1,53 @@
+//! Which alerts are open, and what is due to which notifier: what should be known now, what is stored, and `now` in,
+//! changes and messages out.
+//!
+//! ```text
+//! raise     from the alerts of one evaluation and those that are open: raised, changed, over
+//! hold      acknowledgements and silences: what holds messages back, and what they never hold
+//! due       when a notifier is told next of an alert, and what
+//! retry     after a refusal
+//! failing   notifiers that accept nothing, as alerts
+//! message   what a notifier is sent
+//! view      how an alert is shown
+//! ```
+
+mod due;
+mod failing;
+mod hold;
+mod message;
+mod raise;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use due::{Due, Say, Told, accepted, due};
+pub use failing::{Health, failing};
+pub use hold::{acknowledgement, silenced_until};
+pub use message::message;
+pub use raise::{Change, Kind, Standing, acknowledge, reconcile};
+pub use retry::{Tried, after_refusal};
+pub use view::{acknowledge_command, sorted, view};
+
+use std::time::Duration;
+
+use certwell_proto::pace;
+use jiff::{SignedDuration, Timestamp};
+
+/// However near an end is, nobody is told more often, or waited for shorter, unless the setting itself is shorter.
+const SHORTEST: Duration = Duration::from_secs(10);
+
+/// A pause between messages to people: at most a tenth of the life that is left, and never so short that it is noise.
+fn between_messages(setting: Duration, ends: Option<Timestamp>, now: Timestamp) -> Duration {
+    let paced = pace::pace(setting, ends.map(|ends| left(ends, now)));
+    paced.max(SHORTEST.min(setting))
+}
+
+fn left(ends: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(ends.duration_since(now)).unwrap_or_default()
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,54 @@
+//! After a refusal.
+
+use std::time::Duration;
+
+use certwell_proto::pace::{backoff, pace};
+use jiff::Timestamp;
+
+use super::{later, left};
+use crate::{config::Alerts, store::AlertRecord};
+
+/// The first pause, unless evaluations come faster.
+const FIRST: Duration = Duration::from_secs(5);
+/// The longest pause, and so is `repeat-min`.
+const LONGEST: Duration = Duration::from_secs(300);
+/// A receiver that wants to be left alone for longer isn't: somebody has to learn of it.
+const RETRY_AFTER: Duration = Duration::from_secs(3_600);
+
+/// Refusals in a row of what is due of one alert to one notifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// How many.
+    pub failures: u32,
+    /// When it may be tried again.
+    pub not_before: Timestamp,
+    /// Why the last try failed, one sentence.
+    pub problem: String,
+}
+
+/// One more refusal, at `now`. `retry_after` is what the receiver asked for; `jitter` lies in `0.0..=1.0`.
+pub fn after_refusal(
+    alert: &AlertRecord,
+    before: Option<&Tried>,
+    problem: String,
+    retry_after: Option<Duration>,
+    settings: &Alerts,
+    now: Timestamp,
+    jitter: f64,
+) -> Tried {
+    let failures = before.map_or(0, |before| before.failures);
+    let first = FIRST.min(settings.every);
+    let longest = LONGEST.min(settings.repeat_min).max(first);
+    // Between half of the pause and all of it, and a tenth of the life that is left at most.
+    let pause = backoff(first, longest, failures, 0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+    let pause = match alert.last.ends.filter(|ends| *ends > now) {
+        Some(ends) => pace(pause, Some(left(ends, now))),
+        None => pause,
+    };
+    let asked = retry_after.unwrap_or_default().min(RETRY_AFTER);
+    Tried {
+        failures: failures.saturating_add(1),
+        not_before: later(now, pause.max(asked)),
+        problem,
+    }
+}

@@ -1,0 +1,313 @@
+//! Every class of alerts, its cause made for real, and its message received. Each says how many seconds that took.
+
+use std::{fs, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use certwell_issuer::plan::alert::Class;
+use certwell_lab::{MEDIA, Settings, World, receivers::Answer, story};
+use jiff::Timestamp;
+
+use crate::{
+    SOON,
+    ear::{Ear, Heard, Speed, suffices, tell},
+    media_on_sally, on_sally, sally,
+};
+
+/// From the cause to the message.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// Classes whose cause is made here, by the test that makes it.
+const MADE: &[(&str, &[Class])] = &[
+    ("a_ca_that_is_gone", &[Class::OrderFailing, Class::Expiry]),
+    ("a_pause_that_is_forgotten", &[Class::RenewalOverdue]),
+    ("an_agent_that_is_gone", &[Class::HostSilent]),
+    ("an_identity_that_was_revoked", &[Class::RevokedIdentity]),
+    ("a_configuration_that_is_refused", &[Class::ConfigRefused]),
+    ("an_nginx_that_refuses", &[Class::InstallFailing]),
+    (
+        "a_host_that_would_not_answer_the_ca",
+        &[Class::PreflightFailing],
+    ),
+    ("a_backup_that_is_old", &[Class::BackupOld]),
+    ("a_disk_that_is_full", &[Class::IssuerDisk]),
+    (
+        "a_notifier_that_accepts_nothing",
+        &[Class::NotifierFailing, Class::Drill],
+    ),
+];
+
+/// Classes whose cause isn't made here yet.
+const NOT_MADE: &[Class] = &[
+    Class::NotServed,
+    Class::UrlBroken,
+    Class::SeenStranger,
+    Class::SeenElsewhere,
+    Class::SeenOtherVhost,
+    Class::SeenChain,
+    Class::SeenDown,
+    Class::IssuerClock,
+    Class::UnmanagedExpiring,
+    Class::TooFarAhead,
+];
+
+#[test]
+fn no_class_is_forgotten() {
+    let made: Vec<Class> = MADE
+        .iter()
+        .flat_map(|(_, classes)| classes.iter().copied())
+        .collect();
+    for class in Class::ALL {
+        let count = made
+            .iter()
+            .chain(NOT_MADE)
+            .filter(|other| *other == class)
+            .count();
+        assert_eq!(count, 1, "{class} is to be in one of the lists");
+    }
+    for class in NOT_MADE {
+        println!("SKIPPED: nothing here makes the cause of {class}, and waits for its message");
+    }
+}
+
+/// Waits for the message of a class, whose cause has been there since `cause`.
+fn comes(ear: &Ear, class: Class, cause: Timestamp) -> Result<Heard> {
+    let heard = ear.wait(class.slug(), WITHIN, |heard| {
+        heard.class == class.slug() && heard.state != "resolved"
+    })?;
+    suffices(&heard)?;
+    let took = heard.at.duration_since(cause).as_secs_f64();
+    ensure!(took <= WITHIN.as_secs_f64(), "{class}: {took:.1} s");
+    println!("{class}: {took:.1} s from its cause to its message");
+    Ok(heard)
+}
+
+fn now() -> Timestamp {
+    certwell_lab::clock::now()
+}
+
+fn living(seconds: u64) -> Settings {
+    Settings {
+        validity: Some(Duration::from_secs(seconds)),
+        ..sally()
+    }
+}
+
+fn listening(world: &World) -> Result<Ear> {
+    let ear = Ear::listen(world, "hook", 0)?;
+    tell(world, &[&ear], &Speed::default(), "")?;
+    Ok(ear)
+}
+
+#[test]
+fn a_ca_that_is_gone() -> Result<()> {
+    story("alert-ca", &living(120), |world| {
+        let ear = listening(world)?;
+        on_sally(world)?;
+        world.ca.freeze()?;
+        let cause = now();
+        let order = comes(&ear, Class::OrderFailing, cause)?;
+        ensure!(order.text("subject") == "pebble", "{order:?}");
+        let expiry = comes(&ear, Class::Expiry, cause)?;
+        ensure!(expiry.text("subject") == MEDIA, "{expiry:?}");
+        ensure!(expiry.hosts() == ["sally"], "{expiry:?}");
+        ear.wait("the page", WITHIN, |heard| {
+            heard.id == expiry.id && heard.severity == "page"
+        })?;
+        world.ca.thaw()
+    })
+}
+
+#[test]
+fn a_pause_that_is_forgotten() -> Result<()> {
+    story("alert-overdue", &living(120), |world| {
+        let ear = listening(world)?;
+        on_sally(world)?;
+        world.issuer.certwell(&["pause", MEDIA])?.success("pause")?;
+        let overdue = comes(&ear, Class::RenewalOverdue, now())?;
+        ensure!(overdue.text("subject") == MEDIA, "{overdue:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_that_is_gone() -> Result<()> {
+    story("alert-silent", &living(240), |world| {
+        let ear = listening(world)?;
+        on_sally(world)?;
+        world.host_mut("sally")?.kill9_agent()?;
+        let silent = comes(&ear, Class::HostSilent, now())?;
+        ensure!(silent.hosts() == ["sally"], "{silent:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_identity_that_was_revoked() -> Result<()> {
+    story("alert-revoked", &sally(), |world| {
+        let ear = listening(world)?;
+        on_sally(world)?;
+        let revoke = ["hosts", "revoke", "sally", "--yes"];
+        world.issuer.certwell(&revoke)?.success("revoke")?;
+        comes(&ear, Class::RevokedIdentity, now())?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_configuration_that_is_refused() -> Result<()> {
+    story("alert-config", &sally(), |world| {
+        let ear = listening(world)?;
+        world.issuer.declare("40-wrong", "[host.sally\n")?;
+        comes(&ear, Class::ConfigRefused, now())?;
+        world.issuer.undeclare("40-wrong")?;
+        ear.wait("its end", SOON, |heard| {
+            heard.class == "config-refused" && heard.state == "resolved"
+        })?;
+        Ok(())
+    })
+}
+
+#[test]
+fn an_nginx_that_refuses() -> Result<()> {
+    story("alert-refused", &living(300), |world| {
+        let ear = listening(world)?;
+        on_sally(world)?;
+        // A key of the operator's own, elsewhere: it fits this generation and no other.
+        let host = world.host("sally")?;
+        let key = host.live(MEDIA).join("privkey.pem");
+        let pinned = host.nginx.prefix().join("pinned.key");
+        fs::copy(&key, &pinned)?;
+        let config = fs::read_to_string(host.nginx.config())?;
+        let with_pinned = config.replace(&key.display().to_string(), &pinned.display().to_string());
+        ensure!(with_pinned != config, "no such line: {config}");
+        fs::write(host.nginx.config(), with_pinned)?;
+        host.nginx.reload()?;
+        let renew = ["certificates", "renew", MEDIA];
+        world.issuer.certwell(&renew)?.success("renew")?;
+        let cause = now();
+        let failing = comes(&ear, Class::InstallFailing, cause)?;
+        ensure!(failing.hosts() == ["sally"], "{failing:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_host_that_would_not_answer_the_ca() -> Result<()> {
+    story("alert-preflight", &sally(), |world| {
+        let ear = listening(world)?;
+        let host = world.host_mut("sally")?;
+        host.nginx.set_include(false)?;
+        host.nginx.reload()?;
+        world.join_all()?;
+        world.issuer.declare("20-media", &media_on_sally())?;
+        let wrong = comes(&ear, Class::PreflightFailing, now())?;
+        ensure!(wrong.text("subject") == MEDIA, "{wrong:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_backup_that_is_old() -> Result<()> {
+    story("alert-backup", &sally(), |world| {
+        let ear = listening(world)?;
+        world
+            .issuer
+            .daemon(&["backup"])?
+            .run(world.directory(), "", SOON)?
+            .success("certwell-issuer backup")?;
+        // As if none had been made for long.
+        let made = fs::read_dir(world.issuer.backups())?
+            .flatten()
+            .find(|entry| {
+                entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with("certwell-2")
+            })
+            .context("no backup was made")?;
+        fs::rename(
+            made.path(),
+            made.path().with_file_name("certwell-20260101T000000Z"),
+        )?;
+        comes(&ear, Class::BackupOld, now())?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_disk_that_is_full() -> Result<()> {
+    if !nix::unistd::Uid::effective().is_root() {
+        println!("SKIPPED: a small disk is mounted by root alone");
+        return Ok(());
+    }
+    story("alert-disk", &sally(), |world| {
+        let ear = listening(world)?;
+        world.issuer.stop();
+        let (state, aside) = (world.issuer.state(), world.directory().join("aside"));
+        fs::rename(&state, &aside)?;
+        fs::create_dir(&state)?;
+        let small = Small::mount(&state)?;
+        run(
+            "cp",
+            &[
+                "-a",
+                &format!("{}/.", aside.display()),
+                &state.display().to_string(),
+            ],
+        )?;
+        world.issuer.serve()?;
+        fs::write(state.join("filler"), vec![0_u8; 57 << 20])?;
+        let full = comes(&ear, Class::IssuerDisk, now());
+        world.issuer.stop();
+        drop(small);
+        full.map(drop)
+    })
+}
+
+#[test]
+fn a_notifier_that_accepts_nothing() -> Result<()> {
+    story("alert-notifier", &sally(), |world| {
+        let broken = Ear::listen(world, "broken", 1)?;
+        let ear = Ear::listen(world, "hook", 0)?;
+        broken.answer(Answer::Status(503, "no".into()));
+        let speed = Speed {
+            escalate_after: "2s",
+            ..Speed::default()
+        };
+        tell(world, &[&broken, &ear], &speed, "")?;
+        let cause = now();
+        world
+            .issuer
+            .certwell(&["alerts", "drill"])?
+            .success("drill")?;
+        comes(&ear, Class::Drill, cause)?;
+        comes(&ear, Class::NotifierFailing, cause)?;
+        Ok(())
+    })
+}
+
+/// A disk of 64 MiB.
+struct Small(String);
+
+impl Small {
+    fn mount(at: &std::path::Path) -> Result<Self> {
+        let at = at.display().to_string();
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", &at],
+        )?;
+        Ok(Self(at))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = run("umount", &["--lazy", &self.0]);
+    }
+}
+
+fn run(program: &str, args: &[&str]) -> Result<()> {
+    let ended = Command::new(program).args(args).status()?;
+    ensure!(ended.success(), "{program} {args:?}: {ended}");
+    Ok(())
+}
