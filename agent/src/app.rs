@@ -21,7 +21,9 @@ use crate::{
     disk::{Permissions, durable::DiskError, permissions::PermissionError},
     issuer::{Desired, IdentityError, IdentityStore, host_info},
     nginx::{Nginx, dump, run},
+    outside,
     tasks::{
+        alarm::AlarmTask,
         connection::{ConnectionTask, Link},
         identity::IdentityTask,
         installer::{HostFacts, Installer, OpenError, Parts},
@@ -250,6 +252,22 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             live_directory: config.live_directory.clone(),
             observed: observed_rx.clone(),
             problems: hook_tx,
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        AlarmTask {
+            notifiers: config
+                .alarms
+                .iter()
+                .map(|(name, notifier)| (name.clone(), outside::told_outside(notifier.clone())))
+                .collect(),
+            record_path: config.alarm_file(),
+            host: identity.host.to_string(),
+            fleet: identity.fleet.to_string(),
+            observed: observed_rx.clone(),
+            link: link_rx.clone(),
             shutdown: shutdown.clone(),
         }
         .run(),

@@ -185,6 +185,13 @@ Exit codes: 0 done, 1 holds.json is damaged, 2 usage, 4 configuration, 6 not roo
         #[arg(long, conflicts_with = "name")]
         json: bool,
     },
+    /// Whom this host tells by itself when the issuer is away and what it serves gets old.
+    #[command(arg_required_else_help = true)]
+    Alarm {
+        /// What to do.
+        #[command(subcommand)]
+        what: AlarmVerb,
+    },
     /// Validate the configuration file without starting anything.
     #[command(after_help = "Exit codes: 0 it is right, 4 it is not.")]
     Check,
@@ -201,6 +208,22 @@ Exit codes: 0 done, 1 holds.json is damaged, 2 usage, 4 configuration, 6 not roo
     /// The child that parses `nginx -T`.
     #[command(hide = true, name = "nginx-listeners")]
     NginxListeners,
+}
+
+/// What to do about the alarm.
+#[derive(Debug, Subcommand)]
+pub(super) enum AlarmVerb {
+    /// Send a test message by each [alarm.NAME] of agent.toml, and tell what came back.
+    #[command(after_help = "\
+All are told at once, each within its limit (10 s); a running agent goes on.
+
+Exit codes: 0 all accepted it, 3 not all, 4 configuration, 7 there is no
+[alarm.NAME].")]
+    Test {
+        /// As JSON, stable for scripts.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// One component of a path that can be shown, and none that certbot or we hide things under.

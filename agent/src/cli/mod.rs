@@ -6,6 +6,7 @@
 //! enroll  a join token becomes an identity, and the unit is started
 //! leave   the host leaves its fleet
 //! left_to_do  what a host that was just enrolled lacks
+//! alarm   tests whether this host's own alarm arrives
 //! status  what the state file says, judged
 //! inventory  every certificate of this host
 //! adopt   a certbot lineage is taken over, or given back
@@ -14,6 +15,7 @@
 //! ```
 
 mod adopt;
+mod alarm;
 mod args;
 mod doctor;
 mod enroll;
@@ -188,6 +190,12 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
                 None => hold::list(&config, *json),
                 Some(name) => hold::change(&config, name, *length, note.clone()),
             }
+        }
+        Verb::Alarm {
+            what: args::AlarmVerb::Test { json },
+        } => {
+            keep_from_core_files()?;
+            runtime()?.block_on(alarm::test(&load(cli)?, *json))
         }
         Verb::Check => {
             let config = load(cli)?;

@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Range, path::PathBuf};
 
+use certwell_notice::declared::secret_value;
+
 /// One mistake, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
@@ -33,8 +35,24 @@ impl Mistake {
         let wanted = text
             .get(start..span.end)
             .map_or(1, |spanned| spanned.chars().count());
+        let number = before.matches('\n').count() + 1;
+        // What is shown gets into logs: a secret on the line isn't.
+        if let Some(value) = secret_value(&source) {
+            let kept = source[..value].chars().count();
+            return Self {
+                line: number,
+                column: indent.min(kept) + 1,
+                width: if indent < kept {
+                    wanted.clamp(1, kept - indent)
+                } else {
+                    1
+                },
+                source: format!("{}…", &source[..value]),
+                problem: problem.into(),
+            };
+        }
         Self {
-            line: before.matches('\n').count() + 1,
+            line: number,
             column: indent + 1,
             source,
             width: wanted.clamp(1, room),

@@ -4,9 +4,11 @@
 //! model    the configuration as the rest of the agent uses it, with every default
 //! read     TOML to model, gathering all mistakes at once
 //!   exec     its `[exec]` table
+//!   alarm    its `[alarm.NAME]` tables
 //! mistake  a mistake with its line and a caret
 //! ```
 
+mod alarm;
 mod exec;
 mod mistake;
 mod model;

@@ -1,9 +1,12 @@
 //! The configuration as the rest of the agent uses it: every default is here, so that an empty file works.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use certwell_notice::Notifier;
 
 use crate::{
     exec,
@@ -15,7 +18,7 @@ use crate::{
 pub const DEFAULT_PATH: &str = "/etc/certwell/agent.toml";
 
 /// All that `agent.toml` says. Paths are absolute, or relative to the working directory when the file's own is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Identity, ledger and staged generations.
     pub state_directory: PathBuf,
@@ -33,6 +36,8 @@ pub struct Config {
     pub post_install: Option<post_install::Settings>,
     /// Longest wait for an operator's edit in progress (`edit-hold` in `[nginx]`).
     pub edit_hold: Duration,
+    /// The `[alarm.NAME]` tables: whom this host tells by itself.
+    pub alarms: BTreeMap<String, Notifier>,
     /// Whether an nginx that failed right after an activation is started once (`start-after-failure` in `[nginx]`).
     pub start_after_failure: bool,
 }
@@ -55,6 +60,7 @@ impl Default for Config {
             exec: None,
             post_install: None,
             edit_hold: Duration::from_secs(3_600),
+            alarms: BTreeMap::new(),
             start_after_failure: true,
         }
     }
@@ -84,6 +90,11 @@ impl Config {
     /// For which generations the post-install hook ran.
     pub fn post_install_file(&self) -> PathBuf {
         self.state_directory.join("post-install.json")
+    }
+
+    /// What was told of this host's own alarm.
+    pub fn alarm_file(&self) -> PathBuf {
+        self.state_directory.join("alarm.json")
     }
 
     /// What `status` reads.

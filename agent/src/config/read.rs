@@ -11,7 +11,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Config, ConfigError, Mistake};
+use super::{
+    Config, ConfigError, Mistake,
+    alarm::{NOWHERE, base_of},
+};
 use crate::{nginx::Reload, tasks::post_install};
 
 const KEYS: &[&str] = &[
@@ -23,6 +26,7 @@ const KEYS: &[&str] = &[
     "post-install-limit",
     "nginx",
     "exec",
+    "alarm",
 ];
 const NGINX_KEYS: &[&str] = &[
     "pid-file",
@@ -44,7 +48,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    let mut config = parse(&text).map_err(|mistakes| ConfigError::Mistakes {
+    let mut config = parse_of(&text, path).map_err(|mistakes| ConfigError::Mistakes {
         path: path.to_owned(),
         mistakes,
     })?;
@@ -58,7 +62,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 pub fn load_what_is_right(path: &Path) -> (Config, Option<ConfigError>) {
     let (mut config, error) = match std::fs::read_to_string(path) {
         Ok(text) => {
-            let (config, mistakes) = read(&text);
+            let (config, mistakes) = read(&text, path);
             let error = (!mistakes.is_empty()).then(|| ConfigError::Mistakes {
                 path: path.to_owned(),
                 mistakes,
@@ -82,16 +86,22 @@ pub fn load_what_is_right(path: &Path) -> (Config, Option<ConfigError>) {
 /// # Errors
 /// All mistakes, in the order of their lines.
 pub fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
-    match read(text) {
+    parse_of(text, Path::new(NOWHERE))
+}
+
+fn parse_of(text: &str, path: &Path) -> Result<Config, Vec<Mistake>> {
+    match read(text, path) {
         (config, mistakes) if mistakes.is_empty() => Ok(config),
         (_, mistakes) => Err(mistakes),
     }
 }
 
-fn read(text: &str) -> (Config, Vec<Mistake>) {
+fn read(text: &str, path: &Path) -> (Config, Vec<Mistake>) {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         text,
+        file: path,
+        base: base_of(path),
         mistakes: Vec::new(),
     };
     for error in errors {
@@ -113,6 +123,10 @@ fn read(text: &str) -> (Config, Vec<Mistake>) {
 
 pub(super) struct Reader<'a> {
     text: &'a str,
+    /// What it was read from.
+    pub(super) file: &'a Path,
+    /// Where the paths begin that are read while it is.
+    pub(super) base: PathBuf,
     mistakes: Vec<Mistake>,
 }
 
@@ -132,6 +146,9 @@ impl Reader<'_> {
             config.file_group = self.text_of(value, "the name of a group, such as \"ssl-cert\"");
         }
         self.post_install(table, config);
+        if let Some(value) = table.get("alarm") {
+            config.alarms = self.alarms(value);
+        }
         if let Some((key, value)) = table.get_key_value("exec") {
             if table.contains_key("nginx") {
                 self.mistake(

@@ -49,6 +49,7 @@ pub fn forget(config: &Config, permissions: Permissions) -> Result<(), DiskError
         config.state_file(),
         config.holds_file(),
         config.post_install_file(),
+        config.alarm_file(),
         config.ledger_file(),
     ] {
         remove_if_there(&file)?;
@@ -148,6 +149,7 @@ mod tests {
             config.state_file(),
             config.holds_file(),
             config.post_install_file(),
+            config.alarm_file(),
         ];
         for file in &of_the_fleet {
             fs::write(file, "{}").unwrap();

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use certwell_notice::trust::{self, Distrust};
 use nix::unistd::{Gid, Group, Uid};
 
 use super::durable::{DiskError, parent, sync_directory};
@@ -178,35 +179,7 @@ fn what_is_in_the_way(path: &Path, error: io::Error) -> io::Error {
 /// # Errors
 /// When it belongs to another user, or others may write in it.
 pub fn check_directory(path: &Path) -> Result<(), PermissionError> {
-    let meta = std::fs::metadata(path).map_err(DiskError::about("looking at", path))?;
-    let us = Uid::effective().as_raw();
-    let shown = path.display();
-    let untrusted = |problem: String, remedy: String| PermissionError::Untrusted {
-        path: path.to_owned(),
-        problem,
-        remedy,
-    };
-    if meta.uid() != us && meta.uid() != 0 {
-        return Err(untrusted(
-            format!("belongs to user {}", meta.uid()),
-            format!("chown root {shown}"),
-        ));
-    }
-    if meta.mode() & 0o002 != 0 {
-        return Err(untrusted(
-            "can be written by everybody".into(),
-            format!("chmod o-w {shown}"),
-        ));
-    }
-    // A user's own group is as good as the user, which is how many systems set their umask.
-    let own_group = meta.gid() == 0 || meta.gid() == Gid::effective().as_raw();
-    if meta.mode() & 0o020 != 0 && !own_group {
-        return Err(untrusted(
-            format!("can be written by group {}", meta.gid()),
-            format!("chmod g-w {shown}"),
-        ));
-    }
-    Ok(())
+    Ok(trust::check_directory(path)?)
 }
 
 /// Refuses a directory that somebody other than root and ourselves could change or exchange, on any way to it: the
@@ -215,38 +188,28 @@ pub fn check_directory(path: &Path) -> Result<(), PermissionError> {
 /// # Errors
 /// When one of them belongs to another user, or others may write in it.
 pub fn check_way(path: &Path) -> Result<(), PermissionError> {
-    check_directory(path)?;
-    let absolute = std::path::absolute(path).map_err(DiskError::about("looking at", path))?;
-    let real = std::fs::canonicalize(path).map_err(DiskError::about("looking at", path))?;
-    for way in [absolute, real] {
-        for at in way.ancestors() {
-            check_link(at)?;
-            if let Some(above) = at.parent().filter(|above| !is_sticky(above)) {
-                check_directory(above)?;
-            }
+    Ok(trust::check_way(path)?)
+}
+
+impl From<Distrust> for PermissionError {
+    fn from(error: Distrust) -> Self {
+        match error {
+            Distrust::Untrusted {
+                path,
+                problem,
+                remedy,
+            } => Self::Untrusted {
+                path,
+                problem,
+                remedy,
+            },
+            Distrust::Unseen { path, source } => Self::Disk(DiskError {
+                what: "looking at",
+                path,
+                source,
+            }),
         }
     }
-    Ok(())
-}
-
-/// Whether only owners can rename and remove what lies there, as in `/tmp`.
-fn is_sticky(directory: &Path) -> bool {
-    let us = Uid::effective().as_raw();
-    std::fs::metadata(directory)
-        .is_ok_and(|meta| meta.mode() & 0o1000 != 0 && [0, us].contains(&meta.uid()))
-}
-
-/// In a sticky directory somebody else's link could lie on the way.
-fn check_link(path: &Path) -> Result<(), PermissionError> {
-    let meta = std::fs::symlink_metadata(path).map_err(DiskError::about("looking at", path))?;
-    if meta.is_symlink() && ![0, Uid::effective().as_raw()].contains(&meta.uid()) {
-        return Err(PermissionError::Untrusted {
-            path: path.to_owned(),
-            problem: format!("is a link of user {}", meta.uid()),
-            remedy: format!("chown --no-dereference root {}", path.display()),
-        });
-    }
-    Ok(())
 }
 
 /// Refuses a file with a key that others than its owner can read or write.

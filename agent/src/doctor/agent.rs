@@ -24,6 +24,7 @@ use crate::{
     issuer::{Identity as Present, IdentityError, tls},
     nginx::Place,
     plan::doctor::agent::{Configuration, Facts, Identity, Reach, Us},
+    tasks::alarm,
 };
 
 /// For each step on the way to the issuer.
@@ -57,6 +58,12 @@ pub(super) fn gather(
         endpoints: Vec::new(),
         // What can't be looked at is told by others.
         running: app::is_running(config).unwrap_or(true),
+        alarm_refused: alarm::read(&config.alarm_file())
+            .into_values()
+            .flat_map(|record| record.sent)
+            .filter(|(name, sent)| !sent.problem.is_empty() && config.alarms.contains_key(name))
+            .map(|(name, sent)| (name, sent.problem))
+            .collect(),
         // Without its directory there are none, and that is told.
         holds: if config.state_directory.is_dir() {
             Holds::read(&config.holds_file())

@@ -1,4 +1,4 @@
-//! When the agent raises its own alarm: it has lost the issuer, and what it serves gets old.
+//! From when on what is served is old: without the issuer that is an alarm.
 
 use jiff::Timestamp;
 

@@ -17,7 +17,8 @@
 //! edit      whether an operator's edit in progress makes us wait
 //! connect   when to dial the issuer
 //! identity  when to renew the identity
-//! age       when the agent raises its own alarm
+//! age       from when on what is served is old
+//! alarm     when this host raises its own alarm, to whom, how often
 //! post_install  whether the operator's hook is to run
 //! start     whether an nginx that failed after an activation is started
 //! retry     when a failed install is tried again
@@ -28,6 +29,7 @@
 pub mod admit;
 pub mod adopt;
 pub mod age;
+pub mod alarm;
 pub mod check;
 pub mod confirm;
 pub mod connect;

@@ -10,6 +10,8 @@
 //!      '-- renews through the connection       state_file <-- Observed-'
 //! ```
 //!
+//! alarm tells people by itself, when the issuer is away and what Observed says gets old.
+//!
 //! post_install runs the operator's hook after what Observed says, and tells the installer what is wrong with it.
 //!
 //! inventory looks at every certificate of the host, by what HostFacts says of nginx, and tells the reporter.
@@ -17,6 +19,7 @@
 //! Shutdown is a `watch` that turns true: each task ends at its next safe point, the installer never between
 //! activate and confirm.
 
+pub mod alarm;
 pub mod connection;
 pub mod identity;
 pub mod installer;

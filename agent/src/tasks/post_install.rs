@@ -6,21 +6,19 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use certwell_notice::trust;
 use certwell_proto::{CertificateName, v1};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{Shutdown, asked_to_stop, observed::Observed};
 use crate::{
-    disk::{
-        durable,
-        permissions::{PermissionError, check_way},
-    },
+    disk::durable,
     exec::command,
     plan::post_install::{Facts, Last, due},
 };
@@ -141,7 +139,7 @@ impl PostInstallTask {
             ("CERTWELL_GENERATION", number.as_ref()),
             ("CERTWELL_DIRECTORY", directory.as_ref()),
         ];
-        let ran = match check(&settings.path) {
+        let ran = match trust::check_program(KEY, &settings.path) {
             Err(problem) => Err(problem),
             Ok(()) => command::run_file(KEY, &settings.path, &environment, settings.limit)
                 .await
@@ -208,44 +206,6 @@ fn stamp(path: &Path) -> String {
     )
 }
 
-/// Refuses what isn't a program that root alone could have put there.
-fn check(path: &Path) -> Result<(), String> {
-    let shown = path.display();
-    let meta = std::fs::metadata(path).map_err(|error| {
-        format!(
-            "post-install {shown} can't be run: {error}; put it there, or leave the setting out"
-        )
-    })?;
-    if !meta.is_file() {
-        return Err(format!(
-            "post-install {shown} isn't run: it is no regular file; name a program"
-        ));
-    }
-    check_way(path).map_err(|error| match error {
-        PermissionError::Untrusted {
-            path,
-            problem,
-            remedy,
-        } => format!(
-            "post-install {shown} isn't run: {} {problem}, so that another user could change what root runs; {remedy}",
-            path.display()
-        ),
-        error => format!("post-install {shown} isn't run: {error}"),
-    })?;
-    if meta.permissions().mode() & 0o020 != 0 {
-        return Err(format!(
-            "post-install {shown} isn't run: it can be written by group {}; chmod g-w {shown}",
-            meta.gid()
-        ));
-    }
-    if meta.permissions().mode() & 0o111 == 0 {
-        return Err(format!(
-            "post-install {shown} can't be run: it isn't executable; chmod +x {shown}"
-        ));
-    }
-    Ok(())
-}
-
 /// The sentence of a certificate with that of its hook, where there is one for what is active.
 pub(super) fn with_hook(
     sentence: String,
@@ -256,45 +216,5 @@ pub(super) fn with_hook(
         Some((_, problem)) if sentence.is_empty() => problem.clone(),
         Some((_, problem)) => format!("{sentence}; {problem}"),
         None => sentence,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn only_a_program_of_roots_is_run() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("hook");
-        let said = || check(&path).err().unwrap_or_default();
-        let mode = |mode: u32| {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        };
-        assert!(said().contains("put it there"), "{}", said());
-        fs::write(&path, "#!/bin/sh\n").unwrap();
-        for (bits, words) in [
-            (0o644, "chmod +x"),
-            (0o757, "can be written by everybody"),
-            (0o775, "can be written by group"),
-            (0o755, ""),
-            (0o700, ""),
-        ] {
-            mode(bits);
-            assert!(said().contains(words), "{bits:o}: {}", said());
-            assert_eq!(said().is_empty(), words.is_empty(), "{bits:o}");
-        }
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(said().contains("could change what root runs"), "{}", said());
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        if nix::unistd::geteuid().is_root() {
-            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
-            assert!(said().contains("belongs to user 65534"), "{}", said());
-        }
-        fs::remove_file(&path).unwrap();
-        fs::create_dir(&path).unwrap();
-        assert!(said().contains("no regular file"), "{}", said());
     }
 }

@@ -1,6 +1,7 @@
 //! Stories of a whole fleet, one module each: black box, on real nginx and Pebble. They run in one binary so that
 //! the long ones run beside the others.
 
+mod alarm;
 mod alone;
 mod assignment;
 mod bad_input;

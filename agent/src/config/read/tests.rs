@@ -148,9 +148,21 @@ fn the_shipped_configuration_is_the_defaults() {
     let uncommented: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
-            Some(rest) if rest.contains(" = ") && !rest.starts_with(' ') => format!("{rest}\n"),
+            Some(rest)
+                if (rest.contains(" = ") || rest.starts_with('[')) && !rest.starts_with(' ') =>
+            {
+                format!("{rest}\n")
+            }
             _ => format!("{line}\n"),
         })
         .collect();
-    parse(&uncommented).unwrap();
+    // The file with the URL has to be there.
+    let directory = tempfile::tempdir().unwrap();
+    let url = directory.path().join("alarm.url");
+    std::fs::write(&url, "https://discord.com/api/webhooks/1/a").unwrap();
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&url, own).unwrap();
+    let place = url.display().to_string();
+    let config = parse(&uncommented.replace("/etc/certwell/alarm.url", &place)).unwrap();
+    assert_eq!(config.alarms.len(), 1);
 }

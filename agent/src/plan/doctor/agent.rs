@@ -36,6 +36,8 @@ pub struct Facts {
     pub running: bool,
     /// What is held by hand.
     pub holds: Read,
+    /// Why notifiers of an open alarm didn't accept its last message, by name.
+    pub alarm_refused: Vec<(String, String)>,
 }
 
 /// What came of reading `agent.toml`.
@@ -297,6 +299,13 @@ pub(super) fn examine_work(facts: &Facts, now: Timestamp, found: &mut Findings) 
             "agent-not-running",
             "the agent is not running".to_owned(),
             "systemctl enable certwell-agent; systemctl restart certwell-agent",
+        );
+    }
+    for (notifier, why) in &facts.alarm_refused {
+        found.note(
+            "alarm-refused",
+            format!("this host's own alarm is raised, and wasn't accepted by {notifier}: {why}"),
+            format!("mend [alarm.{notifier}] in agent.toml, or what it sends to; certwell-agent alarm test tries it"),
         );
     }
     match &facts.holds {

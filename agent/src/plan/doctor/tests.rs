@@ -38,12 +38,28 @@ fn well() -> Facts {
             },
             endpoints: vec![("issuer:7443".into(), Reach::Reached)],
             running: true,
+            alarm_refused: Vec::new(),
             holds: holds::Read::Known(holds::Holds::default()),
         },
         places: vec![place()],
         server: Server::Nginx(Box::new(nginx())),
         beside: beside::Facts::default(),
     }
+}
+
+#[test]
+fn an_alarm_that_nobody_accepts_is_worth_knowing() {
+    let mut facts = well();
+    let why = "notifier chat: discord.com answered 404 Not Found".to_owned();
+    facts.agent.alarm_refused = vec![("chat".into(), why)];
+    let found = examine(&facts, at(0));
+    assert!(found.in_the_way.is_empty(), "{found:?}");
+    let note = &found.notes[0];
+    assert_eq!(note.what, "alarm-refused");
+    assert!(
+        note.sentence.contains("404") && note.remedy.contains("[alarm.chat]"),
+        "{note:?}"
+    );
 }
 
 fn step(path: &str, user: u32, group: u32, mode: u32) -> Step {
