@@ -31,6 +31,7 @@ use crate::{
         observed::Observed,
         post_install::{PostInstallTask, Problems},
         preflight::PreflightTask,
+        probe::ProbeTask,
         reporter::Reporter,
         state_file::StateFileTask,
     },
@@ -176,6 +177,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let (hook_tx, hook_rx) = watch::channel(Problems::new());
     let (results_tx, results_rx) = watch::channel(std::collections::BTreeMap::new());
     let (inventory_tx, inventory_rx) = watch::channel(None);
+    let (seen_tx, seen_rx) = watch::channel(None);
 
     let installer = Installer::open(
         Parts {
@@ -225,6 +227,14 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         .run(),
     );
     tasks.spawn(
+        ProbeTask {
+            desired: desired_rx.clone(),
+            seen: seen_tx,
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
         PreflightTask {
             desired: desired_rx,
             host: facts_rx,
@@ -240,6 +250,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             observed: observed_rx.clone(),
             preflights: results_rx,
             inventory: inventory_rx,
+            seen: seen_rx.clone(),
             link: link_rx.clone(),
             shutdown: shutdown.clone(),
         }
@@ -280,6 +291,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             fleet: identity.fleet.to_string(),
             identity_not_after: identity_rx,
             observed: observed_rx,
+            seen: seen_rx,
             link: link_rx,
             kept: kept_rx,
             shutdown: shutdown.clone(),

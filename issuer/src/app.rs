@@ -60,7 +60,7 @@ use crate::{
     },
     health,
     page::{self, Access, Page, Pulse},
-    plan,
+    plan, probe,
     store::{Store, keys::Kek, sqlite::SqliteStore},
 };
 
@@ -204,6 +204,13 @@ impl App {
             Ok(())
         });
         tasks.spawn(tell_config(current, registry.clone()));
+        tasks.spawn({
+            let looking = probe::run(registry.clone());
+            async move {
+                looking.await;
+                Ok(())
+            }
+        });
 
         let driver = Driver {
             store: store.clone(),

@@ -32,5 +32,6 @@ pub mod init;
 pub mod making;
 pub mod page;
 pub mod plan;
+pub mod probe;
 pub mod restore;
 pub mod store;

@@ -21,5 +21,7 @@ mod mistakes;
 mod notifiers;
 #[path = "config/page.rs"]
 mod page;
+#[path = "config/probe.rs"]
+mod probe;
 #[path = "config/watched.rs"]
 mod watched;

@@ -75,7 +75,16 @@ impl Issuer {
         let page = format!("\nlisten = \"{}\"\n", net.page());
         let shipped = "\n#listen = \"127.0.0.1:7480\"\n";
         ensure!(text.contains(shipped), "no {shipped} in\n{text}");
-        fs::write(issuer.config(), text.replace(shipped, &page))?;
+        let text = text.replace(shipped, &page);
+        // Looks from outside stay in the world: its own DNS, and where its edges listen.
+        let probe = format!(
+            "\n[probe]\nevery = \"5s\"\nresolvers = [\"{}\"]\nport = {}\n",
+            net.dns(),
+            net.https(0).port()
+        );
+        let shipped = "\n#[probe]\n";
+        ensure!(text.contains(shipped), "no {shipped} in\n{text}");
+        fs::write(issuer.config(), text.replace(shipped, &probe))?;
         fs::write(world.join("issuer.init"), printed.stdout + &printed.stderr)?;
         Ok(issuer)
     }

@@ -24,6 +24,8 @@ pub struct CertificateStatus {
     pub not_after: Option<String>,
     /// Every host that needs it.
     pub hosts: Vec<HostStatus>,
+    /// What is wrong from outside.
+    pub findings: Vec<Finding>,
 }
 
 /// One certificate on one host.
@@ -36,6 +38,43 @@ pub struct HostStatus {
     /// The seven facts.
     pub facts: Facts,
     /// One sentence.
+    pub problem: Option<String>,
+    /// Each look from outside.
+    pub sightings: Vec<Sighting>,
+}
+
+/// Something that is wrong from outside.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Finding {
+    /// In one word.
+    pub kind: String,
+    /// Where, if that is known.
+    pub host: Option<String>,
+    /// One sentence.
+    pub text: String,
+}
+
+/// One look from outside.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Sighting {
+    /// Whether DNS led there.
+    pub by_dns: bool,
+    /// `address:port`.
+    pub address: Option<String>,
+    /// In one word.
+    pub state: String,
+    /// What is wrong with the chain.
+    pub chain_problem: Option<String>,
+    /// What the URL answered.
+    pub url: Option<UrlAnswer>,
+}
+
+/// What a URL answered.
+#[derive(Debug, Clone, Deserialize)]
+pub struct UrlAnswer {
+    /// Its status.
+    pub status: Option<u16>,
+    /// Why it isn't right.
     pub problem: Option<String>,
 }
 

@@ -17,7 +17,7 @@ const ROOTS: usize = 1_000;
 const SHORTEST: Duration = Duration::from_millis(200);
 
 /// Everything that is looked at in one round.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outlook {
     /// One after the other.
     pub looks: Vec<Look>,

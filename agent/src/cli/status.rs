@@ -125,6 +125,14 @@ fn print(status: &Status) {
                 .map_or_else(|| "never".to_owned(), |at| seconds(at).to_string())
         )),
     }
+    if let Some(probe) = &state.probe {
+        say(format_args!(
+            "probe: {} of {} addresses of the fleet answered, last looked at {}",
+            probe.answered,
+            probe.addresses,
+            seconds(probe.at)
+        ));
+    }
     let width = state
         .certificates
         .iter()
@@ -185,6 +193,7 @@ mod tests {
             problem: None,
             nginx_started: None,
             identity_not_after: None,
+            probe: None,
             certificates: vec![CertificateState {
                 name: "media".into(),
                 desired: 3,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use certwell_probe::Outlook;
 use certwell_proto::{
     CertificateName, FieldError, Fingerprint, Generation, Identifier, Lineage, limits, v1,
 };
@@ -24,6 +25,8 @@ pub struct Desired {
     pub endpoints: Vec<String>,
     /// Over which a lost stream spreads its reconnect.
     pub reconnect_window: Duration,
+    /// What this host looks at from outside; `None`: it is no probe.
+    pub outlook: Option<Arc<Outlook>>,
 }
 
 /// One certificate.
@@ -92,6 +95,11 @@ impl TryFrom<v1::DesiredState> for Desired {
                 Ok((request.id.clone(), ask))
             })
             .collect::<Result<_, FieldError>>()?;
+        let outlook = wire
+            .outlook
+            .map(|outlook| Outlook::from_wire(outlook).map_err(|e| e.within("outlook")))
+            .transpose()?
+            .map(Arc::new);
         Ok(Self {
             lineage,
             certificates,
@@ -99,6 +107,7 @@ impl TryFrom<v1::DesiredState> for Desired {
             preflights,
             endpoints: wire.endpoints,
             reconnect_window: Duration::from_millis(wire.reconnect_window_ms.into()),
+            outlook,
         })
     }
 }

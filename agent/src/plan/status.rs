@@ -117,6 +117,7 @@ mod tests {
             problem: None,
             nginx_started: None,
             identity_not_after: None,
+            probe: None,
             certificates: vec![CertificateState {
                 name: "media".into(),
                 desired: 3,

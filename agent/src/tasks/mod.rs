@@ -16,6 +16,8 @@
 //!
 //! inventory looks at every certificate of the host, by what HostFacts says of nginx, and tells the reporter.
 //!
+//! probe looks at the edges from outside, on a host that the desired state makes a probe, and tells the reporter.
+//!
 //! Shutdown is a `watch` that turns true: each task ends at its next safe point, the installer never between
 //! activate and confirm.
 
@@ -27,6 +29,7 @@ pub mod inventory;
 pub mod observed;
 pub mod post_install;
 pub mod preflight;
+pub mod probe;
 pub mod reporter;
 pub mod state_file;
 pub mod watch_files;

@@ -10,6 +10,7 @@ use certwell_proto::{CertificateName, v1};
 use jiff::Timestamp;
 use prost::Message as _;
 
+use super::probe::Round;
 use crate::clock;
 
 /// What a message to the issuer may hold, with room for what surrounds it.
@@ -89,6 +90,44 @@ impl Observed {
         })
     }
 
+    /// The reports of a round that the issuer hasn't been told: each look whole in one of them, since what is told of a
+    /// look takes the place of all that was told of it before.
+    pub fn seen(&self, round: Option<&Round>, told: &Told) -> Vec<v1::Report> {
+        let Some(round) = round.filter(|round| told.round != Some(round.number)) else {
+            return Vec::new();
+        };
+        let look = |sighting: &v1::Sighting| {
+            (
+                sighting.certificate.clone(),
+                sighting.name.clone(),
+                sighting.host.clone(),
+            )
+        };
+        let mut reports = Vec::new();
+        let mut sightings = Vec::new();
+        let mut size = 0;
+        for look in round
+            .sightings
+            .chunk_by(|one, other| look(one) == look(other))
+        {
+            let added: usize = look.iter().map(|sighting| sighting.encoded_len() + 8).sum();
+            if size + added > MESSAGE_ROOM / 2 && !sightings.is_empty() {
+                reports.push(std::mem::take(&mut sightings));
+                size = 0;
+            }
+            size += added;
+            sightings.extend_from_slice(look);
+        }
+        reports.push(sightings);
+        reports
+            .into_iter()
+            .map(|sightings| v1::Report {
+                sightings: Some(v1::Sightings { sightings }),
+                ..self.frame()
+            })
+            .collect()
+    }
+
     /// A report without certificates.
     fn frame(&self) -> v1::Report {
         v1::Report {
@@ -153,6 +192,8 @@ pub struct Told {
     info: Option<v1::HostInfo>,
     /// Of the inventory.
     inventory: Option<u64>,
+    /// The last round of looks from outside.
+    pub(super) round: Option<u64>,
 }
 
 impl Told {
@@ -250,6 +291,35 @@ mod tests {
             now.inventoried(Some(&inventory), &Told::default())
                 .is_some()
         );
+    }
+
+    #[test]
+    fn a_round_is_told_once_with_each_look_whole_in_messages_under_the_limit() {
+        let sightings = (0..4_000).map(|n| v1::Sighting {
+            certificate: format!("c{}.example", n / 8),
+            name: "a.example".into(),
+            covers: vec!["a.very.long.name.example".into(); 100],
+            ..Default::default()
+        });
+        let round = Round {
+            number: 3,
+            at: Timestamp::UNIX_EPOCH,
+            sightings: std::sync::Arc::new(sightings.collect()),
+        };
+        let now = observed(1, 10);
+        let mut told = Told::default();
+        let reports = now.seen(Some(&round), &told);
+        let told_of = |report: &v1::Report| report.sightings.clone().unwrap().sightings;
+        assert!(reports.len() > 5);
+        for report in &reports {
+            assert!(report.encoded_len() < certwell_proto::limits::MESSAGE);
+            assert_eq!(told_of(report).len() % 8, 0);
+        }
+        let all: Vec<_> = reports.iter().flat_map(told_of).collect();
+        assert_eq!(all, *round.sightings);
+        told.round = Some(3);
+        assert_eq!(now.seen(Some(&round), &told), Vec::new());
+        assert_eq!(now.seen(None, &Told::default()), Vec::new());
     }
 
     #[test]

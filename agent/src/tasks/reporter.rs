@@ -9,6 +9,7 @@ use super::{
     Shutdown, asked_to_stop,
     connection::Link,
     observed::{Observed, Told},
+    probe::Round,
 };
 use crate::{issuer::connection::words, jitter};
 
@@ -28,6 +29,8 @@ pub struct Reporter {
     pub preflights: watch::Receiver<BTreeMap<String, v1::PreflightResult>>,
     /// Every certificate of this host.
     pub inventory: watch::Receiver<Option<Arc<v1::Inventory>>>,
+    /// What this host sees from outside.
+    pub seen: watch::Receiver<Option<Round>>,
     /// Whom to tell.
     pub link: watch::Receiver<Link>,
     /// The end.
@@ -53,6 +56,7 @@ impl Reporter {
                 _ = self.observed.changed() => false,
                 _ = self.preflights.changed() => false,
                 _ = self.inventory.changed() => false,
+                _ = self.seen.changed() => false,
                 _ = self.link.changed() => false,
                 () = tokio::time::sleep(retry.min(Duration::from_secs(86_400))) => false,
             };
@@ -79,12 +83,14 @@ impl Reporter {
         let observed = self.observed.borrow_and_update().clone();
         let preflights = self.preflights.borrow_and_update().clone();
         let inventory = self.inventory.borrow_and_update().clone();
+        let seen = self.seen.borrow_and_update().clone();
         let Some(connection) = &link.connection else {
             return true;
         };
         let mut reports = observed.news(&preflights, told);
         // In a report of its own, and last: no fact of an install waits for it.
         reports.extend(observed.inventoried(inventory.as_deref(), told));
+        reports.extend(observed.seen(seen.as_ref(), told));
         for report in reports {
             let mut fleet = connection.fleet();
             match tokio::time::timeout(CALL_LIMIT, fleet.report(report.clone())).await {
@@ -110,6 +116,7 @@ impl Reporter {
                 }
             }
         }
+        told.round = seen.map(|seen| seen.number);
         true
     }
 }

@@ -1,13 +1,14 @@
 //! Keeps `state.json`, which `certwell-agent status` reads, and the last desired state, for a start without the
 //! issuer. Neither holds a secret; neither is forced to disk, since the next start makes them anew.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
+use certwell_proto::v1::SightingState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{Shutdown, asked_to_stop, connection::Link, observed::Observed};
+use super::{Shutdown, asked_to_stop, connection::Link, observed::Observed, probe::Round};
 use crate::{clock, disk::durable};
 
 /// What changes together is written together.
@@ -37,10 +38,24 @@ pub struct StateFile {
     pub nginx_started: Option<Timestamp>,
     /// When the present identity ends.
     pub identity_not_after: Option<Timestamp>,
+    /// What it sees as a probe; null on a host that is none.
+    #[serde(default)]
+    pub probe: Option<ProbeState>,
     /// By name.
     pub certificates: Vec<CertificateState>,
     /// When this was written.
     pub written: Timestamp,
+}
+
+/// A probe's last round of looks from outside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeState {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Addresses that were looked at.
+    pub addresses: usize,
+    /// How many of them answered.
+    pub answered: usize,
 }
 
 /// One certificate.
@@ -80,6 +95,8 @@ pub struct StateFileTask {
     pub identity_not_after: watch::Receiver<std::sync::Arc<crate::issuer::Identity>>,
     /// What is so.
     pub observed: watch::Receiver<Observed>,
+    /// What this host sees from outside.
+    pub seen: watch::Receiver<Option<Round>>,
     /// The connection.
     pub link: watch::Receiver<Link>,
     /// The desired state as it came.
@@ -124,6 +141,7 @@ impl StateFileTask {
                 }
                 _ = self.observed.changed() => {}
                 _ = self.link.changed() => {}
+                _ = self.seen.changed() => {}
                 _ = self.kept.changed() => self.kept.mark_changed(),
                 _ = self.identity_not_after.changed() => {}
                 () = tokio::time::sleep(AGAIN), if again => {}
@@ -160,6 +178,7 @@ impl StateFileTask {
             problem: said(&observed.host_problem).or_else(|| said(&link.problem)),
             nginx_started: observed.nginx_started_ms.and_then(at),
             identity_not_after: Some(self.identity_not_after.borrow().not_after),
+            probe: self.seen.borrow().as_ref().map(probe_state),
             certificates: observed
                 .certificates
                 .iter()
@@ -185,6 +204,28 @@ impl StateFileTask {
                 .collect(),
             written: clock::now(),
         }
+    }
+}
+
+fn probe_state(round: &Round) -> ProbeState {
+    let addresses = |answered: bool| {
+        let looks = round.sightings.iter().filter(|sighting| {
+            let down = matches!(
+                sighting.state(),
+                SightingState::Down | SightingState::Unresolved
+            );
+            let counts = !(answered && down);
+            counts && !sighting.address.is_empty()
+        });
+        looks
+            .map(|sighting| &sighting.address)
+            .collect::<BTreeSet<_>>()
+            .len()
+    };
+    ProbeState {
+        at: round.at,
+        addresses: addresses(false),
+        answered: addresses(true),
     }
 }
 

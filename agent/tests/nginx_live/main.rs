@@ -11,6 +11,8 @@ mod handshakes;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod looks;
+#[cfg(test)]
 mod port_80;
 #[cfg(test)]
 mod processes;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     args::Format,
     client::{Admin, CliError, ask},
-    json,
+    json, outside,
     screen::{Screen, state_cell},
     status,
 };
@@ -137,6 +137,12 @@ pub(super) async fn show(
             listeners,
         )?;
     }
+    let seen = outside::rows(&certificate, now);
+    if !seen.is_empty() {
+        screen.line("")?;
+        screen.table(&outside::COLUMNS, seen)?;
+    }
+    outside::findings(screen, &certificate.findings, now)?;
     Ok(Exit::Done)
 }
 

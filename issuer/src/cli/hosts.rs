@@ -149,18 +149,22 @@ pub(super) async fn show(
                 .map(move |h| (c, h))
         })
         .map(|(certificate, on_host)| {
-            let served = on_host.served.as_ref().and_then(|served| served.generation);
+            let number = |fact: &Option<v1::StatusServed>| {
+                let generation = fact.as_ref().and_then(|fact| fact.generation);
+                generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string())
+            };
             Row::from(vec![
                 certificate.name.clone(),
                 state_word(on_host.state()).to_owned(),
                 certificate.generation.to_string(),
-                served.map_or_else(|| "-".to_owned(), |generation| generation.to_string()),
+                number(&on_host.served),
+                number(&on_host.seen),
             ])
         })
         .collect();
     if !rows.is_empty() {
         screen.line("")?;
-        screen.table(&["CERTIFICATE", "STATE", "DESIRED", "SERVED"], rows)?;
+        screen.table(&["CERTIFICATE", "STATE", "DESIRED", "SERVED", "SEEN"], rows)?;
     }
     Ok(Exit::Done)
 }

@@ -50,6 +50,8 @@ pub(super) struct Certificate {
     generation: u64,
     not_after: Option<String>,
     hosts: Vec<Host>,
+    elsewhere: Vec<Sighting>,
+    findings: Vec<Finding>,
 }
 
 /// A host of a certificate.
@@ -59,6 +61,46 @@ pub(super) struct Host {
     state: &'static str,
     facts: Facts,
     problem: Option<String>,
+    sightings: Vec<Sighting>,
+}
+
+/// What one look from outside brought.
+#[derive(Debug, Serialize)]
+pub(super) struct Sighting {
+    name: String,
+    host: Option<String>,
+    by_dns: bool,
+    address: Option<String>,
+    key: &'static str,
+    state: &'static str,
+    fingerprint: Option<String>,
+    not_before: Option<String>,
+    not_after: Option<String>,
+    tls_version: Option<String>,
+    chain_problem: Option<String>,
+    detail: Option<String>,
+    at: String,
+    url: Option<Url>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Url {
+    url: String,
+    status: Option<u32>,
+    content_type: Option<String>,
+    problem: Option<String>,
+}
+
+/// Something that is wrong when looked at from outside.
+#[derive(Debug, Serialize)]
+pub(super) struct Finding {
+    kind: &'static str,
+    host: Option<String>,
+    address: Option<String>,
+    name: String,
+    text: String,
+    since: String,
+    not_after: Option<String>,
 }
 
 /// The seven facts; null for what hasn't happened.
@@ -165,6 +207,8 @@ impl From<v1::CertificateStatus> for Certificate {
             generation: status.generation,
             not_after: status.not_after.map(seconds),
             hosts: status.hosts.into_iter().map(Host::from).collect(),
+            elsewhere: status.elsewhere.into_iter().map(Sighting::from).collect(),
+            findings: status.findings.into_iter().map(Finding::from).collect(),
         }
     }
 }
@@ -185,6 +229,49 @@ impl From<v1::HostCertificateStatus> for Host {
                 seen: status.seen.map(Served::from),
             },
             problem: text(status.problem),
+            sightings: status.sightings.into_iter().map(Sighting::from).collect(),
+        }
+    }
+}
+
+impl From<v1::Sighting> for Sighting {
+    fn from(sighting: v1::Sighting) -> Self {
+        let (key, state) = (key_word(sighting.key()), sighting_word(sighting.state()));
+        let is_leaf = sighting.state() == v1::SightingState::Leaf;
+        Self {
+            name: sighting.name,
+            host: text(sighting.host),
+            by_dns: sighting.by_dns,
+            address: text(sighting.address),
+            key,
+            state,
+            fingerprint: fingerprint(&sighting.fingerprint),
+            not_before: is_leaf.then(|| seconds(sighting.not_before)),
+            not_after: is_leaf.then(|| seconds(sighting.not_after)),
+            tls_version: text(sighting.tls_version),
+            chain_problem: text(sighting.chain_problem),
+            detail: text(sighting.detail),
+            at: millis(sighting.at_ms),
+            url: sighting.url.map(|url| Url {
+                url: url.url,
+                status: Some(url.status).filter(|status| *status > 0),
+                content_type: text(url.content_type),
+                problem: text(url.problem),
+            }),
+        }
+    }
+}
+
+impl From<v1::Finding> for Finding {
+    fn from(finding: v1::Finding) -> Self {
+        Self {
+            kind: finding_word(finding.kind()),
+            host: text(finding.host),
+            address: text(finding.address),
+            name: finding.name,
+            text: finding.text,
+            since: millis(finding.since_ms),
+            not_after: finding.not_after.map(seconds),
         }
     }
 }
@@ -300,6 +387,39 @@ pub(super) fn listener_word(state: v1::ListenerState) -> &'static str {
         State::Rejects => "rejects",
         State::Elsewhere => "elsewhere",
         State::Unprobed | State::Unspecified => "unprobed",
+    }
+}
+
+/// The word for a kind of key.
+pub(super) fn key_word(key: v1::KeyAlgorithm) -> &'static str {
+    match key {
+        v1::KeyAlgorithm::Rsa => "rsa",
+        v1::KeyAlgorithm::Ecdsa | v1::KeyAlgorithm::Unspecified => "ecdsa",
+    }
+}
+
+fn sighting_word(state: v1::SightingState) -> &'static str {
+    use v1::SightingState as State;
+    match state {
+        State::Leaf => "leaf",
+        State::Down | State::Unspecified => "down",
+        State::Rejects => "rejects",
+        State::NoSuchKey => "no-such-key",
+        State::Unresolved => "unresolved",
+    }
+}
+
+fn finding_word(kind: v1::FindingKind) -> &'static str {
+    use v1::FindingKind as Kind;
+    match kind {
+        Kind::OtherGeneration => "other-generation",
+        Kind::Stranger => "stranger",
+        Kind::LeadsElsewhere => "leads-elsewhere",
+        Kind::OtherVhost => "other-vhost",
+        Kind::Chain => "chain",
+        Kind::Down | Kind::Unspecified => "down",
+        Kind::Unresolved => "unresolved",
+        Kind::Url => "url",
     }
 }
 

@@ -25,6 +25,7 @@ mod generate;
 mod hosts;
 mod inventory;
 mod json;
+mod outside;
 mod page;
 mod renew;
 mod screen;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use certwell_proto::{
-    CertificateName, Generation, HostName,
+    CertificateName, FieldError, Generation, HostName,
     v1::{self, fleet_server::Fleet},
 };
 use tokio::{runtime::Handle, time::Sleep};
@@ -20,7 +20,11 @@ use super::{
     peer::{Doorkeeper, Peer},
     registry::{Offer, Registry, Ticket},
 };
-use crate::{clock, plan::observe, store::Store};
+use crate::{
+    clock,
+    plan::{observe, seen::wire},
+    store::Store,
+};
 
 /// Implements `certwell.v1.Fleet`.
 pub struct FleetService {
@@ -137,7 +141,12 @@ fn unknown() -> Status {
 }
 
 fn check(report: &v1::Report) -> Result<(), Status> {
-    observe::check(report).map_err(|e| Status::invalid_argument(e.to_string()))
+    let refused = |error: FieldError| Status::invalid_argument(error.to_string());
+    observe::check(report).map_err(refused)?;
+    if let Some(seen) = &report.sightings {
+        wire::told(seen.sightings.clone()).map_err(|error| refused(error.within("sightings")))?;
+    }
+    Ok(())
 }
 
 fn stopping() -> Status {

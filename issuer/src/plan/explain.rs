@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use super::{
     facts::{CertificateFacts, FleetFacts, OrderStage},
     judge::{self, Judged, judge},
-    recover, words,
+    recover,
+    seen::{self, fact::Outside, trust::Looks},
+    words,
 };
 use crate::config;
 use v1::{HostState, ListenerState};
@@ -25,9 +27,21 @@ pub fn explain(facts: &FleetFacts, name: &CertificateName, now: Timestamp) -> Op
         .collect();
     let mut sentences = vec![desired(name, declared), issued(name, declared, known, now)];
     sentences.extend(whole(known, &judged));
+    let looks = Looks::fresh(facts, now);
+    let outside = Outside::of(facts, &looks);
     for (host, judged) in &judged {
         sentences.push(about_host(host, judged, known, now));
+        sentences.extend(seen::sentence(&outside, name, host, now));
     }
+    let found = seen::findings(facts, now).into_iter();
+    sentences.extend(
+        found
+            .filter(|finding| finding.certificate == *name)
+            .map(|finding| {
+                let since = words::relative(finding.since, now);
+                format!("Wrong from outside since {since}: {}", finding.text)
+            }),
+    );
     if let Some(problem) = &known.order.problem {
         sentences.push(format!("In the way of the next issuance: {problem}."));
     }

@@ -24,6 +24,8 @@ enum Weight {
     Silent,
     Held,
     Pending,
+    /// Seen from outside, and not by the host itself.
+    Seen,
     /// In the way of something to come; all is served well now.
     Ahead,
 }
@@ -48,7 +50,8 @@ fn summary(
         .iter()
         .flat_map(|certificate| faults(certificate, now))
         .collect();
-    let converged = faults.iter().all(|(weight, _)| *weight == Weight::Ahead);
+    // What a host serves is judged by itself: a name may lead elsewhere while every host does what it should.
+    let converged = faults.iter().all(|(weight, _)| *weight >= Weight::Seen);
     faults.extend(
         problems
             .iter()
@@ -119,6 +122,9 @@ fn faults(certificate: &v1::CertificateStatus, now: Timestamp) -> Vec<(Weight, S
         };
         faults.push((weight, about(name, &why)));
     }
+    // The worst kind first.
+    let found = certificate.findings.iter();
+    faults.extend(found.map(|finding| (Weight::Seen, about(name, &finding.text))));
     faults
 }
 

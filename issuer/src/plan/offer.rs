@@ -2,16 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use certwell_proto::{CertificateName, Fingerprint, HostName, Identifier, fingerprint::hex, v1};
+use certwell_proto::{
+    CertificateName, Fingerprint, HostName, Identifier, fingerprint::hex, limits, v1,
+};
 use prost::Message as _;
 
-use super::{facts::FleetFacts, recover};
+use super::{facts::FleetFacts, looks::outlook, recover};
 use crate::{config::Certificate, store::Issued};
 
 /// How long agents may take to come back after a lost stream, in milliseconds, for each host of the fleet.
 const RECONNECT_MS_PER_HOST: u32 = 20;
 /// Bounds of that window.
 const RECONNECT_MS: std::ops::RangeInclusive<u32> = 500..=60_000;
+
+/// Bytes for what holds an outlook, and the revision.
+const ENVELOPE: usize = 1024;
 
 /// A running preflight of a certificate: which question its challenge hosts are asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +82,8 @@ pub fn desired_state(
         reconnect_window_ms: reconnect_window(facts.hosts.len()),
         ..v1::DesiredState::default()
     };
+    let room = limits::WATCH_MESSAGE.saturating_sub(state.encoded_len() + ENVELOPE);
+    state.outlook = outlook(facts, host, room);
     state.revision = hex(&certwell_proto::fingerprint::sha256(&state.encode_to_vec())[..8]);
     state
 }

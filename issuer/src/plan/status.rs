@@ -9,13 +9,22 @@ use super::{
     facts::{CertificateFacts, FleetFacts, OrderStage},
     health,
     judge::{self, judge},
-    presence, recover, words,
+    presence, recover,
+    seen::{fact::Outside, findings, trust::Looks},
+    words,
 };
 use crate::config;
 
 /// Every declared certificate, with the seven facts of each of its hosts.
 pub fn status(facts: &FleetFacts, now: Timestamp) -> v1::StatusResponse {
     let nothing = CertificateFacts::default();
+    let looks = Looks::fresh(facts, now);
+    let outside = Outside::of(facts, &looks);
+    let mut found: BTreeMap<CertificateName, Vec<v1::Finding>> = BTreeMap::new();
+    for finding in findings(facts, now) {
+        let certificate = finding.certificate.clone();
+        found.entry(certificate).or_default().push(finding.into());
+    }
     v1::StatusResponse {
         certificates: facts
             .config
@@ -23,10 +32,11 @@ pub fn status(facts: &FleetFacts, now: Timestamp) -> v1::StatusResponse {
             .iter()
             .map(|(name, declared)| {
                 let known = facts.certificates.get(name).unwrap_or(&nothing);
-                certificate(facts, name, declared, known, now)
+                let findings = found.remove(name).unwrap_or_default();
+                certificate(facts, name, declared, known, (&outside, findings), now)
             })
             .collect(),
-        problems: problems(facts, now),
+        problems: problems(facts, &looks, now),
         lineage: Some(facts.lineage.into()),
         fleet: facts.fleet.to_string(),
         recovery: facts
@@ -66,7 +76,7 @@ pub fn hosts(facts: &FleetFacts, now: Timestamp) -> v1::ListHostsResponse {
 }
 
 /// In the way of the issuer as a whole, most pressing first.
-fn problems(facts: &FleetFacts, now: Timestamp) -> Vec<String> {
+fn problems(facts: &FleetFacts, looks: &Looks<'_>, now: Timestamp) -> Vec<String> {
     let config = facts.config_problem.as_ref().map(|problem| {
         format!(
             "a newer edit of the configuration is refused, the last good one is in force: {problem}"
@@ -93,6 +103,7 @@ fn problems(facts: &FleetFacts, now: Timestamp) -> Vec<String> {
         .chain(paused)
         .chain(too_far)
         .chain(health::problems(facts, now))
+        .chain(looks.blind())
         .collect()
 }
 
@@ -101,6 +112,7 @@ fn certificate(
     name: &CertificateName,
     declared: &config::Certificate,
     known: &CertificateFacts,
+    (outside, findings): (&Outside<'_>, Vec<v1::Finding>),
     now: Timestamp,
 ) -> v1::CertificateStatus {
     let issued = known.issued.as_ref();
@@ -119,7 +131,7 @@ fn certificate(
         hosts: declared
             .hosts
             .iter()
-            .map(|host| host_certificate(facts, name, known, host, now))
+            .map(|host| host_certificate(facts, name, known, host, (outside, now)))
             .collect(),
         problem: problem(facts, name, known, now).unwrap_or_default(),
         renew_at_ms: known
@@ -133,7 +145,8 @@ fn certificate(
             .or_else(|| declared.authorities.first())
             .cloned()
             .unwrap_or_default(),
-        ..v1::CertificateStatus::default()
+        elsewhere: outside.elsewhere(name),
+        findings,
     }
 }
 
@@ -171,7 +184,7 @@ fn host_certificate(
     name: &CertificateName,
     known: &CertificateFacts,
     host: &HostName,
-    now: Timestamp,
+    (outside, now): (&Outside<'_>, Timestamp),
 ) -> v1::HostCertificateStatus {
     let judged = judge(facts, name, known, host, now);
     let observed = known
@@ -190,6 +203,8 @@ fn host_certificate(
         served: judged.served,
         problem: judged.problem.unwrap_or_default(),
         served_not_after: judged.served_ends.map(Timestamp::as_second),
+        seen: outside.seen(name, host),
+        sightings: outside.sightings(name, host),
         ..observed
     }
 }

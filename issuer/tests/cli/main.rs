@@ -16,6 +16,7 @@ mod headline;
 mod inventory;
 mod judge;
 mod outbox;
+mod outside;
 mod page;
 mod renew;
 mod run;

@@ -15,6 +15,7 @@ mod restored;
 mod rollback;
 mod search;
 mod secrecy;
+mod seen;
 mod validation;
 
 use std::time::Duration;

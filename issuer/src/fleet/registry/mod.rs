@@ -11,6 +11,7 @@ mod intruders;
 mod publish;
 mod recovery;
 mod report;
+mod seen;
 mod streams;
 mod task;
 
@@ -29,6 +30,7 @@ use crate::{
         health::IssuerFacts,
         offer::PreflightQuestion,
         preflight::Verdict,
+        seen::wire::Told,
     },
     store::{HostRecord, Issued},
 };
@@ -56,6 +58,7 @@ enum Request {
     Stop(oneshot::Sender<()>),
     Finish,
     Report(HostName, Box<v1::Report>, oneshot::Sender<()>),
+    Sightings(Vec<Told>),
     Facts(oneshot::Sender<Arc<FleetFacts>>),
     Hosts(
         Vec<HostName>,
@@ -75,7 +78,10 @@ const BACKLOG: usize = 1024;
 
 /// Handle of the registry task.
 #[derive(Clone)]
-pub struct Registry(mpsc::Sender<Request>);
+pub struct Registry {
+    requests: mpsc::Sender<Request>,
+    stirred: watch::Receiver<u64>,
+}
 
 /// What the registry starts with.
 pub struct Start {
@@ -94,8 +100,13 @@ impl Registry {
     pub fn start(start: Start) -> (Self, watch::Receiver<Arc<Control>>) {
         let (sender, requests) = mpsc::channel(BACKLOG);
         let (task, control) = Task::new(start);
+        let stirred = task.stirred.subscribe();
         tokio::spawn(task.run(requests));
-        (Self(sender), control)
+        let handle = Self {
+            requests: sender,
+            stirred,
+        };
+        (handle, control)
     }
 
     /// Where a certificate's issuance stands.
@@ -189,18 +200,28 @@ impl Registry {
     /// is answered as by an issuer that is stopping.
     pub async fn finish(&self) {
         self.send(Request::Finish).await;
-        self.0.closed().await;
+        self.requests.closed().await;
     }
 
     /// Returns when the task has ended, in whatever way.
     pub async fn ended(&self) {
-        self.0.closed().await;
+        self.requests.closed().await;
     }
 
     /// What a host reports; returns when it is known. `None` when the issuer is stopping: then it isn't.
     pub async fn report(&self, host: &HostName, report: v1::Report) -> Option<()> {
         self.ask(|reply| Request::Report(host.clone(), Box::new(report), reply))
             .await
+    }
+
+    /// What the issuer itself has seen from outside in one whole round.
+    pub async fn sightings(&self, told: Vec<Told>) {
+        self.send(Request::Sightings(told)).await;
+    }
+
+    /// Changes whenever there is something else to look at from outside, or to be seen there.
+    pub fn stirred(&self) -> watch::Receiver<u64> {
+        self.stirred.clone()
     }
 
     /// A copy of all that is known. `None` when the issuer is stopping.
@@ -234,12 +255,12 @@ impl Registry {
     /// Somebody came with an identity of this host that isn't good any more, and was refused for this reason. Whoever
     /// refuses doesn't wait; what is too much to be counted isn't.
     pub fn intruder(&self, host: &HostName, why: String) {
-        let _ = self.0.try_send(Request::Intruder(host.clone(), why));
+        let _ = self.requests.try_send(Request::Intruder(host.clone(), why));
     }
 
     async fn send(&self, request: Request) {
         // An error means that the issuer is stopping: there is nobody left to tell.
-        let _ = self.0.send(request).await;
+        let _ = self.requests.send(request).await;
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {

@@ -13,6 +13,7 @@ use crate::{
         inventory::HostInventory,
         observe::{Noticed, merge, shortened},
         preflight::Verdict,
+        seen::wire,
     },
     store::{InventoryRecord, Observation},
 };
@@ -22,6 +23,7 @@ impl Task {
         let now = clock::now();
         self.host_says(host, &report, now).await;
         let mut refused = false;
+        let mut stirred = false;
         for certificate in report.certificates {
             let Ok(name) = certificate.name.parse::<CertificateName>() else {
                 continue;
@@ -43,6 +45,8 @@ impl Task {
                 continue;
             }
             refused |= seen.outcome == v1::Outcome::Rejected;
+            let listeners = |seen: &Observation| seen.facts.served.clone().map(|s| s.listeners);
+            stirred |= previous.and_then(listeners) != listeners(&seen);
             known.observations.insert(host.clone(), seen.clone());
             self.scribe.write(seen.clone()).await;
             self.tell(&name, host, &seen, noticed).await;
@@ -58,6 +62,15 @@ impl Task {
         }
         if refused {
             self.publish([host.clone()]);
+        }
+        if stirred {
+            self.stir();
+        }
+        if let Some(sightings) = report.sightings {
+            // Checked at the door.
+            if let Ok(told) = wire::told(sightings.sightings) {
+                self.sightings(Some(host), told, true);
+            }
         }
     }
 

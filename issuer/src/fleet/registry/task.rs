@@ -46,6 +46,8 @@ pub(super) struct Task {
     pub(super) forced: BTreeMap<CertificateName, Forced>,
     pub(super) preflights: BTreeMap<CertificateName, Preflight>,
     pub(super) streams: Streams,
+    /// Counts up when there is something else to look at from outside.
+    pub(super) stirred: watch::Sender<u64>,
     /// No stream is opened any more.
     pub(super) stopping: bool,
     pub(super) renewals: BTreeMap<CertificateName, Vec<oneshot::Sender<Option<Generation>>>>,
@@ -108,6 +110,7 @@ impl Task {
             forced: BTreeMap::new(),
             preflights: BTreeMap::new(),
             streams: Streams::default(),
+            stirred: watch::Sender::new(0),
             stopping: false,
             renewals: BTreeMap::new(),
         };
@@ -182,6 +185,7 @@ impl Task {
                 self.report(&host, *report).await;
                 let _ = reply.send(());
             }
+            Request::Sightings(told) => self.sightings(None, told, true),
             Request::Facts(reply) => {
                 let _ = reply.send(Arc::new(self.facts.clone()));
             }
@@ -241,6 +245,7 @@ impl Task {
         }
         self.publish_hosts_of(&name);
         self.publish_control();
+        self.stir();
     }
 
     async fn config(&mut self, current: Current) {
@@ -263,6 +268,8 @@ impl Task {
             self.publish_gate();
             self.cut_undeclared();
             self.publish_all();
+            self.forget_probes();
+            self.stir();
         }
     }
 

@@ -8,6 +8,7 @@
 //! merge       what a probe's report changes in what is known
 //! fact        the seventh fact of a certificate on a host
 //! findings    what is wrong, each fault once
+//! told        in words
 //! wire        from the wire and back
 //! ```
 
@@ -16,6 +17,7 @@ pub mod fact;
 mod findings;
 pub mod merge;
 mod sighting;
+mod told;
 pub mod trust;
 pub mod verdict;
 pub mod wire;
@@ -23,5 +25,6 @@ pub mod wire;
 pub use self::{
     findings::{Finding, Kind, findings},
     sighting::{Key, Probe, SeenLeaf, Shown, Sighting, Sightings, Spot, UrlAnswer},
+    told::{left, sentence},
     verdict::covers,
 };
