@@ -58,7 +58,7 @@ classes! {
     PreflightFailing = "preflight-failing",
     /// No word from a host.
     HostSilent = "host-silent",
-    /// Somebody came with an identity that was revoked.
+    /// Somebody came with an identity that was revoked, or of a host that is declared no more.
     RevokedIdentity = "revoked-identity",
     /// A newer edit of the configuration is refused.
     ConfigRefused = "config-refused",
