@@ -240,6 +240,11 @@ fn next(scene: &Scene<'_>, certificate: &Certificate<'_>, worst: &Ageing<'_>) ->
 
 fn command(certificate: &Certificate<'_>, worst: &Ageing<'_>) -> String {
     match worst.pair {
+        // Only from outside it is seen: another generation wouldn't change that.
+        Some(pair) if worst.address.is_some() => {
+            format!("ssh {} certwell-agent inventory", pair.host)
+        }
+        None => format!("certwell explain {}", certificate.name),
         Some(pair) if lags(certificate, pair) && certificate.paused.is_none() => {
             text::doctor(pair.host)
         }

@@ -188,7 +188,8 @@ fn too_far(scene: &Scene<'_>) -> Option<Alert> {
     );
     let served = match first.served.as_ref() {
         Some(served) => format!(
-            " It serves {}, valid until {}.",
+            " {} serves {}, valid until {}.",
+            first.host,
             served.what,
             text::at(served.not_after, scene.now)
         ),

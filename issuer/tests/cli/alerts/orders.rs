@@ -3,6 +3,7 @@
 use certwell_issuer::plan::{
     alert::{Class, Severity},
     facts::{Failing, FleetFacts, OrderStage},
+    renew::stable_jitter,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -267,28 +268,26 @@ fn a_renewal_that_just_doesn_t_come_is_told_after_a_tenth_of_what_was_left() {
     let now = noon();
     for (life, patience) in [
         (days(90), SignedDuration::from_hours(24)),
-        (days(6), SignedDuration::from_hours(6)),
-        (minutes(3), SignedDuration::from_secs(8)),
+        (days(6), days(6) / 30),
+        (minutes(3), minutes(3) / 30),
     ] {
-        for (late, expected) in [(false, 0), (true, 1)] {
+        for (quarters, expected) in [(-4, 0), (3, 0), (6, 1)] {
             let mut facts = fleet(now);
-            // Due at the latest a third of the life before its end, and no more than a twentieth earlier.
-            let passed = match late {
-                true => patience,
-                false => SignedDuration::ZERO - life / 18,
-            };
-            let at = now - life * 2 / 3 - passed;
+            let jitter = stable_jitter(MEDIA, 2);
+            let until_due = life.as_secs_f64() * (0.667 - 0.05 * jitter);
+            let late = patience.as_secs_f64() * f64::from(quarters) / 4.0;
+            let at = now - SignedDuration::from_secs_f64(until_due + late);
             issue(&mut facts, MEDIA, 2, at, at + life);
             for name in HOSTS {
                 observe(&mut facts, MEDIA, name, 2, at);
             }
             media(&mut facts, MEDIA).order.next_at = Some(now);
             let told = told(&facts, now);
-            let overdue: Vec<_> = told
-                .iter()
+            let overdue = told.iter();
+            let overdue: Vec<_> = overdue
                 .filter(|alert| alert.key.class == Class::RenewalOverdue)
                 .collect();
-            assert_eq!(overdue.len(), expected, "{life}: {told:#?}");
+            assert_eq!(overdue.len(), expected, "{life} {quarters}: {told:#?}");
             if let Some(alert) = overdue.first() {
                 assert!(
                     alert.cause.contains("nothing is under way"),
