@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use certwell_issuer::plan::{
     alert::{Class, alerts},
-    facts::FleetFacts,
+    facts::{Failing, FleetFacts, OrderFacts, OrderStage},
 };
 use certwell_proto::v1;
 use tonic::Code;
@@ -72,4 +72,38 @@ async fn the_issuer_looks_at_its_own_disk_and_backups() {
     let disk = known.issuer.disk.unwrap();
     assert!(disk.bytes.total > 0 && disk.bytes.free <= disk.bytes.total);
     assert_eq!(known.issuer.backups.unwrap().newest, None);
+}
+
+#[tokio::test]
+async fn a_failure_is_not_over_because_it_is_tried_once_more() {
+    let world = World::start().await;
+    let name = MEDIA.parse().unwrap();
+    let order = |facts: &FleetFacts| facts.certificates[&name].order.clone();
+    // Its own issuance has said that nothing is due.
+    facts(&world, |facts| order(facts).next_at.is_some()).await;
+    let failing = Failing {
+        since: now(),
+        last: now(),
+        again: None,
+        problem: "the CA is away".into(),
+        validation: false,
+    };
+    let registry = world.app.registry();
+    let failed = OrderFacts {
+        stage: OrderStage::Waiting,
+        failures: 3,
+        failing: Some(failing.clone()),
+        ..OrderFacts::default()
+    };
+    registry.order(&name, failed).await;
+    let tried = OrderFacts {
+        stage: OrderStage::Ordered(2.into()),
+        ..OrderFacts::default()
+    };
+    registry.order(&name, tried).await;
+    let known = order(&registry.facts().await.unwrap());
+    assert_eq!((known.failures, known.failing), (3, Some(failing)));
+    registry.order(&name, OrderFacts::default()).await;
+    let known = order(&registry.facts().await.unwrap());
+    assert_eq!((known.failures, known.failing), (0, None));
 }
