@@ -163,10 +163,9 @@ fn repeated(
     } else {
         pause(delivery.accepted, settings, last.ends, now)
     };
-    later(
-        delivery.accepted_at,
-        between_messages(pause, last.ends, now),
-    )
+    // What is over can't be missed any more by a slow pace.
+    let ends = last.ends.filter(|ends| *ends > now);
+    later(delivery.accepted_at, between_messages(pause, ends, now))
 }
 
 /// Half as long each time. What has expired has no life left that could set the pace.
