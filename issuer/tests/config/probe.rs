@@ -61,49 +61,49 @@ fn each_mistake_is_told_where_it_is() {
     for (text, place, words) in [
         (
             "[probe]\nevery = \"10ms\"\n",
-            "9:9",
+            "10:9",
             "every is shorter than a second",
         ),
         (
             "[probe]\nresolvers = [\"192.0.2.53\"]\n",
-            "9:14",
+            "10:14",
             "no IP address with a port",
         ),
-        ("[probe]\nport = 0\n", "9:8", "port must be a port number"),
+        ("[probe]\nport = 0\n", "10:8", "port must be a port number"),
         (
             "[probe]\nenabled = \"yes\"\n",
-            "9:11",
+            "10:11",
             "enabled must be true or false, not a string",
         ),
         (
             "[probe]\nsalary = 1\n",
-            "9:1",
+            "10:1",
             "unknown key \"salary\" in [probe]",
         ),
         (
             "probe = 1\n",
-            "8:1",
+            "9:9",
             "probe must be true or false, not a whole number",
         ),
         (
             "addresses = [\"0.0.0.0:443\"]\n",
-            "8:14",
+            "9:14",
             "nothing can be reached at",
         ),
         (
             "addresses = [\"[::2]:1\", \"[::2]:1\"]\n",
-            "8:25",
+            "9:25",
             "listed twice",
         ),
         (
             "addresses = [\"media.example.org:443\"]\n",
-            "8:14",
+            "9:14",
             "write \"192.0.2.13:443\"",
         ),
     ] {
         let text = text.to_owned();
         let place = match text.starts_with("probe") {
-            true => "8:9".to_owned(),
+            true => "9:9".to_owned(),
             false => place.to_owned(),
         };
         tells(
@@ -141,7 +141,7 @@ fn a_url_that_can_not_be_got_from_the_certificate_s_edges_is_a_mistake() {
     ] {
         tells(
             &with(&format!("{MEDIA}probe-url = {url}\n")),
-            &["issuer.toml:10:", words, "^"],
+            &["issuer.toml:11:", words, "^"],
         );
     }
 }
@@ -152,6 +152,6 @@ fn two_tables_for_it_are_told_with_both_places() {
     files.write("conf.d/more.toml", "[probe]\nport = 8443\n");
     tells(
         &files,
-        &["more.toml:1:2: two tables [probe]", "issuer.toml:8:2"],
+        &["more.toml:1:2: two tables [probe]", "issuer.toml:9:2"],
     );
 }
