@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
+use certwell_metrics::Timings;
 use certwell_proto::v1;
 use nix::{
     errno::Errno,
@@ -28,6 +29,7 @@ use crate::{
         identity::IdentityTask,
         installer::{HostFacts, Installer, OpenError, Parts},
         inventory::InventoryTask,
+        metrics::{MetricsTask, Source},
         observed::Observed,
         post_install::{PostInstallTask, Problems},
         preflight::PreflightTask,
@@ -179,6 +181,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let (inventory_tx, inventory_rx) = watch::channel(None);
     let (seen_tx, seen_rx) = watch::channel(None);
 
+    let steps = Timings::default();
     let installer = Installer::open(
         Parts {
             config: config.clone(),
@@ -188,6 +191,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             observed: observed_tx,
             facts: facts_tx,
             hook: hook_rx,
+            steps: steps.clone(),
             shutdown: shutdown.clone(),
         },
         gather_host_info(&config).await,
@@ -212,6 +216,20 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             store,
             identity: identity_tx,
             link: link_rx.clone(),
+            shutdown: shutdown.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        MetricsTask {
+            listen: config.metrics,
+            source: Source {
+                observed: observed_rx.clone(),
+                link: link_rx.clone(),
+                identity: identity_rx.clone(),
+                inventory: inventory_rx.clone(),
+                steps,
+            },
             shutdown: shutdown.clone(),
         }
         .run(),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -40,6 +41,8 @@ pub struct Config {
     pub alarms: BTreeMap<String, Notifier>,
     /// Whether an nginx that failed right after an activation is started once (`start-after-failure` in `[nginx]`).
     pub start_after_failure: bool,
+    /// Where `GET /metrics` is answered (`listen` in `[metrics]`); nowhere when absent.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for Config {
@@ -62,6 +65,7 @@ impl Default for Config {
             edit_hold: Duration::from_secs(3_600),
             alarms: BTreeMap::new(),
             start_after_failure: true,
+            metrics: None,
         }
     }
 }

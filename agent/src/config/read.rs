@@ -1,6 +1,7 @@
 //! From TOML to the model. Every mistake is gathered, so that one look mends them all.
 
 use std::{
+    net::SocketAddr,
     ops::Range,
     path::{Path, PathBuf},
     time::Duration,
@@ -27,6 +28,7 @@ const KEYS: &[&str] = &[
     "nginx",
     "exec",
     "alarm",
+    "metrics",
 ];
 const NGINX_KEYS: &[&str] = &[
     "pid-file",
@@ -158,6 +160,14 @@ impl Reader<'_> {
             }
             config.exec = self.exec(key.span(), value);
         }
+        if let Some(value) = table.get("metrics")
+            && let Some(metrics) = self.table_of(value, "metrics")
+        {
+            self.refuse_unknown(metrics, &["listen"], "metrics.");
+            if let Some(value) = metrics.get("listen") {
+                config.metrics = self.address(value);
+            }
+        }
         let Some(value) = table.get("nginx") else {
             return;
         };
@@ -210,6 +220,16 @@ impl Reader<'_> {
             self.path(table, "post-install", &mut path);
             config.post_install = Some(post_install::Settings { path, limit });
         }
+    }
+
+    fn address(&mut self, value: &Value<'_>) -> Option<SocketAddr> {
+        const WANTED: &str = "an address and a port such as \"127.0.0.1:7481\"";
+        let text = self.text_of(value, WANTED)?;
+        let address = text.parse().ok();
+        if address.is_none() {
+            self.mistake(value.span(), format!("{text:?} is not {WANTED}"));
+        }
+        address
     }
 
     pub(super) fn table_of<'a>(

@@ -138,6 +138,25 @@ pub enum Step {
     Done,
 }
 
+impl Step {
+    /// What is measured under a name of its own; `None` for what is only written down.
+    pub fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Fetch(_) => Some("fetch"),
+            Self::Verify(_) => Some("verify"),
+            Self::Stage(_) => Some("stage"),
+            Self::TestCandidate(_) => Some("candidate-test"),
+            Self::Baseline => Some("baseline"),
+            Self::Activate(_) => Some("activate"),
+            Self::Test | Self::TestAgain => Some("test"),
+            Self::Reload => Some("reload"),
+            Self::Confirm(_) => Some("confirm"),
+            Self::RollBack(_) => Some("roll-back"),
+            Self::Hold(_) | Self::Report(_) | Self::Done => None,
+        }
+    }
+}
+
 impl Round {
     /// A round of these.
     pub fn new(certificates: BTreeMap<CertificateName, Candidate>) -> Self {

@@ -18,6 +18,8 @@
 //!
 //! probe looks at the edges from outside, on a host that the desired state makes a probe, and tells the reporter.
 //!
+//! metrics answers Prometheus, where it is asked for.
+//!
 //! Shutdown is a `watch` that turns true: each task ends at its next safe point, the installer never between
 //! activate and confirm.
 
@@ -26,6 +28,7 @@ pub mod connection;
 pub mod identity;
 pub mod installer;
 pub mod inventory;
+pub mod metrics;
 pub mod observed;
 pub mod post_install;
 pub mod preflight;

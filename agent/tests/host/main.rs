@@ -54,6 +54,8 @@ mod leftovers;
 #[cfg(test)]
 mod lineage;
 #[cfg(test)]
+mod measured;
+#[cfg(test)]
 mod post_install;
 #[cfg(test)]
 mod preflight;

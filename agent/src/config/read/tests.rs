@@ -24,6 +24,8 @@ fn every_key_is_taken() {
         reload = "systemctl reload nginx"
         edit-hold = "90s"
         start-after-failure = false
+        [metrics]
+        listen = "127.0.0.1:7481"
         "#,
     )
     .unwrap();
@@ -41,6 +43,7 @@ fn every_key_is_taken() {
     );
     assert_eq!(config.edit_hold, Duration::from_secs(90));
     assert!(!config.start_after_failure);
+    assert_eq!(config.metrics, "127.0.0.1:7481".parse().ok());
 }
 
 #[test]
@@ -93,6 +96,14 @@ fn mistakes_are_told_with_their_place() {
             "\"signal\" or a command is needed",
         ),
         ("[nginx]\nreload = \" \"", 2, 10, "is empty"),
+        (
+            "[metrics]\nlisten = \"7481\"",
+            2,
+            10,
+            "is not an address and a port",
+        ),
+        ("[metrics]\nport = 1", 2, 1, "unknown key metrics.port"),
+        ("metrics = 1", 1, 11, "metrics is a table"),
         ("file-group = []", 1, 14, "is of type array"),
         ("post-install = 1", 1, 16, "a path in quotes"),
         ("post-install-limit = \"1m\"", 1, 22, "no post-install"),

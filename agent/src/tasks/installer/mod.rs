@@ -47,6 +47,7 @@ use std::{
     time::Duration,
 };
 
+use certwell_metrics::Timings;
 use certwell_proto::{CertificateName, v1};
 use tokio::{sync::watch, time::Instant};
 
@@ -91,6 +92,8 @@ pub struct Parts {
     pub facts: watch::Sender<HostFacts>,
     /// What stands in the way of the post-install hook.
     pub hook: watch::Receiver<Problems>,
+    /// How long its steps take.
+    pub steps: Timings,
     /// The end.
     pub shutdown: Shutdown,
 }
@@ -132,6 +135,7 @@ pub struct Installer {
     observed: watch::Sender<Observed>,
     facts: watch::Sender<HostFacts>,
     hook: watch::Receiver<Problems>,
+    steps: Timings,
     /// nginx since the last activation.
     watched: start::Watched,
     shutdown: Shutdown,
@@ -165,6 +169,7 @@ impl Installer {
             observed,
             facts,
             hook,
+            steps,
             shutdown,
         } = parts;
         let permissions = Permissions::new(config.file_group.as_deref())?;
@@ -202,6 +207,7 @@ impl Installer {
             observed,
             facts,
             hook,
+            steps,
             watched,
             shutdown,
         };

@@ -140,6 +140,10 @@ impl Installer {
                 }
                 Step::Done => return,
             };
+            if let Some(name) = step.name() {
+                let result = if passed { "passed" } else { "failed" };
+                self.steps.observe(name, result, began.elapsed());
+            }
             tracing::debug!(done = ?step, passed, ms = began.elapsed().as_secs_f64() * 1000.0, "step");
             install::after(&mut running.round, &step, passed);
         }

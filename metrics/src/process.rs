@@ -1,0 +1,103 @@
+//! This process, as the kernel counts it.
+
+use std::fs;
+
+use crate::Page;
+
+/// Ticks in a second, as the kernel tells times to programs on every machine that Debian has.
+const TICKS: f64 = 100.0;
+
+/// Writes the families that every exporter calls so; what can't be read is left out.
+pub fn write(page: &mut Page) {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold anything.
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().collect())
+        .unwrap_or_default();
+    // Numbered as proc(5) does: the state is the third.
+    let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kibibytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let number = line.split_whitespace().next()?.parse::<f64>().ok()?;
+        Some(number * 1024.0)
+    };
+    let boot = fs::read_to_string("/proc/stat").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
+        line.trim().parse::<f64>().ok()
+    });
+    let cpu = field(14)
+        .zip(field(15))
+        .map(|(user, system)| (user + system) / TICKS);
+    let started = boot
+        .zip(field(22))
+        .map(|(boot, ticks)| boot + ticks / TICKS);
+    let open = fs::read_dir("/proc/self/fd")
+        .ok()
+        .map(|open| open.count() as f64);
+    let limit = fs::read_to_string("/proc/self/limits")
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("Max open files"))?;
+            line.split_whitespace().next()?.parse::<f64>().ok()
+        });
+    page.counter(
+        "process_cpu_seconds_total",
+        "Processor time that this process took, in seconds.",
+    )
+    .samples(cpu);
+    for (name, help, value) in [
+        (
+            "process_start_time_seconds",
+            "When this process started, in seconds since the Unix epoch.",
+            started,
+        ),
+        (
+            "process_resident_memory_bytes",
+            "Memory of this process that is resident, in bytes.",
+            kibibytes("VmRSS:"),
+        ),
+        (
+            "process_virtual_memory_bytes",
+            "Address space of this process, in bytes.",
+            kibibytes("VmSize:"),
+        ),
+        (
+            "process_open_fds",
+            "File descriptors that this process has open.",
+            open,
+        ),
+        (
+            "process_max_fds",
+            "File descriptors that this process may have open.",
+            limit,
+        ),
+    ] {
+        page.gauge(name, help).samples(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_of_this_process_is_there_and_can_be() {
+        let mut page = Page::default();
+        write(&mut page);
+        let text = page.finish();
+        let value = |name: &str| -> f64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().parse().unwrap()
+        };
+        let mebibyte = 1024.0 * 1024.0;
+        assert!((mebibyte..1e12).contains(&value("process_resident_memory_bytes ")));
+        assert!(value("process_virtual_memory_bytes ") >= value("process_resident_memory_bytes "));
+        assert!((3.0..=value("process_max_fds ")).contains(&value("process_open_fds ")));
+        assert!(value("process_start_time_seconds ") > 1_600_000_000.0);
+        assert!(value("process_cpu_seconds_total ") >= 0.0);
+    }
+}
