@@ -50,7 +50,7 @@ install_missing() {
             fail "missing:$missing, and neither root nor sudo at hand; have this run as root: apt-get install$missing"
     fi
     new=''
-    for program in nginx haproxy certbot prometheus-alertmanager; do
+    for program in nginx haproxy certbot prometheus prometheus-alertmanager; do
         command -v "$program" >/dev/null 2>&1 || new="$new $program"
     done
     say "installing from Debian:$missing"
@@ -149,6 +149,8 @@ test)
     need strace strace
     need haproxy haproxy
     need certbot certbot
+    need promtool prometheus
+    need prometheus prometheus
     need aiosmtpd python3-aiosmtpd
     need prometheus-alertmanager prometheus-alertmanager
     need_file /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream

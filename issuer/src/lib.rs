@@ -10,6 +10,7 @@
 //! admin    the service behind `certwell`
 //! page     the page for browsers
 //! alert    tells people what is wrong, until they know
+//! metrics  what Prometheus is told
 //! cli      `certwell` itself
 //! health   looks at the issuer's own machine
 //! backup, restore   a copy of all that a new machine needs, and the way back
@@ -30,6 +31,7 @@ pub mod fleet;
 pub mod health;
 pub mod init;
 pub mod making;
+pub mod metrics;
 pub mod page;
 pub mod plan;
 pub mod probe;

@@ -5,6 +5,7 @@
 //! recall      what is known at the start
 //! control     what the registry tells issuance tasks: configuration, pauses, forced renewals
 //! events      what is written down for people, and told to those who follow
+//! measured    how long stages of orders took, and how often they failed
 //! scribe      commits observations, as many as have come in at once
 //! ca          the fleet CA: the server's identity and the hosts'
 //! peer        who is on the other end of a connection, and whether he still may
@@ -18,7 +19,7 @@ mod control;
 pub mod enrollment;
 mod events;
 pub mod listener;
-
+mod measured;
 pub mod peer;
 mod recall;
 mod registry;
@@ -28,6 +29,7 @@ pub mod service;
 
 pub use control::{Control, Forced};
 pub use events::Events;
+pub use measured::Measured;
 pub use recall::recall;
 pub use registry::{Offer, Opened, Registry, Start, Ticket, Verdicts};
 pub use scribe::Scribe;

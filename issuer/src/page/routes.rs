@@ -12,6 +12,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use maud::Markup;
+use tonic::Status;
 
 use super::{
     Page, ask,
@@ -21,7 +22,7 @@ use super::{
     render::{self, layout::Frame},
     view::{self, moment::Moment},
 };
-use crate::clock;
+use crate::{clock, metrics};
 
 /// Of a form.
 const BODY: usize = 16 * 1024;
@@ -41,6 +42,7 @@ pub fn router(page: Arc<Page>) -> Router {
         .route("/hosts/{name}", get(host))
         .route("/events", get(events))
         .route("/live", get(live::stream))
+        .route("/metrics", get(metrics))
         .route(
             "/login",
             get(async |query| login::show(query)).post(login::enter),
@@ -198,6 +200,18 @@ async fn events(
         "Events",
         render::event::page(&rows, older, before.is_none()),
     )
+}
+
+/// For Prometheus, which comes through the same door.
+async fn metrics(State(page): State<Arc<Page>>) -> Answer {
+    let registry = &page.admin.registry;
+    let facts = registry
+        .facts()
+        .await
+        .ok_or_else(|| Status::unavailable("the issuer is stopping"))?;
+    let text = metrics::render(&facts, registry.measured(), clock::now());
+    let kind = HeaderValue::from_static(certwell_metrics::text::CONTENT_TYPE);
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 fn missing(text: &str) -> Refusal {

@@ -87,6 +87,8 @@ fn all_that_a_package_should_bring_is_there_for_everybody_to_read_and_for_root_t
                 "/usr/share/man/man1/certwell-issuer-init.1.gz",
                 "/usr/share/man/man1/certwell-status.1.gz",
                 "/usr/share/doc/certwell-issuer/examples/issuer.toml",
+                "/usr/share/doc/certwell-issuer/examples/grafana/certwell.json",
+                "/usr/share/doc/certwell-issuer/examples/prometheus/certwell.rules.yml",
                 "/usr/share/doc/certwell-issuer/copyright",
             ],
         ),

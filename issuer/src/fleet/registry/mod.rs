@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::streams::{Offer, Opened, Ticket};
 use self::task::Task;
-use super::{control::Control, events::Events, peer::Gate, scribe::Scribe};
+use super::{control::Control, events::Events, measured::Measured, peer::Gate, scribe::Scribe};
 use crate::{
     config::Current,
     plan::{
@@ -81,6 +81,7 @@ const BACKLOG: usize = 1024;
 pub struct Registry {
     requests: mpsc::Sender<Request>,
     stirred: watch::Receiver<u64>,
+    measured: Measured,
 }
 
 /// What the registry starts with.
@@ -99,14 +100,21 @@ impl Registry {
     /// Starts the task; it ends when told to, or with the last handle.
     pub fn start(start: Start) -> (Self, watch::Receiver<Arc<Control>>) {
         let (sender, requests) = mpsc::channel(BACKLOG);
-        let (task, control) = Task::new(start);
+        let measured = Measured::default();
+        let (task, control) = Task::new(start, measured.clone());
         let stirred = task.stirred.subscribe();
         tokio::spawn(task.run(requests));
         let handle = Self {
             requests: sender,
             stirred,
+            measured,
         };
         (handle, control)
+    }
+
+    /// What it measured of orders since it started.
+    pub fn measured(&self) -> &Measured {
+        &self.measured
     }
 
     /// Where a certificate's issuance stands.

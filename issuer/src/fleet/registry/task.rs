@@ -18,6 +18,7 @@ use crate::{
     fleet::{
         control::{Control, Forced},
         events::Events,
+        measured::{Measured, Stages},
         peer::Gate,
         scribe::Scribe,
     },
@@ -50,6 +51,7 @@ pub(super) struct Task {
     pub(super) stirred: watch::Sender<u64>,
     /// No stream is opened any more.
     pub(super) stopping: bool,
+    pub(super) stages: Stages,
     pub(super) renewals: BTreeMap<CertificateName, Vec<oneshot::Sender<Option<Generation>>>>,
 }
 
@@ -98,7 +100,7 @@ pub(super) fn control_of(facts: &FleetFacts, forced: BTreeMap<CertificateName, F
 }
 
 impl Task {
-    pub(super) fn new(start: Start) -> (Self, watch::Receiver<Arc<Control>>) {
+    pub(super) fn new(start: Start, measured: Measured) -> (Self, watch::Receiver<Arc<Control>>) {
         let first = control_of(&start.facts, BTreeMap::new());
         let (control, receiver) = watch::channel(Arc::new(first));
         let task = Self {
@@ -113,6 +115,7 @@ impl Task {
             stirred: watch::Sender::new(0),
             stopping: false,
             renewals: BTreeMap::new(),
+            stages: Stages::new(measured),
         };
         (task, receiver)
     }
@@ -322,6 +325,7 @@ impl Task {
             order.failures = known.order.failures;
             order.failing = known.order.failing.take();
         }
+        self.stages.turn(&name, &known.order, &order);
         known.order = order;
         if begun {
             self.answer_renewals(&name);
