@@ -19,6 +19,21 @@ pub(super) fn declared_certificate(
         .ok_or_else(|| no_certificate(name, facts))
 }
 
+/// A notifier that the configuration declares.
+pub(super) fn declared_notifier<'a>(
+    name: &str,
+    facts: &'a FleetFacts,
+) -> Result<&'a certwell_notice::Notifier, Status> {
+    let notifiers = &facts.config.notifiers;
+    notifiers.get(name).ok_or_else(|| {
+        let known: Vec<&str> = notifiers.keys().map(String::as_str).take(10).collect();
+        Status::not_found(format!(
+            "there is no notifier {name:?}; declared are: {} (add [notifier.NAME] to the issuer's configuration)",
+            or_none(&known)
+        ))
+    })
+}
+
 /// The refusal of a name that no certificate has.
 pub(super) fn no_certificate(name: &str, facts: &FleetFacts) -> Status {
     let known: Vec<&str> = facts

@@ -21,7 +21,8 @@ use super::{
     alerts,
     events::Asked,
     lookup::{
-        declared_certificate, joinable_host, known_hosts, no_certificate, no_host, revocable_host,
+        declared_certificate, declared_notifier, joinable_host, known_hosts, no_certificate,
+        no_host, revocable_host,
     },
 };
 use crate::{
@@ -33,7 +34,12 @@ use crate::{
         revocations::{Revocations, RevocationsError},
     },
     page::Access,
-    plan::{explain::explain, facts::FleetFacts, inventory::wire, status},
+    plan::{
+        explain::explain,
+        facts::FleetFacts,
+        inventory::{report, sprawl, wire},
+        status,
+    },
     store::{Store, StoreError, TokenRecord},
 };
 
@@ -221,6 +227,42 @@ impl Admin for AdminService {
         let facts = self.facts().await?;
         let hosts = known_hosts(&request.into_inner().hosts, &facts)?;
         Ok(Response::new(wire::inventories(&facts, &hosts)))
+    }
+
+    async fn send_inventory(
+        &self,
+        request: Request<v1::SendInventoryRequest>,
+    ) -> Result<Response<v1::SendInventoryResponse>, Status> {
+        let request = request.into_inner();
+        let facts = self.facts().await?;
+        let hosts = known_hosts(&request.hosts, &facts)?;
+        let notifier = declared_notifier(&request.notifier, &facts)?;
+        let now = clock::now();
+        let inventories = facts.inventories.iter();
+        let asked_for = inventories.filter(|(host, _)| hosts.is_empty() || hosts.contains(*host));
+        let all = sprawl::certificates(asked_for, now);
+        let (title, _) = report::headline(&all, now);
+        let began = tokio::time::Instant::now();
+        let sent = notifier.send_text(&title, &report::text(&all, now)).await;
+        let took = began.elapsed().as_millis();
+        let (accepted, text) = match sent {
+            Ok(accepted) => (true, accepted.text),
+            Err(refused) => (false, refused.text),
+        };
+        let name = &request.notifier;
+        let event = match accepted {
+            true => format!("the inventory was sent through {name}"),
+            false => format!("the inventory was not taken by {name}: {text}"),
+        };
+        self.events.issuer(EventKind::Admin, event).await;
+        Ok(Response::new(v1::SendInventoryResponse {
+            answer: Some(v1::NotifierAnswer {
+                notifier: request.notifier,
+                accepted,
+                text,
+                took_ms: u32::try_from(took).unwrap_or(u32::MAX),
+            }),
+        }))
     }
 
     type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;

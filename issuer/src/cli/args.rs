@@ -76,6 +76,9 @@ pub struct InventoryOf {
     /// Print the names to destroy, one a line, and nothing else
     #[arg(long)]
     pub domains: bool,
+    /// Send the report through this notifier of the issuer's configuration
+    #[arg(long, value_name = "NOTIFIER", conflicts_with_all = ["domains", "unmanaged"])]
+    pub send: Option<String>,
     #[command(flatten)]
     pub format: Format,
 }
@@ -130,9 +133,11 @@ Examples:
   certwell inventory
   certwell inventory --host fritz --unmanaged
   certwell inventory --domains > to-destroy.txt
+  certwell inventory --send discord
   certwell inventory --json | jq '.certificates[] | select(.dead)'
 
-Exit codes: 0 done; 5 the issuer can't be reached; 6 denied; 7 no such host.")]
+Exit codes: 0 done; 5 the issuer can't be reached, or the notifier didn't take
+it; 6 denied; 7 no such host or notifier.")]
     Inventory(InventoryOf),
     /// Make the tokens with which hosts join
     #[command(subcommand)]

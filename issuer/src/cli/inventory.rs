@@ -1,6 +1,6 @@
 //! `certwell inventory`: every certificate of every host, managed or not.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use certwell_proto::{Exit, HostName, v1};
 use comfy_table::{Cell, Color, Row};
@@ -28,6 +28,9 @@ use crate::{
 /// Columns for names in the table.
 const SHORT: usize = 27;
 
+/// Longer than any notifier takes.
+const SENDING: Duration = Duration::from_secs(60);
+
 /// What hosts told, and what is in the way of believing that it is all.
 struct Told {
     inventories: BTreeMap<HostName, HostInventory>,
@@ -41,6 +44,9 @@ pub(super) async fn inventory(
     of: &InventoryOf,
     screen: &Screen,
 ) -> Result<Exit, CliError> {
+    if let Some(notifier) = &of.send {
+        return send(admin, notifier, of, screen).await;
+    }
     // Always of all: a name that is alive on another host is none to destroy.
     let answer = ask(admin.inventory(v1::InventoryRequest::default())).await?;
     if let Some(unknown) = of
@@ -110,6 +116,55 @@ pub(super) async fn inventory(
     }
     print(&shown, &told.gaps, now, screen)?;
     Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Answer {
+    notifier: String,
+    accepted: bool,
+    text: String,
+    took_ms: u32,
+}
+
+/// Has the issuer send the report.
+async fn send(
+    mut admin: Admin,
+    notifier: &str,
+    of: &InventoryOf,
+    screen: &Screen,
+) -> Result<Exit, CliError> {
+    let request = v1::SendInventoryRequest {
+        hosts: of.host.iter().map(ToString::to_string).collect(),
+        notifier: notifier.to_owned(),
+    };
+    // The notifier has its own limit, and the issuer waits for it.
+    let sending = tokio::time::timeout(SENDING, admin.send_inventory(request));
+    let answer = match sending.await {
+        Ok(answer) => answer?.into_inner().answer.unwrap_or_default(),
+        Err(_) => {
+            let text = format!("the issuer took the call, but {notifier} did not answer");
+            return Err(CliError::new(Exit::Unreachable, text));
+        }
+    };
+    let (accepted, text) = (answer.accepted, answer.text.clone());
+    if of.format.json {
+        screen.json(&Document::new(Answer {
+            notifier: answer.notifier,
+            accepted,
+            text: answer.text,
+            took_ms: answer.took_ms,
+        }))?;
+    } else if accepted {
+        screen.sentence(&format!("sent through {notifier}: {}", shown(&text)), 2)?;
+    }
+    match (accepted, of.format.json) {
+        (true, _) => Ok(Exit::Done),
+        (false, true) => Ok(Exit::Unreachable),
+        (false, false) => Err(CliError::new(
+            Exit::Unreachable,
+            format!("{notifier} did not take it: {}", shown(&text)),
+        )),
+    }
 }
 
 fn read(answer: v1::InventoryResponse) -> Result<Told, CliError> {

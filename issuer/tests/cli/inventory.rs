@@ -193,6 +193,24 @@ fn hosts_and_unmanaged_ones_can_be_asked_for() {
 }
 
 #[test]
+fn the_report_is_sent_through_a_notifier() {
+    let issuer = sprawled(clock::now());
+    let ran = issuer.run(&["inventory", "--send", "discord", "--host", "sally"]);
+    let sent = "sent through discord: discord answered\n";
+    assert_eq!((ran.code, ran.out.as_str()), (0, sent), "{ran:?}");
+    let calls = issuer.known.calls();
+    assert_eq!(calls, ["send-inventory sally discord"]);
+    let ran = issuer.run(&["inventory", "--send", "deaf"]);
+    assert_eq!((ran.code, ran.out.as_str()), (5, ""));
+    assert!(ran.said().contains("deaf did not take it: deaf answered"));
+    let ran = issuer.run(&["inventory", "--send", "deaf", "--json"]);
+    assert_eq!(ran.code, 5);
+    assert_eq!(ran.json()["accepted"], false);
+    let ran = issuer.run(&["inventory", "--send", "discord", "--domains"]);
+    assert_eq!(ran.code, 2);
+}
+
+#[test]
 fn the_json_is_what_it_was() {
     let now = Timestamp::from_second(1_700_000_000).unwrap();
     let ran = sprawled(now).run(&["inventory", "--json"]);

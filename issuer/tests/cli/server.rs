@@ -180,6 +180,24 @@ impl Admin for Service {
         Ok(Response::new(wire::inventories(&self.0.facts(), &hosts)))
     }
 
+    async fn send_inventory(
+        &self,
+        request: Request<v1::SendInventoryRequest>,
+    ) -> Result<Response<v1::SendInventoryResponse>, Status> {
+        let request = request.into_inner();
+        let (hosts, notifier) = (request.hosts.join(","), request.notifier);
+        self.0
+            .called(format!("send-inventory {hosts} {notifier}"))?;
+        Ok(Response::new(v1::SendInventoryResponse {
+            answer: Some(v1::NotifierAnswer {
+                accepted: notifier != "deaf",
+                text: format!("{notifier} answered"),
+                took_ms: 7,
+                notifier,
+            }),
+        }))
+    }
+
     async fn revoke_host(
         &self,
         request: Request<v1::RevokeHostRequest>,

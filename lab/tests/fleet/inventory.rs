@@ -3,10 +3,15 @@
 use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context as _, Result, ensure};
-use certwell_lab::{Settings, Site, World, certbot::Certbot, story, wait_for};
+use certwell_lab::{
+    MEDIA, Settings, Site, World,
+    certbot::Certbot,
+    receivers::{Answer, HttpReceiver},
+    story, wait_for,
+};
 use serde_json::Value;
 
-use crate::{SOON, first_issuance};
+use crate::{SOON, media_on};
 
 /// Of certbot's, served by sally, and copied to esme by hand.
 const COPIED: &str = "static.hachyderm.io";
@@ -29,7 +34,10 @@ fn certificates_that_sprawled_over_the_hosts_are_told_in_one_place() -> Result<(
         let site = Site::new(COPIED, &[COPIED]).with_files_in(&certbot.live(COPIED));
         sally.nginx.add_site(site)?;
         sally.nginx.reload()?;
-        first_issuance(world)?;
+        world.join_all()?;
+        let declared = media_on(&["sally", "esme"]);
+        world.issuer.declare("20-media", &declared)?;
+        world.all_serve_new(MEDIA, None, SOON, |_| true)?;
         wait_for("the inventory of sally", SOON, || {
             let all = inventory(world)?;
             let copied = one(&all, COPIED)?;
@@ -37,7 +45,7 @@ fn certificates_that_sprawled_over_the_hosts_are_told_in_one_place() -> Result<(
             let dead = one(&all, DEAD)?;
             ensure!(places(dead) == ["sally certbot unused"], "{dead:#}");
             ensure!(dead["dead"] == true, "{dead:#}");
-            let media = one(&all, certwell_lab::MEDIA)?;
+            let media = one(&all, MEDIA)?;
             let expected = ["esme certwell yes", "sally certwell yes"];
             ensure!(places(media) == expected, "{media:#}");
             Ok(())
@@ -83,6 +91,8 @@ fn certificates_that_sprawled_over_the_hosts_are_told_in_one_place() -> Result<(
             text.stdout
         );
 
+        sent(world)?;
+
         let retired = ["hosts", "retire", "sally", "--yes"];
         world.issuer.certwell(&retired)?.success("retire")?;
         let all = inventory(world)?;
@@ -94,6 +104,32 @@ fn certificates_that_sprawled_over_the_hosts_are_told_in_one_place() -> Result<(
         ensure!(one(&all, DEAD).is_err(), "{all:#?}");
         Ok(())
     })
+}
+
+/// As the post-mortem asked: to where people talk.
+fn sent(world: &World) -> Result<()> {
+    let receiver = HttpReceiver::start(world.net.receiver(0))?;
+    let url = receiver.url("/hook");
+    let hook = format!("[notifier.hook]\ntype = \"webhook\"\nurl = \"{url}\"\n");
+    world.issuer.declare("30-hook", &hook)?;
+    wait_for("the notifier", SOON, || {
+        world
+            .issuer
+            .certwell(&["inventory", "--send", "hook"])?
+            .success("--send")
+    })?;
+    let received = receiver.received();
+    ensure!(received.len() == 1, "{}", received.len());
+    let text = received[0].field("text");
+    for words in [DEAD, "dead: no server block uses it", "nobody renews it"] {
+        ensure!(text.contains(words), "no {words:?} in {text}");
+    }
+    receiver.answer(Answer::Status(500, "no".to_owned()));
+    let refused = world.issuer.certwell(&["inventory", "--send", "hook"])?;
+    ensure!(refused.code == 5, "{refused:?}");
+    let unknown = world.issuer.certwell(&["inventory", "--send", "nobody"])?;
+    ensure!(unknown.code == 7, "{unknown:?}");
+    Ok(())
 }
 
 fn inventory(world: &World) -> Result<Vec<Value>> {

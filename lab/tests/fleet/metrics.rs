@@ -169,20 +169,13 @@ fn asked_by_prometheus(world: &World, issuer: SocketAddr, agents: &[SocketAddr])
     fs::create_dir_all(&directory)?;
     let address = TcpListener::bind((issuer.ip(), 0))?.local_addr()?;
     let rules = paths::packaging().join("prometheus/certwell.rules.yml");
-    let agents: Vec<String> = agents
-        .iter()
-        .map(|address| format!("{address:?}"))
-        .collect();
+    let targets: Vec<String> = agents.iter().map(|a| format!("\"{a}\"")).collect();
     let config = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
          rule_files: [{rules:?}]\nscrape_configs:\n\
          - job_name: certwell-issuer\n  static_configs: [{{targets: [\"{issuer}\"]}}]\n\
          - job_name: certwell-agent\n  static_configs: [{{targets: [{}]}}]\n",
-        agents
-            .iter()
-            .map(|a| format!("\"{}\"", a.trim_matches('"')))
-            .collect::<Vec<_>>()
-            .join(", ")
+        targets.join(", ")
     );
     let file = directory.join("prometheus.yml");
     fs::write(&file, config)?;
