@@ -99,6 +99,18 @@ Examples:
 Exit codes: 0 every host serves what it should, and nothing has expired; 3 not
 converged; 5 the issuer can't be reached; 6 denied.")]
     Status(Format),
+    /// Watch the status as it changes
+    ///
+    /// On a terminal one screen that is drawn anew, the worst first, with what is in the way and what happens
+    /// next; else a line for each change. When the issuer goes away it says so, and goes on when it is back.
+    #[command(after_help = "\
+Examples:
+  certwell watch
+  certwell watch --json | jq 'select(.kind == \"host\" and .state == \"failed\")'
+
+Exit codes: 0 ended by Ctrl-C or SIGTERM; 5 the issuer can't be reached at the
+beginning; 6 denied.")]
+    Watch(Format),
     /// Tell in plain sentences how a certificate stands
     ///
     /// What is desired, what each host has, what is in the way, what happens next and when.

@@ -9,7 +9,7 @@
 //! hosts        list, show, revoke, retire              renew          renew, with its live progress
 //! inventory    every certificate of every host
 //! token        join tokens              events         past and present
-//! page         where the page is
+//! page         where the page is                       watch          what changes, as it does
 //! alerts       what is wrong, and who was told; alert_args, alert_json   its command line, its JSON
 //! generate     completions and man pages
 //! ```
@@ -31,6 +31,7 @@ mod renew;
 mod screen;
 mod status;
 mod token;
+mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -118,6 +119,7 @@ async fn ask_issuer(cli: Cli) -> Result<Exit, CliError> {
             last,
             format,
         } => events::events(admin, follow, certificate.as_ref(), last, format, screen).await,
+        Command::Watch(format) => watch::watch(&cli.socket, admin, format, screen).await,
         Command::Page { token, format } => page::page(admin, token, format, screen).await,
         Command::Alerts(command) => alerts::alerts(admin, command, screen).await,
         Command::Pause { name, format } => {

@@ -13,6 +13,7 @@ const WIDTH: usize = 80;
 pub(super) struct Screen {
     colour: bool,
     terminal: bool,
+    controlled: bool,
 }
 
 impl Screen {
@@ -24,7 +25,13 @@ impl Screen {
         Self {
             colour: terminal && !dumb && !set("NO_COLOR"),
             terminal,
+            controlled: terminal && !dumb,
         }
+    }
+
+    /// Whether there is a terminal whose screen can be drawn on.
+    pub(super) fn is_controlled(&self) -> bool {
+        self.controlled
     }
 
     /// Whether a person watches.

@@ -18,6 +18,13 @@ pub(super) async fn hosts(admin: &AdminService) -> Result<v1::ListHostsResponse,
     Ok(answer.into_inner())
 }
 
+pub(super) async fn inventory(admin: &AdminService) -> Result<v1::InventoryResponse, Status> {
+    let answer = admin
+        .inventory(Request::new(v1::InventoryRequest::default()))
+        .await?;
+    Ok(answer.into_inner())
+}
+
 pub(super) async fn explain(
     admin: &AdminService,
     certificate: &str,

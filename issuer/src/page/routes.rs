@@ -40,6 +40,7 @@ pub fn router(page: Arc<Page>) -> Router {
         .route("/certificates/{name}", get(certificate))
         .route("/hosts", get(hosts))
         .route("/hosts/{name}", get(host))
+        .route("/inventory", get(inventory))
         .route("/events", get(events))
         .route("/live", get(live::stream))
         .route("/metrics", get(metrics))
@@ -173,6 +174,18 @@ async fn host(
     let host = view::host::Host::new(found, &status, now);
     let frame = frame(&page, &visitor, &status.fleet, "/hosts", now);
     shown(&frame, &name, render::host::page(&host, &history))
+}
+
+async fn inventory(
+    State(page): State<Arc<Page>>,
+    Extension(visitor): Extension<Visitor>,
+) -> Answer {
+    let now = clock::now();
+    let told = ask::inventory(&page.admin).await?;
+    let inventory = view::inventory::Inventory::new(&told, now);
+    let status = ask::status(&page.admin).await?;
+    let frame = frame(&page, &visitor, &status.fleet, "/inventory", now);
+    shown(&frame, "Inventory", render::inventory::page(&inventory))
 }
 
 async fn events(

@@ -23,3 +23,4 @@ mod run;
 mod screen;
 mod server;
 mod status;
+mod watch;

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{event, horizon, parts};
+use super::{event, horizon, parts, seen};
 use crate::page::view::{
     cell::{Cell, FACTS},
     certificate::{Certificate, OnHost},
@@ -27,6 +27,17 @@ pub fn page(certificate: &Certificate, events: &[Row]) -> Markup {
             h2 id="hosts" { "Hosts" }
             @if certificate.hosts.is_empty() { p.empty { "No host is to serve it." } }
             @for host in &certificate.hosts { (on_host(host, parts::host(&host.cell.host), &host.cell.host)) }
+        }
+        @if !certificate.findings.is_empty() || !certificate.elsewhere.is_empty() {
+            section.problems aria-labelledby="outside" {
+                h2 id="outside" { "From outside" }
+                ul {
+                    @for (text, since) in &certificate.findings {
+                        li { span.problem { (text) } " " span.quiet { "since " (parts::when(since)) } }
+                    }
+                }
+                (seen::looks(&certificate.elsewhere, "Where public DNS leads that is no host of it"))
+            }
         }
         @if !certificate.sentences.is_empty() {
             section aria-labelledby="explained" {
@@ -69,6 +80,7 @@ pub(super) fn on_host(host: &OnHost, title: Markup, anchor: &str) -> Markup {
             @if let Some(ends) = &host.ends { p.quiet { "What it serves ends " (parts::dated(ends)) "." } }
             (facts(&host.cell))
             (listeners(host))
+            (seen::looks(&host.looks, "Seen from outside"))
         }
     }
 }

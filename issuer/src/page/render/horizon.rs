@@ -18,9 +18,9 @@ pub(super) fn horizon(horizon: &Horizon) -> Markup {
     html! {
         p.quiet.legend {
             "From now to the right" @if horizon.bent { ", with more room for what is near" } ": "
-            span { span.key.renewal aria-hidden="true" { "◆" } " planned renewal, " }
-            span { span.key aria-hidden="true" { "¼" } " last quarter of its life, " }
-            span { span.key aria-hidden="true" { "⅛" } " last eighth, " }
+            span { span.key.renewal aria-hidden="true" { "◆" } " planned renewal," } " "
+            span { span.key aria-hidden="true" { "¼" } " last quarter of its life," } " "
+            span { span.key aria-hidden="true" { "⅛" } " last eighth," } " "
             span { span.key.end aria-hidden="true" { "▌" } " end." }
         }
         div.horizon {
@@ -57,8 +57,12 @@ fn one(line: &Line) -> Markup {
             .map(|(_, place)| *place)
     };
     let end = at(Point::End).unwrap_or(0.0);
-    // From the first warning on to the end; where that is past, from now on.
-    let zone = |from: Option<f64>| from.unwrap_or(0.0);
+    // What is past has no place: then it began before now. Without fractions all of it is one.
+    let begins = |point: Point| match line.has_fractions {
+        true => at(point).unwrap_or(0.0),
+        false => end,
+    };
+    let (quarter, eighth) = (begins(Point::Quarter), begins(Point::Eighth));
     html! {
         li class=(line.tone.class()) {
             p {
@@ -70,30 +74,30 @@ fn one(line: &Line) -> Markup {
                 }
             }
             p.sr { (line.sentence) }
-            svg width="100%" height="20" aria-hidden="true" focusable="false" {
-                line.ground x1="0" x2="100%" y1="10" y2="10" {}
-                rect.life x="0" y="6" height="8" width=(percent(end)) {}
-                @if line.has_fractions {
-                    rect.quarter x=(percent(zone(at(Point::Quarter)))) y="6" height="8"
-                        width=(percent((end - zone(at(Point::Quarter))).max(0.0))) {}
-                    rect.eighth x=(percent(zone(at(Point::Eighth)))) y="6" height="8"
-                        width=(percent((end - zone(at(Point::Eighth))).max(0.0))) {}
-                }
+            svg width="100%" height="28" aria-hidden="true" focusable="false" {
+                line.ground x1="0" x2="100%" y1="18" y2="18" {}
+                (bar("life", 0.0, quarter))
+                (bar("quarter", quarter, eighth))
+                (bar("eighth", eighth, end))
                 @if let Some(place) = at(Point::Quarter) { (tick(place, "¼")) }
                 @if let Some(place) = at(Point::Eighth) { (tick(place, "⅛")) }
                 @if let Some(place) = at(Point::Renewal) {
-                    svg.renewal x=(percent(place)) y="10" overflow="visible" { path d="M0 -7 5 0 0 7 -5 0z" {} }
+                    svg.renewal x=(percent(place)) y="18" overflow="visible" { path d="M0 -8 6 0 0 8 -6 0z" {} }
                 }
-                rect.end x=(percent(end)) y="2" width="4" height="16" {}
+                rect.end x=(percent(end)) y="9" width="4" height="18" {}
             }
         }
     }
 }
 
+fn bar(class: &str, from: f64, to: f64) -> Markup {
+    html! { @if to > from { rect class=(class) x=(percent(from)) y="14" height="8" width=(percent(to - from)) {} } }
+}
+
 fn tick(place: f64, label: &str) -> Markup {
     html! {
-        line.tick x1=(percent(place)) x2=(percent(place)) y1="4" y2="16" {}
-        text.fraction x=(percent(place)) y="9" dx="2" { (label) }
+        line.tick x1=(percent(place)) x2=(percent(place)) y1="12" y2="24" {}
+        text.fraction x=(percent(place)) y="10" text-anchor="middle" { (label) }
     }
 }
 

@@ -7,7 +7,12 @@ use maud::{DOCTYPE, Markup, html};
 use crate::page::view::moment::Moment;
 
 /// The pages that one goes to from everywhere.
-const PLACES: &[(&str, &str)] = &[("/", "Fleet"), ("/hosts", "Hosts"), ("/events", "Events")];
+const PLACES: &[(&str, &str)] = &[
+    ("/", "Fleet"),
+    ("/hosts", "Hosts"),
+    ("/inventory", "Inventory"),
+    ("/events", "Events"),
+];
 
 /// What surrounds a page.
 #[derive(Debug, Clone)]

@@ -5,7 +5,8 @@
 //! parts    states, instants, facts
 //! login    the form for the token
 //! fleet    the first page, with matrix and horizon
-//! certificate, host, event   a page each
+//! certificate, host, event, inventory   a page each
+//! seen     what is seen from outside
 //! ```
 
 pub mod certificate;
@@ -13,7 +14,9 @@ pub mod event;
 pub mod fleet;
 mod horizon;
 pub mod host;
+pub mod inventory;
 pub mod layout;
 pub(super) mod login;
 mod matrix;
 mod parts;
+mod seen;

@@ -130,15 +130,15 @@ fn instead(host: &v1::HostCertificateStatus, desired: u64) -> String {
 }
 
 #[cfg(test)]
-pub(in crate::page) mod tests {
+pub(crate) mod tests {
     use v1::HostState;
 
     use super::*;
     use crate::plan::words::from_seconds;
 
-    pub(in crate::page) const NOW: i64 = 1_800_000_000;
+    pub(crate) const NOW: i64 = 1_800_000_000;
 
-    pub(in crate::page) fn now() -> Timestamp {
+    pub(crate) fn now() -> Timestamp {
         from_seconds(NOW)
     }
 
@@ -160,7 +160,7 @@ pub(in crate::page) mod tests {
     }
 
     /// A host that has come as far as this fact with a generation, and serves this one.
-    pub(in crate::page) fn host(
+    pub(crate) fn host(
         name: &str,
         state: HostState,
         reached: usize,

@@ -9,6 +9,7 @@ use super::{
     horizon::Horizon,
     mark::{Mark, Tone, of_listener},
     moment::Moment,
+    seen::{Look, looks},
 };
 use crate::plan::headline::Headline;
 
@@ -39,6 +40,10 @@ pub struct Certificate {
     pub next: Option<String>,
     /// The other sentences of its explanation.
     pub sentences: Vec<String>,
+    /// What is wrong when looked at from outside, and since when.
+    pub findings: Vec<(String, Moment)>,
+    /// What public DNS led to that is no host's of it.
+    pub elsewhere: Vec<Look>,
     /// Each host of it; those that aren't well first.
     pub hosts: Vec<OnHost>,
 }
@@ -52,6 +57,8 @@ pub struct OnHost {
     pub ends: Option<Moment>,
     /// What the host's own handshakes found.
     pub listeners: Vec<Listener>,
+    /// What is seen of it from outside.
+    pub looks: Vec<Look>,
 }
 
 /// A listener and a name.
@@ -93,6 +100,15 @@ impl Certificate {
             horizon: Horizon::new(std::slice::from_ref(status), now),
             next,
             sentences,
+            findings: status
+                .findings
+                .iter()
+                .map(|finding| {
+                    let since = Moment::of_millis(finding.since_ms, now);
+                    (finding.text.clone(), since)
+                })
+                .collect(),
+            elsewhere: looks(&status.elsewhere, now),
             hosts,
         }
     }
@@ -115,6 +131,7 @@ impl OnHost {
                     fingerprint: hex(&listener.fingerprint),
                 })
                 .collect(),
+            looks: looks(&host.sightings, now),
         }
     }
 }

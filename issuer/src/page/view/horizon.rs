@@ -20,7 +20,7 @@ const ALIKE: f64 = 4.0;
 /// Of one certificate, of generations that are still served somewhere.
 const OLDER: usize = 3;
 
-const STEPS: [(i64, &str); 18] = [
+const STEPS: [(i64, &str); 20] = [
     (30, "30 s"),
     (60, "1 min"),
     (5 * 60, "5 min"),
@@ -39,6 +39,8 @@ const STEPS: [(i64, &str); 18] = [
     (180 * 86_400, "180 d"),
     (365 * 86_400, "1 year"),
     (730 * 86_400, "2 years"),
+    (1095 * 86_400, "3 years"),
+    (1461 * 86_400, "4 years"),
 ];
 
 /// The axis, and a line for each certificate, the first to end first.

@@ -4,7 +4,8 @@
 //! mark      states in a symbol and a word           moment    instants, near and exact
 //! cell      how far one certificate is on one host  matrix    all of them, as large as it stays legible
 //! horizon   when what ends, on one axis             fleet     the first page
-//! certificate, host, event   a page each
+//! certificate, host, event, inventory   a page each
+//! seen      what is seen from outside
 //! ```
 
 pub mod cell;
@@ -13,6 +14,8 @@ pub mod event;
 pub mod fleet;
 pub mod horizon;
 pub mod host;
+pub mod inventory;
 pub mod mark;
 pub mod matrix;
 pub mod moment;
+pub mod seen;

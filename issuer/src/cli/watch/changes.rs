@@ -1,0 +1,167 @@
+//! What differs between two looks: each difference one line, for people or for programs.
+
+use std::collections::BTreeMap;
+
+use certwell_proto::v1;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::frame::Shown;
+use crate::{page::view::cell::Cell, plan::headline::headline};
+
+/// A difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(super) enum Change {
+    /// The one thing that matters.
+    Headline { text: String, converged: bool },
+    /// Whether the issuer can be reached.
+    Issuer { reachable: bool },
+    /// A certificate on a host.
+    Host {
+        certificate: String,
+        host: String,
+        state: &'static str,
+        /// The furthest fact of the desired generation.
+        fact: &'static str,
+        generation: u64,
+        problem: Option<String>,
+    },
+    /// A certificate on a host that isn't wanted there any more.
+    Gone { certificate: String, host: String },
+    /// In the way of a certificate's next issuance, or no more.
+    Issuance {
+        certificate: String,
+        problem: Option<String>,
+    },
+}
+
+impl Change {
+    /// For people.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::Headline { text, .. } => text.clone(),
+            Self::Issuer { reachable: false } => "the issuer can't be reached; waiting".to_owned(),
+            Self::Issuer { reachable: true } => "the issuer is back".to_owned(),
+            Self::Host {
+                certificate,
+                host,
+                state,
+                fact,
+                generation,
+                problem,
+            } => {
+                let mut text = format!("{certificate} on {host}: {state}, {fact}");
+                if *generation > 0 {
+                    text.push_str(&format!(" {generation}"));
+                }
+                if let Some(problem) = problem {
+                    text.push_str(&format!(": {problem}"));
+                }
+                text
+            }
+            Self::Gone { certificate, host } => {
+                format!("{certificate} on {host}: not wanted there any more")
+            }
+            Self::Issuance {
+                certificate,
+                problem: Some(problem),
+            } => format!("{certificate}: next issuance: {problem}"),
+            Self::Issuance {
+                certificate,
+                problem: None,
+            } => format!("{certificate}: nothing is in the way of its next issuance any more"),
+        }
+    }
+}
+
+/// The differences; without a look before, all that isn't as it should be, behind the headline.
+pub(super) fn between(before: Option<&Shown>, after: &Shown, now: Timestamp) -> Vec<Change> {
+    let reachable = after.gone.is_none();
+    let was_reachable = before.is_none_or(|before| before.gone.is_none());
+    let mut changes = Vec::new();
+    if reachable != was_reachable {
+        changes.push(Change::Issuer { reachable });
+    }
+    if !reachable {
+        return changes;
+    }
+    let head = |shown: &Shown| headline(&shown.status, now);
+    let now_head = head(after);
+    // By the same clock, so that time alone changes nothing.
+    if before.is_none_or(|before| head(before) != now_head) {
+        changes.push(Change::Headline {
+            text: now_head.text,
+            converged: now_head.converged,
+        });
+    }
+    let (old, new) = (
+        before.map(|before| hosts(&before.status, now)),
+        hosts(&after.status, now),
+    );
+    for (key, change) in &new {
+        let known = match &old {
+            Some(old) => old.get(key) == Some(change),
+            None => is_well(change),
+        };
+        if !known {
+            changes.push(change.clone());
+        }
+    }
+    for (certificate, host) in old.iter().flat_map(BTreeMap::keys) {
+        if !new.contains_key(&(certificate.clone(), host.clone())) {
+            changes.push(Change::Gone {
+                certificate: certificate.clone(),
+                host: host.clone(),
+            });
+        }
+    }
+    let issuance = |status: &v1::StatusResponse| -> BTreeMap<String, String> {
+        let all = status.certificates.iter();
+        all.map(|one| (one.name.clone(), one.problem.clone()))
+            .collect()
+    };
+    let old = before.map_or_else(BTreeMap::new, |before| issuance(&before.status));
+    for (certificate, problem) in issuance(&after.status) {
+        if old.get(&certificate).map_or("", String::as_str) != problem {
+            changes.push(Change::Issuance {
+                certificate,
+                problem: (!problem.is_empty()).then_some(problem),
+            });
+        }
+    }
+    changes
+}
+
+fn is_well(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Host {
+            state: "converged",
+            problem: None,
+            ..
+        }
+    )
+}
+
+fn hosts(status: &v1::StatusResponse, now: Timestamp) -> BTreeMap<(String, String), Change> {
+    let cells = status.certificates.iter().flat_map(|certificate| {
+        let hosts = certificate.hosts.iter();
+        hosts.map(|host| Cell::new(&certificate.name, host, now))
+    });
+    cells
+        .map(|cell| {
+            let key = (cell.certificate.clone(), cell.host.clone());
+            let fact = cell.fact();
+            let change = Change::Host {
+                certificate: cell.certificate,
+                host: cell.host,
+                state: cell.mark.word,
+                fact,
+                generation: cell.generation,
+                problem: (!cell.problem.is_empty()).then_some(cell.problem),
+            };
+            (key, change)
+        })
+        .collect()
+}
