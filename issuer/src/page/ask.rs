@@ -18,6 +18,25 @@ pub(super) async fn hosts(admin: &AdminService) -> Result<v1::ListHostsResponse,
     Ok(answer.into_inner())
 }
 
+pub(super) async fn alerts(
+    admin: &AdminService,
+    all: bool,
+) -> Result<v1::ListAlertsResponse, Status> {
+    let answer = admin
+        .list_alerts(Request::new(v1::ListAlertsRequest { all }))
+        .await?;
+    Ok(answer.into_inner())
+}
+
+/// In the name of the page.
+pub(super) async fn acknowledge(
+    admin: &AdminService,
+    request: v1::AcknowledgeAlertRequest,
+) -> Result<(), Status> {
+    admin.acknowledge_alert(Request::new(request)).await?;
+    Ok(())
+}
+
 pub(super) async fn inventory(admin: &AdminService) -> Result<v1::InventoryResponse, Status> {
     let answer = admin
         .inventory(Request::new(v1::InventoryRequest::default()))

@@ -79,6 +79,11 @@ async fn digest(admin: &AdminService) -> Option<u64> {
         .ok()?
         .encode_to_vec()
         .hash(&mut hasher);
+    ask::alerts(admin, false)
+        .await
+        .ok()?
+        .encode_to_vec()
+        .hash(&mut hasher);
     for event in ask::newest_events(admin, "", 1).await.ok()? {
         event.id.hash(&mut hasher);
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Router,
+    body::Bytes,
     extract::{DefaultBodyLimit, Path, RawQuery, State},
     middleware,
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use http::{HeaderValue, StatusCode, header};
+use certwell_proto::v1;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use maud::Markup;
 use tonic::Status;
@@ -41,6 +43,8 @@ pub fn router(page: Arc<Page>) -> Router {
         .route("/hosts", get(hosts))
         .route("/hosts/{name}", get(host))
         .route("/inventory", get(inventory))
+        .route("/alerts", get(alerts))
+        .route("/alerts/{id}/acknowledge", post(acknowledge))
         .route("/events", get(events))
         .route("/live", get(live::stream))
         .route("/metrics", get(metrics))
@@ -112,8 +116,11 @@ async fn fleet(State(page): State<Arc<Page>>, Extension(visitor): Extension<Visi
         ask::hosts(&page.admin).await?,
     );
     let fleet = view::fleet::Fleet::new(&status, &hosts, now);
+    let told = ask::alerts(&page.admin, false).await?;
+    let (open, _) = view::alert::open_and_past(&told, now);
     let frame = frame(&page, &visitor, &status.fleet, "/", now);
-    shown(&frame, "Fleet", render::fleet::fleet(&fleet))
+    let body = render::fleet::fleet(&fleet, &open, frame.form_token.as_deref());
+    shown(&frame, "Fleet", body)
 }
 
 async fn certificate(
@@ -174,6 +181,42 @@ async fn host(
     let host = view::host::Host::new(found, &status, now);
     let frame = frame(&page, &visitor, &status.fleet, "/hosts", now);
     shown(&frame, &name, render::host::page(&host, &history))
+}
+
+async fn alerts(State(page): State<Arc<Page>>, Extension(visitor): Extension<Visitor>) -> Answer {
+    let now = clock::now();
+    let told = ask::alerts(&page.admin, true).await?;
+    let (open, past) = view::alert::open_and_past(&told, now);
+    let status = ask::status(&page.admin).await?;
+    let frame = frame(&page, &visitor, &status.fleet, "/alerts", now);
+    let body = render::alert::page(&open, &past, frame.form_token.as_deref());
+    shown(&frame, "Alerts", body)
+}
+
+async fn acknowledge(
+    State(page): State<Arc<Page>>,
+    Extension(visitor): Extension<Visitor>,
+    Path(id): Path<u64>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let fields = login::fields(&body);
+    let form = fields.get("form").map(String::as_str);
+    door::may_change(&page, &visitor, &headers, form)?;
+    let for_seconds = fields
+        .get("for")
+        .and_then(|seconds| seconds.parse().ok())
+        .ok_or_else(|| {
+            Refusal::Answer(StatusCode::BAD_REQUEST, "For how long isn’t said.".into())
+        })?;
+    let request = v1::AcknowledgeAlertRequest {
+        id,
+        for_seconds,
+        note: fields.get("note").cloned().unwrap_or_default(),
+    };
+    ask::acknowledge(&page.admin, request).await?;
+    let back = fields.get("next").map_or("/alerts", String::as_str);
+    Ok(login::see_other(login::local(back)))
 }
 
 async fn inventory(

@@ -11,6 +11,8 @@ const PAGES: &[&str] = &[
     "/hosts/sally",
     "/certificates/media.hachyderm.io",
     "/events",
+    "/inventory",
+    "/alerts",
 ];
 
 #[tokio::test]

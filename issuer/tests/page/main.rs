@@ -5,6 +5,7 @@
     reason = "a panic in a test is its report"
 )]
 
+mod alerts;
 mod controls;
 mod door;
 mod http;

@@ -2,14 +2,18 @@
 
 use maud::{Markup, html};
 
-use super::{horizon, matrix, parts};
-use crate::page::view::fleet::{Fleet, Problem};
+use super::{alert, horizon, matrix, parts};
+use crate::page::view::{
+    alert::Alert,
+    fleet::{Fleet, Problem},
+};
 
-/// Its content.
-pub fn fleet(fleet: &Fleet) -> Markup {
+/// Its content; alerts can be acknowledged by a form with this token.
+pub fn fleet(fleet: &Fleet, open: &[Alert], form_token: Option<&str>) -> Markup {
     html! {
         h1.sr { "The fleet " (fleet.name) " at a glance" }
         (parts::headline(fleet.tone, &fleet.headline.text))
+        (alert::section(open, form_token))
         (problems(&fleet.problems, fleet.more_problems))
         section aria-labelledby="matrix" {
             h2 id="matrix" { "Certificates and hosts" }

@@ -11,6 +11,7 @@ const PLACES: &[(&str, &str)] = &[
     ("/", "Fleet"),
     ("/hosts", "Hosts"),
     ("/inventory", "Inventory"),
+    ("/alerts", "Alerts"),
     ("/events", "Events"),
 ];
 

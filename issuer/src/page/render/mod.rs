@@ -5,10 +5,11 @@
 //! parts    states, instants, facts
 //! login    the form for the token
 //! fleet    the first page, with matrix and horizon
-//! certificate, host, event, inventory   a page each
+//! alert, certificate, host, event, inventory   a page each
 //! seen     what is seen from outside
 //! ```
 
+pub mod alert;
 pub mod certificate;
 pub mod event;
 pub mod fleet;

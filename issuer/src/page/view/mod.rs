@@ -4,10 +4,11 @@
 //! mark      states in a symbol and a word           moment    instants, near and exact
 //! cell      how far one certificate is on one host  matrix    all of them, as large as it stays legible
 //! horizon   when what ends, on one axis             fleet     the first page
-//! certificate, host, event, inventory   a page each
+//! alert, certificate, host, event, inventory   a page each
 //! seen      what is seen from outside
 //! ```
 
+pub mod alert;
 pub mod cell;
 pub mod certificate;
 pub mod event;
