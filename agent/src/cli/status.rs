@@ -221,6 +221,7 @@ mod tests {
             "last_contact": "1970-01-01T00:00:01Z",
             "problem": null,
             "nginx_started": null,
+            "probe": null,
             "identity_not_after": null,
             "certificates": [{
                 "name": "media",
