@@ -187,15 +187,18 @@ fn to_try(world: &World) -> Result<String> {
     let sally = world.hosts.get(2).context("there are four hosts")?;
     let binaries = certwell_lab::paths::binaries()?;
     Ok(format!(
-        "\nIt runs on. In another terminal, from here:\n\n  \
+        "\nIt runs on; the page is http://{}/. In another terminal, from here:\n\n  \
          export PATH=\"{}:$PATH\" CERTWELL_SOCKET={}\n  \
          certwell status\n  \
          certwell explain {MEDIA}\n  \
+         certwell watch\n  \
          certwell events --follow\n  \
+         certwell page --token\n  \
          certwell certificates renew {MEDIA} --wait\n  \
          certwell-agent --config {} status\n  \
          curl -kv --resolve {MEDIA}:{}:{} https://{MEDIA}:{}/\n\n\
          Ctrl-C ends it, with every process that it started.",
+        world.net.page(),
         shown(&binaries),
         shown(&world.issuer.socket()),
         shown(&sally.agent_config()),
