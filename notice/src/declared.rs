@@ -78,10 +78,10 @@ pub fn secret_value(line: &str) -> Option<usize> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     line.match_indices('=').find_map(|(at, _)| {
         let key = line[..at].trim_end().trim_end_matches(['"', '\'']);
-        let start = key.rfind(|c| !is_word(c)).map_or(0, |before| before + 1);
+        let word = key.rsplit(|c| !is_word(c)).next().unwrap_or_default();
         let value = &line[at + 1..];
         let spaces = value.len() - value.trim_start().len();
-        KEYS.contains(&&key[start..]).then_some(at + 1 + spaces)
+        KEYS.contains(&word).then_some(at + 1 + spaces)
     })
 }
 

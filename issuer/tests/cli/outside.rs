@@ -599,7 +599,7 @@ fn what_is_seen_is_told_to_scripts_and_in_tables() {
         "SEEN AT",
         "192.0.2.13:443",
         "stranger",
-        "80 days (88%)",
+        "TLSv1.3",
         "From outside: sally:",
     ] {
         assert!(

@@ -66,8 +66,8 @@ fn mistakes_of_alerts_are_shown_where_they_are() {
         ("every = \"1h\"", &["every is longer than 10 minutes"]),
         ("settle = \"0s\"", &["settle must be longer than nothing"]),
         (
-            "escalate = \"5m\"",
-            &["unknown key \"escalate\" in [alerts]", "did you mean"],
+            "escalate-afer = \"5m\"",
+            &["unknown key \"escalate-afer\" in [alerts]", "did you mean"],
         ),
         (
             "heartbeat-url = \"ftp://hc.example/secret\"",

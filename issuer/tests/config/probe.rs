@@ -152,6 +152,6 @@ fn two_tables_for_it_are_told_with_both_places() {
     files.write("conf.d/more.toml", "[probe]\nport = 8443\n");
     tells(
         &files,
-        &["more.toml:1:2: two tables [probe]", "issuer.toml:9:2"],
+        &["more.toml:1:2: two tables [probe]", "issuer.toml:9;"],
     );
 }

@@ -67,6 +67,16 @@ pub fn of_host(
             names.insert(listener.name.clone());
         }
     }
+    if reported.is_empty() {
+        for (address, name) in looked_at(facts, host) {
+            let names = reported
+                .entry(address)
+                .or_insert_with(|| (address.port() != facts.config.probe.port).then(BTreeSet::new));
+            if let Some(names) = names {
+                names.insert(name.to_owned());
+            }
+        }
+    }
     let farthest = reported
         .keys()
         .filter_map(|address| reach(address.ip()))
@@ -88,6 +98,22 @@ fn listeners<'a>(
         .filter_map(|listener| Some((listener.address.parse().ok()?, listener)))
 }
 
+/// Where it was looked at last, and under which names: its agent reports no listener while nginx is stopped, which is
+/// when somebody should look.
+fn looked_at<'a>(
+    facts: &'a FleetFacts,
+    host: &HostName,
+) -> impl Iterator<Item = (SocketAddr, &'a str)> {
+    let host = host.clone();
+    facts
+        .sightings
+        .probes
+        .values()
+        .flat_map(|probe| probe.seen.keys())
+        .filter(move |spot| spot.host.as_ref() == Some(&host))
+        .filter_map(|spot| Some((spot.address?, spot.name.as_str())))
+}
+
 /// Whose which address is.
 #[derive(Debug, Default)]
 pub struct Owners<'a>(BTreeMap<IpAddr, BTreeSet<&'a HostName>>);
@@ -97,9 +123,13 @@ impl<'a> Owners<'a> {
     pub fn of(facts: &'a FleetFacts) -> Self {
         let mut owners: BTreeMap<IpAddr, BTreeSet<&HostName>> = BTreeMap::new();
         for (host, declared) in &facts.config.hosts {
-            let reported = listeners(facts, host)
+            let mut reported: Vec<SocketAddr> = listeners(facts, host)
                 .filter(|(_, listener)| listener.state() != v1::ListenerState::Elsewhere)
-                .map(|(address, _)| address);
+                .map(|(address, _)| address)
+                .collect();
+            if reported.is_empty() {
+                reported.extend(looked_at(facts, host).map(|(address, _)| address));
+            }
             for address in declared.addresses.iter().copied().chain(reported) {
                 owners
                     .entry(address.ip().to_canonical())

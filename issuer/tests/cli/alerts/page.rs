@@ -8,6 +8,9 @@ use clap::Parser as _;
 /// What each section says, in this order.
 const PARTS: [&str; 4] = ["**It means** ", "**certwell** ", "**Look** ", "**Type** "];
 
+/// Of the alarm that a host raises by itself: the agent's tests know them.
+const HOSTS_OWN: [&str; 2] = ["issuer-unreachable", "served-expired"];
+
 /// Third-level sections, by their titles.
 fn sections() -> BTreeMap<String, String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
@@ -25,7 +28,8 @@ fn sections() -> BTreeMap<String, String> {
 fn each_class_has_a_section_that_says_what_to_do() {
     let sections = sections();
     let titles: Vec<&str> = sections.keys().map(String::as_str).collect();
-    let mut slugs: Vec<&str> = Class::ALL.iter().map(|class| class.slug()).collect();
+    let ours = Class::ALL.iter().map(|class| class.slug());
+    let mut slugs: Vec<&str> = ours.chain(HOSTS_OWN).collect();
     slugs.sort_unstable();
     assert_eq!(titles, slugs);
     for (title, text) in &sections {
