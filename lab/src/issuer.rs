@@ -156,6 +156,22 @@ impl Issuer {
         )?)
     }
 
+    /// Has it look at no edge from outside any more: nothing but what hosts say is known then.
+    ///
+    /// # Errors
+    /// When its configuration can't be written.
+    pub fn stop_looking(&self) -> Result<()> {
+        let text = fs::read_to_string(self.config())?;
+        if text.contains("\nenabled = false\n") {
+            return Ok(());
+        }
+        let new = self.config().with_extension("new");
+        let off = text.replace("\n[probe]\n", "\n[probe]\nenabled = false\n");
+        ensure!(off != text, "no [probe] in\n{text}");
+        fs::write(&new, off)?;
+        Ok(fs::rename(&new, self.config())?)
+    }
+
     /// Starts `certwell-issuer serve` and waits until it listens.
     ///
     /// # Errors

@@ -164,7 +164,7 @@ fn an_alertmanager_has_an_alert_for_as_long_as_it_is_open() -> Result<()> {
         world.issuer.declare(
             "30-alerts",
             &format!(
-                "[probe]\nenabled = false\n[alerts]\nevery = \"500ms\"\nsettle = \"1s\"\n[notifier.am]\ntype = \"alertmanager\"\nurl = {:?}\n",
+                "[alerts]\nevery = \"500ms\"\nsettle = \"1s\"\n[notifier.am]\ntype = \"alertmanager\"\nurl = {:?}\n",
                 manager.url()
             ),
         )?;

@@ -125,11 +125,12 @@ pub(crate) fn tell(world: &World, ears: &[&Ear], speed: &Speed, more: &str) -> R
         repeat_min,
     } = speed;
     let alerts = format!(
-        "[probe]\nenabled = false\n\
+        "\
          [alerts]\nnotify = {names:?}\nevery = \"500ms\"\nsettle = \"{settle}\"\nescalate-after = \"{escalate_after}\"\n\
          repeat-first = \"{repeat_first}\"\nrepeat-min = \"{repeat_min}\"\n{more}",
     );
     let notifiers: String = ears.iter().map(|ear| ear.declared()).collect();
+    world.issuer.stop_looking()?;
     world.issuer.declare("30-alerts", &(alerts + &notifiers))
 }
 

@@ -27,7 +27,7 @@ fn enrolling_is_the_only_step_and_leaving_undoes_it() {
         install(&fleet.fritz, &fleet.packages.issuer)?;
         fleet.init_issuer()?;
         // The first is a bookworm, the last a trixie.
-        for edge in [&fleet.edges[0], &fleet.edges[3]] {
+        for (edge, newest) in [(&fleet.edges[0], 1), (&fleet.edges[3], 2)] {
             install(edge, &fleet.packages.agent)?;
             // The CA finds this edge by its own name, as the geo name leads to any.
             let own = format!(
@@ -41,6 +41,8 @@ fn enrolling_is_the_only_step_and_leaving_undoes_it() {
             enrolled(fleet, edge)?;
             what_the_journal_has(fleet, edge)?;
             broken(fleet, edge)?;
+            // The second edge first draws what was issued for the names of the first.
+            fleet.converged(MEDIA, newest, SOON, |host| host == edge.name)?;
             left(fleet, edge)?;
         }
         Ok(())

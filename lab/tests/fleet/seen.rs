@@ -166,9 +166,7 @@ fn a_host_that_is_nothing_but_a_probe_sees_in_the_place_of_the_issuer() -> Resul
         first_issuance_on_edges(world)?;
         all_well(world, 1)?;
         // The issuer looks no more; nobody does.
-        let config = fs::read_to_string(world.issuer.config())?;
-        let config = config.replace("\n[probe]\n", "\n[probe]\nenabled = false\n");
-        fs::write(world.issuer.config(), config)?;
+        world.issuer.stop_looking()?;
         wait_for("nothing is seen", SOON, || {
             let media = media(world)?;
             ensure!(media.hosts.iter().all(|host| host.facts.seen.is_none()));

@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use certwell_proto::{CertificateName, HostName, pace::pace};
+use certwell_proto::{CertificateName, Fingerprint, HostName, pace::pace};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    sighting::{Shown, Sighting, Spot},
+    sighting::{SeenLeaf, Shown, Sighting, Spot},
     trust::{Look, Looks},
     verdict::{Known, Whose, desired},
 };
-use crate::plan::{facts::FleetFacts, judge, presence::PATIENCE, words};
+use crate::{
+    plan::{facts::FleetFacts, judge, presence::PATIENCE, words},
+    store::Issued,
+};
 
 /// What can be wrong; the first is the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +101,8 @@ fn is_under_way(facts: &FleetFacts, kind: Kind, look: Look<'_>) -> bool {
     };
     let ends = match (kind, &look.sighting.shown) {
         (Kind::OtherGeneration, Shown::Leaf(leaf)) => leaf.not_after,
+        // An older generation doesn't cover a name that was added just now.
+        (Kind::Chain, Shown::Leaf(leaf)) if !is_newest(issued, leaf) => leaf.not_after,
         // The placeholder of a host that never had anything else.
         (Kind::Stranger, _) if issued.generation.0 == 1 => issued.not_after,
         _ => return false,
@@ -106,6 +111,11 @@ fn is_under_way(facts: &FleetFacts, kind: Kind, look: Look<'_>) -> bool {
     let remaining = Duration::try_from(at.duration_until(ends)).unwrap_or(Duration::ZERO);
     let patience = SignedDuration::try_from(pace(PATIENCE, Some(remaining))).unwrap_or_default();
     at.duration_since(issued.at) <= patience
+}
+
+fn is_newest(issued: &Issued, leaf: &SeenLeaf) -> bool {
+    let newest = issued.fullchain.first();
+    newest.is_some_and(|newest| Fingerprint::of(newest) == leaf.fingerprint)
 }
 
 /// Since when a sighting shows a fault: what it shows for the first time now began when it was looked at, or when
@@ -198,7 +208,7 @@ fn text(
                 None => format!("{address}, which is no host's that is known"),
             };
             let there = match &look.sighting.shown {
-                Shown::Leaf(_) => format!("; it answers with {shown}"),
+                Shown::Leaf(_) => format!("; it answers with {}", shown.trim_end_matches(',')),
                 Shown::Down(_) | Shown::Rejects => format!("; it {shown}"),
                 Shown::NoSuchKey | Shown::Unresolved(_) => String::new(),
             };
