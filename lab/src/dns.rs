@@ -63,12 +63,15 @@ impl Dns {
         })
     }
 
-    /// From now on `name` has exactly these addresses.
+    /// From now on `name` has exactly these addresses; with none of them, nobody knows it.
     ///
     /// # Errors
     /// When the server refuses.
     pub fn set(&self, name: &str, addresses: &[IpAddr]) -> Result<()> {
         post(self.management, "/clear-a", &json!({ "host": name }))?;
+        if addresses.is_empty() {
+            return Ok(());
+        }
         post(
             self.management,
             "/add-a",

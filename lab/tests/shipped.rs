@@ -1,6 +1,6 @@
 //! Every configuration that is shipped is taken by the program that it is for.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use certwell_lab::{
@@ -9,6 +9,8 @@ use certwell_lab::{
 };
 
 const ENDS: Duration = Duration::from_secs(20);
+/// As `openssl rand -hex 32` says one.
+const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 #[test]
 fn nginx_takes_the_map_the_snippet_and_the_plain_server() -> Result<()> {
@@ -91,7 +93,26 @@ fn the_issuer_takes_its_configuration() -> Result<()> {
     // The package makes the group; this machine may not have it.
     let group = "admin-group = \"certwell\"";
     ensure!(used.contains(group), "no {group}");
-    let used = used.replace(group, "admin-group = \"root\"");
+    let mut used = used.replace(group, "admin-group = \"root\"");
+    // What the notifiers read or run has to be there.
+    for (path, text, mode) in [
+        (
+            "/etc/certwell/discord.url",
+            "https://discord.com/api/webhooks/1/a",
+            0o600,
+        ),
+        ("/etc/certwell/hook.secret", SECRET, 0o600),
+        ("/etc/certwell/mail.password", "password", 0o600),
+        ("/usr/local/bin/page", "#!/bin/sh\n", 0o755),
+    ] {
+        ensure!(used.contains(path), "no {path}");
+        let own = home
+            .path()
+            .join(path.rsplit('/').next().unwrap_or_default());
+        fs::write(&own, text)?;
+        fs::set_permissions(&own, fs::Permissions::from_mode(mode))?;
+        used = used.replace(path, &own.display().to_string());
+    }
     let config = home.path().join("issuer.toml");
     fs::write(&config, used)?;
     let config = config.display().to_string();
