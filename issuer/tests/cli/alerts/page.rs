@@ -6,7 +6,7 @@ use certwell_issuer::{cli::args::Cli, plan::alert::Class};
 use clap::Parser as _;
 
 /// What each section says, in this order.
-const PARTS: [&str; 4] = ["**It means** ", "**certwell** ", "**Look** ", "**Type** "];
+const PARTS: [&str; 4] = ["**It means** ", "**certwell**", "**Look** ", "**Type** "];
 
 /// Of the alarm that a host raises by itself: the agent's tests know them.
 const HOSTS_OWN: [&str; 2] = ["issuer-unreachable", "served-expired"];
