@@ -109,7 +109,7 @@ fn listening(world: &World) -> Result<Ear> {
 
 #[test]
 fn a_ca_that_is_gone() -> Result<()> {
-    story("alert-ca", &living(120), |world| {
+    story("alert-ca", &living(90), |world| {
         let ear = listening(world)?;
         on_sally(world)?;
         world.ca.freeze()?;
