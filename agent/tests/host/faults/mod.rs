@@ -72,15 +72,25 @@ pub(crate) fn is_pair(directory: &Path, bundle: &v1::Bundle) -> bool {
     read("fullchain.pem") == chain && read("privkey.pem") == *key
 }
 
-/// Reloads nginx, to the end: all its workers are new.
+/// Reloads nginx, to the end: new workers answer, and old ones take nothing new. They may drain for long: an agent that
+/// is held by its log holds the connections of its other tasks.
 pub(crate) async fn reloaded(host: &Host) {
     let before = host.workers();
     host.reload_nginx();
     eventually("nginx has reloaded", || async {
-        let now = host.workers();
-        (!now.is_empty() && now.iter().all(|worker| !before.contains(worker))).then_some(())
+        let (old, new): (Vec<i32>, Vec<i32>) = host
+            .workers()
+            .into_iter()
+            .partition(|worker| before.contains(worker));
+        (!new.is_empty() && old.into_iter().all(drains)).then_some(())
     })
     .await;
+}
+
+/// Whether a worker has been told to go, or is gone.
+fn drains(worker: i32) -> bool {
+    let title = fs::read_to_string(format!("/proc/{worker}/cmdline")).unwrap_or_default();
+    title.is_empty() || title.contains("is shutting down")
 }
 
 /// `certwell-agent status` says one thing, which holds all these words.
