@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
+    clock::MachineClock,
     paths,
     ports::{Net, ensure_free},
     process::Process,
@@ -27,6 +28,7 @@ pub struct Issuer {
     directory: PathBuf,
     address: SocketAddr,
     log_filter: String,
+    clock: Option<MachineClock>,
     process: Option<Process>,
 }
 
@@ -41,6 +43,7 @@ impl Issuer {
             directory: world.join("issuer"),
             address: net.issuer(),
             log_filter: log_filter.to_owned(),
+            clock: None,
             process: None,
         };
         fs::create_dir_all(issuer.directory.join("etc/conf.d"))?;
@@ -178,7 +181,10 @@ impl Issuer {
     /// When it doesn't come up.
     pub fn serve(&mut self) -> Result<()> {
         ensure_free(self.address, "the issuer")?;
-        let program = self.daemon(&["serve"])?;
+        let mut program = self.daemon(&["serve"])?;
+        if let Some(clock) = &self.clock {
+            program = clock.under(program)?;
+        }
         let mut process = Process::start(&program, &self.world, &self.log())?;
         process.ready(Duration::from_secs(20), || {
             TcpStream::connect_timeout(&self.address, Duration::from_secs(1))?;
@@ -188,6 +194,11 @@ impl Issuer {
         })?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// From its next start on its machine has this clock.
+    pub fn set_clock(&mut self, clock: MachineClock) {
+        self.clock = Some(clock);
     }
 
     /// Asks it to end, and waits.

@@ -115,23 +115,37 @@ impl Default for Speed {
     }
 }
 
-/// Declares that alerts go to these, in this order.
+impl Speed {
+    /// `[alerts]`, told to these notifiers.
+    pub(crate) fn declared(&self, names: &[&str]) -> String {
+        let Self {
+            settle,
+            escalate_after,
+            repeat_first,
+            repeat_min,
+        } = self;
+        format!(
+            "\
+             [alerts]\nnotify = {names:?}\nevery = \"500ms\"\nsettle = \"{settle}\"\nescalate-after = \"{escalate_after}\"\n\
+             repeat-first = \"{repeat_first}\"\nrepeat-min = \"{repeat_min}\"\n",
+        )
+    }
+}
+
+/// Declares that alerts go to these, in this order, and that nobody looks from outside: nothing but what hosts say is told.
 pub(crate) fn tell(world: &World, ears: &[&Ear], speed: &Speed, more: &str) -> Result<()> {
-    let names: Vec<&str> = ears.iter().map(|ear| ear.name).collect();
-    let Speed {
-        settle,
-        escalate_after,
-        repeat_first,
-        repeat_min,
-    } = speed;
-    let alerts = format!(
-        "\
-         [alerts]\nnotify = {names:?}\nevery = \"500ms\"\nsettle = \"{settle}\"\nescalate-after = \"{escalate_after}\"\n\
-         repeat-first = \"{repeat_first}\"\nrepeat-min = \"{repeat_min}\"\n{more}",
-    );
-    let notifiers: String = ears.iter().map(|ear| ear.declared()).collect();
     world.issuer.stop_looking()?;
-    world.issuer.declare("30-alerts", &(alerts + &notifiers))
+    tell_all(world, ears, speed, more)
+}
+
+/// The same, of what is seen from outside as well.
+pub(crate) fn tell_all(world: &World, ears: &[&Ear], speed: &Speed, more: &str) -> Result<()> {
+    let names: Vec<&str> = ears.iter().map(|ear| ear.name).collect();
+    let alerts = speed.declared(&names);
+    let notifiers: String = ears.iter().map(|ear| ear.declared()).collect();
+    world
+        .issuer
+        .declare("30-alerts", &(alerts + more + &notifiers))
 }
 
 /// Every message that is worth its name says who, why, what next, what to run and where to read.

@@ -1,11 +1,16 @@
 //! Alerts, from a real cause to a message at a real receiver: every class, and what becomes of messages when the issuer is
 //! killed, a receiver misbehaves, somebody acknowledges or silences, or nobody does.
 
+mod ahead;
 mod classes;
+mod clock;
 mod crashes;
 mod deadman;
 mod delivery;
 mod ear;
+mod late;
+mod mail;
+mod outside;
 mod people;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use certwell_lab::{
     MEDIA, Settings, World,
     program::{Output, Program},
@@ -199,15 +199,7 @@ fn whole_store(world: &World) -> Result<Vec<(PathBuf, Vec<u8>)>> {
 
 /// Runs `program` under another clock; the monotonic one stays true.
 fn clocked(time: &str, program: &Program, world: &World) -> Result<Output> {
-    let directories = fs::read_dir("/usr/lib")?.flatten();
-    let library = directories
-        .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
-        .find(|path| path.exists())
-        .context("libfaketime isn't there (apt install faketime)")?;
-    program
-        .clone()
-        .env("LD_PRELOAD", library.display().to_string())
+    certwell_lab::clock::under(program.clone())?
         .env("FAKETIME", time)
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .run(world.directory(), "", ENDS)
 }
