@@ -138,10 +138,14 @@ fn row(alert: &v1::Alert, now: Timestamp) -> Row {
     ])
 }
 
-fn state(alert: &v1::Alert) -> &'static str {
+/// How an alert stands whose cause is gone.
+pub(super) const OVER: &str = "over";
+
+/// How an alert stands, in a word or a few.
+pub(super) fn state(alert: &v1::Alert) -> &'static str {
     let told = alert.deliveries.iter().any(|told| told.accepted > 0);
     if alert.resolved_ms.is_some() {
-        "over"
+        OVER
     } else if alert.acknowledgement.is_some() {
         "acknowledged"
     } else if alert.silenced_until_ms.is_some() {

@@ -20,7 +20,18 @@ impl Outbox {
         self.0.lock().unwrap().alerts.push(alert);
     }
 
-    /// Somebody acknowledges every alert.
+    /// Somebody acknowledges every alert, whose causes stay.
+    pub(crate) fn acknowledge_all(&self) {
+        for alert in &mut self.0.lock().unwrap().alerts {
+            alert.acknowledgement = Some(v1::Acknowledgement {
+                by: "alice".into(),
+                until_ms: clock::now_ms() + 3_600_000,
+                ..v1::Acknowledgement::default()
+            });
+        }
+    }
+
+    /// Somebody acknowledges every alert, which ends a drill.
     pub(crate) fn end_drill(&self) {
         for alert in &mut self.0.lock().unwrap().alerts {
             alert.resolved_ms = Some(clock::now_ms());
@@ -117,6 +128,7 @@ impl Outbox {
         let alert = v1::Alert {
             id: 9 + number,
             class: "drill".into(),
+            severity: v1::AlertSeverity::Page.into(),
             title: "drill: nothing is wrong".into(),
             opened_ms: clock::now_ms(),
             drill: true,

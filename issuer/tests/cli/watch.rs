@@ -131,7 +131,7 @@ impl Watched {
     }
 
     /// Waits for its end: the exit code, and all that it wrote.
-    fn end(mut self) -> (Option<i32>, String) {
+    fn end(&mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -144,6 +144,14 @@ impl Watched {
             self.seen += &text;
         }
         (status.code(), std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Watched {
+    /// Nothing stays behind where a test failed.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -285,12 +293,19 @@ impl Piped {
         }
     }
 
-    fn end(mut self) {
+    fn end(&mut self) {
         let pid = i32::try_from(self.child.id()).unwrap();
         kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
         let rest: Vec<String> = self.lines.iter().collect();
         assert!(rest.iter().all(|line| !line.contains('\u{1b}')), "{rest:?}");
+    }
+}
+
+impl Drop for Piped {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -303,7 +318,7 @@ fn next_generation(issuer: &Issuer) {
 #[test]
 fn without_a_terminal_each_change_is_a_line() {
     let mut issuer = Issuer::of(fleet(clock::now()));
-    let piped = Piped::start(&issuer, &["watch"]);
+    let mut piped = Piped::start(&issuer, &["watch"]);
     piped.line("all 4 hosts serve media.hachyderm.io generation 2");
     next_generation(&issuer);
     piped.line("media.hachyderm.io on sally: pending, desired 3");
@@ -319,7 +334,7 @@ fn without_a_terminal_each_change_is_a_line() {
 #[test]
 fn in_json_each_change_is_a_document_of_its_own() {
     let issuer = Issuer::of(fleet(clock::now()));
-    let piped = Piped::start(&issuer, &["watch", "--json"]);
+    let mut piped = Piped::start(&issuer, &["watch", "--json"]);
     let document = |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap();
     let first = document(piped.line("\"headline\""));
     assert_eq!(first["converged"], true);
@@ -343,4 +358,50 @@ fn without_an_issuer_at_the_beginning_it_ends() {
     let mut issuer = Issuer::of(fleet(clock::now()));
     issuer.stop();
     assert_eq!(issuer.run(&["watch"]).code, 5);
+}
+
+#[test]
+fn open_alerts_are_on_the_screen_with_how_they_stand() {
+    let issuer = Issuer::of(fleet(clock::now()));
+    let mut watched = Watched::start(&issuer, 100, 30, &[]);
+    watched.says("all 4 hosts serve");
+    let drill = issuer.known.outbox.drill().alert.unwrap();
+    let line = format!("alert {}, page, ", drill.id);
+    let lines = watched.says(&line);
+    assert!(unwrapped(&lines).contains(&drill.title), "{lines:#?}");
+    issuer.known.outbox.acknowledge_all();
+    watched.says(&format!("{line}acknowledged: "));
+    issuer.known.outbox.end_drill();
+    watched.shows("no alert", |lines| {
+        let text = unwrapped(lines);
+        text.contains("all 4 hosts serve") && !text.contains("alert ")
+    });
+    watched.terminal.write_all(b"\x03").unwrap();
+    assert_eq!(watched.end().0, Some(0));
+}
+
+#[test]
+fn without_a_terminal_alerts_are_lines_too() {
+    let issuer = Issuer::of(fleet(clock::now()));
+    let drill = issuer.known.outbox.drill().alert.unwrap();
+    let mut people = Piped::start(&issuer, &["watch"]);
+    let mut programs = Piped::start(&issuer, &["watch", "--json"]);
+    let start = format!("alert {}, page, ", drill.id);
+    people.line(&start);
+    let document = |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap();
+    let alert = document(programs.line("\"alert\""));
+    for (key, value) in [
+        ("kind", "alert"),
+        ("class", "drill"),
+        ("severity", "page"),
+        ("title", &drill.title),
+    ] {
+        assert_eq!(alert[key], value, "{alert}");
+    }
+    assert_eq!(alert["id"], drill.id);
+    issuer.known.outbox.end_drill();
+    people.line(&format!("{start}over: "));
+    assert_eq!(document(programs.line("\"over\""))["id"], drill.id);
+    people.end();
+    programs.end();
 }

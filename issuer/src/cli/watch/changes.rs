@@ -6,7 +6,13 @@ use certwell_proto::v1;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::frame::Shown;
+use super::{
+    super::{
+        alert_json::severity_word,
+        alerts::{OVER, state},
+    },
+    frame::Shown,
+};
 use crate::{page::view::cell::Cell, plan::headline::headline};
 
 /// A difference.
@@ -29,6 +35,14 @@ pub(super) enum Change {
     },
     /// A certificate on a host that isn't wanted there any more.
     Gone { certificate: String, host: String },
+    /// An alert is raised, stands otherwise, or is over.
+    Alert {
+        id: u64,
+        class: String,
+        severity: &'static str,
+        state: &'static str,
+        title: String,
+    },
     /// In the way of a certificate's next issuance, or no more.
     Issuance {
         certificate: String,
@@ -63,6 +77,13 @@ impl Change {
             Self::Gone { certificate, host } => {
                 format!("{certificate} on {host}: not wanted there any more")
             }
+            Self::Alert {
+                id,
+                severity,
+                state,
+                title,
+                ..
+            } => format!("alert {id}, {severity}, {state}: {title}"),
             Self::Issuance {
                 certificate,
                 problem: Some(problem),
@@ -116,6 +137,10 @@ pub(super) fn between(before: Option<&Shown>, after: &Shown, now: Timestamp) -> 
             });
         }
     }
+    changes.extend(alerts_between(
+        before.map_or(&[], |before| &before.alerts),
+        &after.alerts,
+    ));
     let issuance = |status: &v1::StatusResponse| -> BTreeMap<String, String> {
         let all = status.certificates.iter();
         all.map(|one| (one.name.clone(), one.problem.clone()))
@@ -131,6 +156,35 @@ pub(super) fn between(before: Option<&Shown>, after: &Shown, now: Timestamp) -> 
         }
     }
     changes
+}
+
+fn alerts_between(before: &[v1::Alert], after: &[v1::Alert]) -> Vec<Change> {
+    let by_id = |alerts: &[v1::Alert]| -> BTreeMap<u64, Change> {
+        alerts
+            .iter()
+            .map(|alert| (alert.id, about(alert, state(alert))))
+            .collect()
+    };
+    let (old, new) = (by_id(before), by_id(after));
+    let over = before
+        .iter()
+        .filter(|alert| !new.contains_key(&alert.id))
+        .map(|alert| about(alert, OVER));
+    let other = new
+        .iter()
+        .filter(|(id, change)| old.get(id) != Some(change))
+        .map(|(_, change)| change.clone());
+    other.chain(over).collect()
+}
+
+fn about(alert: &v1::Alert, state: &'static str) -> Change {
+    Change::Alert {
+        id: alert.id,
+        class: alert.class.clone(),
+        severity: severity_word(alert.severity()),
+        state,
+        title: alert.title.clone(),
+    }
 }
 
 fn is_well(change: &Change) -> bool {

@@ -3,6 +3,7 @@
 use certwell_proto::v1;
 use jiff::Timestamp;
 
+use super::super::{alert_json::severity_word, alerts::state};
 use crate::{
     page::view::{
         cell::Cell,
@@ -19,6 +20,8 @@ pub(super) struct Shown {
     pub(super) status: v1::StatusResponse,
     /// What happens next with certificates that aren't well.
     pub(super) next: Vec<(String, String)>,
+    /// Those that are open.
+    pub(super) alerts: Vec<v1::Alert>,
     /// Since when the issuer can't be reached.
     pub(super) gone: Option<Timestamp>,
 }
@@ -59,6 +62,7 @@ pub(super) fn frame(shown: &Shown, now: Timestamp, size: Size, colour: bool) -> 
     };
     let head = format!("{symbol} {}", fleet.headline.text);
     lines.extend(wrapped(fleet.tone, &head, size));
+    lines.extend(alerts(&shown.alerts, size));
     lines.push((Tone::Plain, String::new()));
     lines.extend(table(&shown.status, now));
     let more = below(shown, now, size);
@@ -90,6 +94,36 @@ fn title(shown: &Shown, now: Timestamp) -> String {
         "certwell watch · {}{next} · Ctrl-C ends",
         shown.status.fleet
     )
+}
+
+/// Pages first; on a window that is low only how many there are more.
+fn alerts(open: &[v1::Alert], size: Size) -> Vec<Line> {
+    let mut open: Vec<&v1::Alert> = open.iter().collect();
+    open.sort_by_key(|alert| (std::cmp::Reverse(alert.severity()), alert.id));
+    let room = (size.rows / 6).max(1);
+    let mut lines: Vec<Line> = open
+        .iter()
+        .take(room)
+        .map(|alert| {
+            let tone = match alert.severity() {
+                v1::AlertSeverity::Page => Tone::Bad,
+                _ => Tone::Warn,
+            };
+            let text = format!(
+                "alert {}, {}, {}: {}",
+                alert.id,
+                severity_word(alert.severity()),
+                state(alert),
+                alert.title
+            );
+            (tone, text)
+        })
+        .collect();
+    if open.len() > room {
+        let more = words::count(open.len() - room, "more alert");
+        lines.push((Tone::Warn, format!("{more}: certwell alerts list")));
+    }
+    lines
 }
 
 fn table(status: &v1::StatusResponse, now: Timestamp) -> Vec<Line> {
@@ -257,7 +291,22 @@ mod tests {
                 "media.hachyderm.io".into(),
                 "Next: it is tried again.".into(),
             )],
+            alerts: (1..=20).map(alert).collect(),
             gone: None,
+        }
+    }
+
+    fn alert(id: u64) -> v1::Alert {
+        let page = id == 20;
+        v1::Alert {
+            id,
+            severity: if page {
+                v1::AlertSeverity::Page.into()
+            } else {
+                v1::AlertSeverity::Warning.into()
+            },
+            title: format!("edge-03: something\u{1b}[2J {}", "y".repeat(300)),
+            ..v1::Alert::default()
         }
     }
 
@@ -285,6 +334,16 @@ mod tests {
             "{first}"
         );
         assert!(lines.iter().any(|line| line.contains("more lines")));
+        let alerts: Vec<&String> = lines
+            .iter()
+            .filter(|line| line.starts_with("alert "))
+            .collect();
+        assert_eq!(alerts.len(), 5, "a sixth of the window: {alerts:?}");
+        assert!(
+            alerts[0].starts_with("alert 20, page, nobody to tell"),
+            "{alerts:?}"
+        );
+        assert!(lines.contains(&"15 more alerts: certwell alerts list".to_owned()));
         assert!(
             lines.last().unwrap().contains("Next: it is tried again."),
             "{lines:?}"

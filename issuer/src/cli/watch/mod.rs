@@ -103,9 +103,13 @@ impl Issuer {
                 next.push((certificate.name.clone(), sentence.clone()));
             }
         }
+        // An issuer of an older version has none.
+        let asked = ask(admin.list_alerts(v1::ListAlertsRequest { all: false })).await;
+        let alerts = asked.map(|listed| listed.alerts).unwrap_or_default();
         self.shown = Shown {
             status,
             next,
+            alerts,
             gone: None,
         };
         Ok(())
