@@ -1,6 +1,7 @@
 //! The command line of `certwell-issuer`: definitions, verbs, and the exit code of each failure.
 
 mod restore;
+mod service_user;
 
 use std::{
     io::{self, Write as _},
@@ -27,7 +28,10 @@ use crate::{
     },
 };
 
-use self::restore::{BackupArgs, KeyInput, RestoreArgs, back_up};
+use self::{
+    restore::{BackupArgs, KeyInput, RestoreArgs, back_up},
+    service_user::as_service,
+};
 
 /// Obtains certificates by ACME, keeps them sealed, and offers them to the agents of a fleet.
 ///
@@ -294,7 +298,9 @@ fn show_recovery_key(made: &Made) -> io::Result<()> {
 }
 
 fn check(path: &Path) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
+    let (issuer, _) = config::Issuer::load(path)?;
+    let config = as_service(&issuer.state_directory, || Config::load(path))
+        .context("looking with the rights of the service's user failed")??;
     let issuer = &config.issuer;
     socket::group(issuer.admin_group.as_deref())?;
     // Before `init`, or without the right to look, only the files can be judged.

@@ -291,7 +291,7 @@ impl<T: Table> Reader<'_, T> {
         match check_secret(&path) {
             Ok(()) => {}
             Err(Distrust::Unseen { path, source }) => {
-                let advice = "put the file there, readable by the daemon alone (chmod 0600)";
+                let advice = "put the file there; the daemon has to be able to read it, and nobody else (of another user: chgrp, chmod 0640)";
                 self.at(
                     key,
                     format!("can't read {}: {source}", path.display()),

@@ -1,6 +1,9 @@
 //! `check` and `serve`: what they refuse, and how they say so.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+};
 
 use certwell_issuer::store::{keys::Kek, sqlite::SqliteStore};
 use certwell_proto::Exit;
@@ -220,4 +223,38 @@ fn help_names_every_verb_and_exit_code_and_completions_and_pages_are_made() {
     let nowhere = fleet.path("nowhere").display().to_string();
     let stderr = ended(&fleet.run(&["man", &nowhere]), Exit::NotFound);
     assert!(stderr.contains(&nowhere), "{stderr}");
+}
+
+#[test]
+fn what_root_checks_is_judged_as_the_service_will_judge_it() {
+    if !nix::unistd::geteuid().is_root() {
+        let loud = b"\nSKIPPED: a check by root for a service of another user\n";
+        std::io::Write::write_all(&mut std::io::stderr(), loud).unwrap();
+        return;
+    }
+    const SERVICE: u32 = 4_997;
+    let fleet = Fleet::new();
+    ended(&fleet.init_with(&[]), Exit::Done);
+    for of_service in ["", "etc", "state"] {
+        chown(fleet.path(of_service), Some(SERVICE), Some(SERVICE)).unwrap();
+    }
+    let secret = fleet.path("etc/discord.url");
+    let notifier = "[notifier.discord]\ntype = \"discord\"\nurl-file = \"discord.url\"\n";
+    fs::create_dir_all(fleet.path("etc/conf.d")).unwrap();
+    fs::write(fleet.path("etc/conf.d/notifiers.toml"), notifier).unwrap();
+    fs::write(&secret, "https://discord.com/api/webhooks/1/secret\n").unwrap();
+    let set = |user, group, mode| {
+        chown(&secret, Some(user), Some(group)).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+        fleet.run(&["check"])
+    };
+    let unreadable = ended(&set(0, 0, 0o600), Exit::Configuration);
+    assert!(
+        unreadable.contains("can't read") && unreadable.contains("Permission denied"),
+        "{unreadable}"
+    );
+    ended(&set(0, SERVICE, 0o640), Exit::Done);
+    ended(&set(SERVICE, SERVICE, 0o600), Exit::Done);
+    let stranger = ended(&set(SERVICE + 1, SERVICE, 0o640), Exit::Configuration);
+    assert!(stranger.contains("belongs to user 4998"), "{stranger}");
 }
