@@ -1,6 +1,7 @@
 //! What a person does by docs/operations.md, on whole Debian hosts: every command of it, and of the README's install.
 //! Where this machine can't boot such hosts, the test says so and is skipped.
 
+mod chat;
 mod page;
 mod player;
 mod story;

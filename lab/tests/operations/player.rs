@@ -19,6 +19,9 @@ const LOOKS: &[&str] = &[
     "certwell status",
     "certwell explain",
     "certwell events",
+    "certwell alerts list",
+    "certwell alerts silences",
+    "certwell alerts test",
     "certwell hosts list",
     "certwell hosts show",
     "certwell inventory",
@@ -140,6 +143,11 @@ impl<'a> Player<'a> {
         if line.starts_with("certwell token create") {
             self.token = find_token(&output.stdout)?;
         }
+        if line == "certwell alerts drill" {
+            let number = raised(&output.stdout)?;
+            self.table
+                .push(("alerts ack 1 ".to_owned(), format!("alerts ack {number} ")));
+        }
         if line.starts_with("certwell-issuer init") {
             self.recovery_key = output.stdout.lines().next().unwrap_or_default().to_owned();
         }
@@ -147,7 +155,7 @@ impl<'a> Player<'a> {
     }
 
     fn once(&self, command: &Command, line: &str, asks: bool) -> Result<Output> {
-        let typed = if line.contains(" --follow") {
+        let typed = if line.contains(" --follow") || line == "certwell watch" {
             // It goes on until somebody has seen enough.
             format!("timeout 2 {line} || test $? = 124")
         } else if asks {
@@ -187,6 +195,15 @@ impl<'a> Player<'a> {
         }
         Ok(())
     }
+}
+
+/// The number of a drill.
+fn raised(said: &str) -> Result<u64> {
+    let number = said
+        .strip_prefix("alert ")
+        .and_then(|rest| rest.split(' ').next())
+        .with_context(|| format!("no alert was raised: {said}"))?;
+    Ok(number.parse()?)
 }
 
 /// Whether a line is the one of the page, where `…` stands for anything, and any space for as many.

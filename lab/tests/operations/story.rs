@@ -15,6 +15,7 @@ use certwell_lab::{
 };
 
 use crate::{
+    chat::{self, Chat},
     page::{self, Section},
     player::{Player, was_typed},
 };
@@ -39,7 +40,9 @@ pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
         carry(edge, &fleet.packages.agent)?;
     }
     fleet.world.lead_to(&[sally, esme])?;
-    let table = before_all(fleet)?;
+    let chat = Chat::open()?;
+    let table = before_all(fleet, &chat)?;
+    chat.trusted_by(fleet.edge("sally")?)?;
     let mut player = Player::new(fleet, table);
     let mut played = Vec::new();
     let mut section = |title: &str| -> Result<&Section> {
@@ -56,6 +59,12 @@ pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
     player.play(section("Where nginx doesn't listen at port 80")?)?;
     player.play(section("Add a certificate")?)?;
     serves(&player, 2, &["sally", "esme"])?;
+
+    player.play(section("Be told when something is wrong")?)?;
+    chat.hears(&["test", "certwell"])?;
+    chat.hears(&["drill: nothing is wrong"])?;
+    chat.hears(&["sally", "test"])?;
+    player.play(section("Look at it all")?)?;
 
     somebody_breaks_nginx(&player)?;
     player.play(section("What to do when an alert fires")?)?;
@@ -108,7 +117,7 @@ pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
     player.play(section("Back up the issuer")?)?;
     renew(&player)?;
     serves(&player, 8, &["esme"])?;
-    the_disk_is_lost(&mut player)?;
+    the_disk_is_lost(&mut player, &chat)?;
     player.play(section("Restore the issuer")?)?;
     serves(&player, 9, &["esme"])?;
 
@@ -116,8 +125,8 @@ pub(crate) fn play(fleet: &mut Fleet) -> Result<()> {
 }
 
 /// What the page takes for granted: the packages' files, a CA that the system trusts, and another one.
-fn before_all(fleet: &Fleet) -> Result<Vec<(String, String)>> {
-    prepare_issuer(fleet)?;
+fn before_all(fleet: &Fleet, chat: &Chat) -> Result<Vec<(String, String)>> {
+    prepare_issuer(fleet, chat)?;
     let (staging, roots) = fleet.world.another_authority()?;
     fleet.fritz.write("/root/staging-of-the-lab.pem", roots)?;
     let here = [
@@ -136,6 +145,7 @@ fn before_all(fleet: &Fleet) -> Result<Vec<(String, String)>> {
             "https://letsencrypt.org/certs/staging/letsencrypt-stg-root-x1.pem",
             &"file:///root/staging-of-the-lab.pem".to_owned(),
         ),
+        (chat::URL, &chat.url()),
         ("editor ", &MEND.to_owned()),
     ];
     Ok(here
@@ -143,7 +153,7 @@ fn before_all(fleet: &Fleet) -> Result<Vec<(String, String)>> {
         .to_vec())
 }
 
-fn prepare_issuer(fleet: &Fleet) -> Result<()> {
+fn prepare_issuer(fleet: &Fleet, chat: &Chat) -> Result<()> {
     carry(&fleet.fritz, &fleet.packages.issuer)?;
     fleet.fritz.write(
         "/usr/local/share/ca-certificates/pebble-issues.crt",
@@ -155,8 +165,7 @@ fn prepare_issuer(fleet: &Fleet) -> Result<()> {
         "/usr/local/share/ca-certificates/pebble-https.crt",
         of_its_https,
     )?;
-    fleet.fritz.shell("update-ca-certificates")?;
-    Ok(())
+    chat.trusted_by(&fleet.fritz)
 }
 
 fn carry(machine: &Machine, package: &std::path::Path) -> Result<()> {
@@ -310,14 +319,14 @@ fn retired(player: &Player) -> Result<()> {
 }
 
 /// A new fritz at the same address: only the backups are there, which outlive its disk.
-fn the_disk_is_lost(player: &mut Player) -> Result<()> {
+fn the_disk_is_lost(player: &mut Player, chat: &Chat) -> Result<()> {
     let fleet = &mut *player.fleet;
     fleet.fritz.pull_plug()?;
     fleet.fritz.lose_disk()?;
     fleet::bare_issuer(&fleet.fritz)?;
     fleet.fritz.boot()?;
     ensure!(fleet.fritz.path(BACKUPS).exists(), "the backups are gone");
-    prepare_issuer(fleet)
+    prepare_issuer(fleet, chat)
 }
 
 /// No section with commands is left out, and every command of running text is one of those, here and in the README.
