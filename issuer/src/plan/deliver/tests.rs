@@ -1,5 +1,9 @@
 //! Tables of what is raised and told, and what holds for any course of things.
 
+mod back;
+mod messages;
+mod silences;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};

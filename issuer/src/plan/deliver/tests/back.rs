@@ -1,0 +1,162 @@
+//! What comes back, what lasts, and what is kept of either.
+
+use super::*;
+
+/// Raised at 0, told to Discord.
+fn told(settings: Alerts) -> Course {
+    let mut course = Course {
+        settings,
+        ..Course::default()
+    };
+    course.evaluate(&[warning(&["sally"])], true, -60);
+    course.evaluate(&[warning(&["sally"])], true, 0);
+    course.accept("discord", Say::Firing, 0);
+    course
+}
+
+fn is_raised(course: &mut Course, found: &[Alert], second: i64) {
+    course.evaluate(found, true, second - 60);
+    assert_eq!(course.evaluate(found, true, second), [Kind::Raised]);
+}
+
+#[test]
+fn what_comes_back_is_told_at_once_and_to_one_notifier_after_the_other() {
+    for end_was_told in [true, false] {
+        let mut course = told(Alerts::default());
+        course.evaluate(&[], true, 10);
+        assert_eq!(course.evaluate(&[], true, 70), [Kind::Resolved]);
+        if end_was_told {
+            course.accept("discord", Say::Resolved, 71);
+        }
+        is_raised(&mut course, &[warning(&["sally"])], 200);
+        assert_eq!(course.known.len(), 1);
+        assert_eq!(course.known[0].opened, at(0), "it is the same alert");
+        let due = course.due("discord", 0, 200).unwrap();
+        assert!(
+            due.say == Say::Firing && due.at <= at(200),
+            "{end_was_told} {due:?}"
+        );
+        assert_eq!(course.next("mail", 1, 200), Some(900));
+    }
+}
+
+#[test]
+fn an_acknowledgement_outlasts_a_moment_of_rest() {
+    let mut course = told(Alerts::default());
+    course.acknowledge(DAY, 5);
+    course.evaluate(&[], true, 10);
+    assert_eq!(course.evaluate(&[], true, 70), [Kind::Resolved]);
+    course.accept("discord", Say::Resolved, 71);
+    is_raised(&mut course, &[warning(&["sally"])], 200);
+    assert_eq!(course.next("discord", 0, 200), Some(DAY - 195));
+    // After ten times `settle` it is another alert, and nobody knows of it.
+    course.evaluate(&[], true, 210);
+    assert_eq!(course.evaluate(&[], true, 330), [Kind::Resolved]);
+    is_raised(&mut course, &[warning(&["sally"])], 930);
+    assert_eq!(course.known.len(), 2);
+    assert_eq!(course.next("discord", 0, 930), Some(0));
+}
+
+#[test]
+fn an_absence_counts_after_a_tenth_of_what_life_is_left_and_after_an_hour_at_most() {
+    let short = Alert {
+        ends: Some(at(310)),
+        ..warning(&["sally"])
+    };
+    let mut course = Course::default();
+    course.evaluate(std::slice::from_ref(&short), true, -60);
+    course.evaluate(&[short], true, 0);
+    assert_eq!(course.evaluate(&[], true, 10), []);
+    assert_eq!(course.evaluate(&[], true, 35), []);
+    assert_eq!(course.evaluate(&[], true, 40), [Kind::Resolved]);
+    // Twice as long each time would be more than an hour by now.
+    let mut course = told(Alerts::default());
+    course.known[0].rounds = 9;
+    course.evaluate(&[], true, 10);
+    assert_eq!(course.evaluate(&[], true, 3_609), []);
+    assert_eq!(course.evaluate(&[], true, 3_610), [Kind::Resolved]);
+}
+
+#[test]
+fn its_beginning_is_the_earliest_that_is_known_and_another_end_is_stored() {
+    let mut course = told(Alerts::default());
+    let began = course.known[0].last.since;
+    assert_eq!(began, Some(at(-60)));
+    let later = Alert {
+        since: Some(at(20)),
+        ..warning(&["sally"])
+    };
+    course.evaluate(&[later], true, 30);
+    assert_eq!(course.known[0].last.since, began);
+    let earlier = Alert {
+        since: Some(at(-600)),
+        ..warning(&["sally"])
+    };
+    course.evaluate(&[earlier], true, 60);
+    assert_eq!(course.known[0].last.since, Some(at(-600)));
+    let ending = Alert {
+        ends: Some(at(DAY)),
+        ..warning(&["sally"])
+    };
+    assert_eq!(course.evaluate(&[ending], true, 90), [Kind::Changed]);
+}
+
+#[test]
+fn the_end_is_tried_for_a_day() {
+    let mut course = told(Alerts::default());
+    course.evaluate(&[], true, 10);
+    assert_eq!(course.evaluate(&[], true, 70), [Kind::Resolved]);
+    let end = course.due("discord", 0, 70 + DAY - 1).unwrap();
+    assert_eq!(end.say, Say::Resolved);
+    assert_eq!(course.due("discord", 0, 70 + DAY), None);
+}
+
+#[test]
+fn a_host_that_was_told_of_before_is_no_news() {
+    let mut course = Course::default();
+    course.evaluate(&[warning(&["esme", "sally"])], true, -60);
+    course.evaluate(&[warning(&["esme", "sally"])], true, 0);
+    course.accept("discord", Say::Firing, 0);
+    course.evaluate(&[warning(&["esme"])], true, 100);
+    course.accept("discord", Say::Firing, 4 * 3_600);
+    course.evaluate(&[warning(&["esme", "sally"])], true, 4 * 3_600 + 30);
+    assert_eq!(course.next("discord", 0, 4 * 3_600), Some(2 * 3_600));
+}
+
+#[test]
+fn what_ends_soon_goes_to_the_next_notifier_sooner_and_what_is_over_is_told_at_the_shortest_pause()
+{
+    let mut course = Course::default();
+    let page = Alert {
+        ends: Some(at(600)),
+        ..found(Class::Expiry, Severity::Page, &["sally"])
+    };
+    course.evaluate(&[page], true, 0);
+    assert_eq!(course.next("mail", 1, 0), Some(60));
+    // However little it was told before.
+    course.accept("discord", Say::Firing, 700);
+    assert_eq!(course.next("discord", 0, 700), Some(900));
+}
+
+#[test]
+fn a_receiver_is_left_alone_for_an_hour_at_most_and_not_while_the_end_comes() {
+    let mut course = told(Alerts::default());
+    let settings = Alerts::default();
+    let refuse = |alert: &AlertRecord, before: Option<&Tried>, asked| {
+        after_refusal(alert, before, "no".into(), asked, &settings, at(0), 1.0)
+    };
+    let week = Some(Duration::from_secs(7 * 86_400));
+    assert_eq!(
+        refuse(&course.known[0], None, week).not_before,
+        at(3_600),
+        "somebody has to learn of it"
+    );
+    let often = Tried {
+        failures: 20,
+        not_before: at(0),
+        problem: "no".into(),
+    };
+    course.known[0].last.ends = Some(at(100));
+    let next = refuse(&course.known[0], Some(&often), None);
+    assert_eq!(next.not_before, at(10));
+}
