@@ -37,7 +37,7 @@ impl Mistake {
             .map_or(1, |spanned| spanned.chars().count());
         let number = before.matches('\n').count() + 1;
         // What is shown gets into logs: a secret on the line isn't.
-        if let Some(value) = secret_value(&source) {
+        if let Some(value) = secret_value(&text[..line_start], &source) {
             let kept = source[..value].chars().count();
             return Self {
                 line: number,

@@ -245,7 +245,7 @@ fn excerpt(text: &str, place: Place) -> Excerpt {
         .replace('\t', " ");
     let number = text[..start].matches('\n').count() + 1;
     // What is shown gets into logs: a secret on the line isn't.
-    if let Some(value) = secret_value(&line) {
+    if let Some(value) = secret_value(&text[..line_start], &line) {
         let before = line[..value].chars().count();
         let column = text[line_start..start].chars().count();
         let is_behind = column >= before;

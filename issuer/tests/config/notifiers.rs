@@ -103,6 +103,18 @@ fn they_may_stand_in_conf_d_and_show_no_secret() {
 }
 
 #[test]
+fn a_mistake_within_a_secret_of_several_lines_shows_none_of_it() {
+    let files = Files::new(ISSUER);
+    files.write(
+        "conf.d/a.toml",
+        "[notifier.a]\ntype = \"slack\"\nurl = \"\"\"\nhttps://hooks.slack.com/q1W2e3R4\\q\n\"\"\"\n",
+    );
+    let said = files.load().unwrap_err().to_string();
+    assert!(said.contains("a.toml:4:"), "{said}");
+    assert!(!said.contains("q1W2e3R4"), "{said}");
+}
+
+#[test]
 fn every_mistake_stands_where_it_is_with_what_to_do() {
     let mail = "type = \"email\"\nserver = \"smtp://mail.example.org\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]\n";
     let table: &[(&str, &[&str])] = &[
@@ -121,7 +133,7 @@ fn every_mistake_stands_where_it_is_with_what_to_do() {
         ),
         (
             "type = \"discord\"\nurl-file = \"no\"\n",
-            &[":11:12:", "can't read", "0600"],
+            &[":11:12:", "can't read", "chmod 0640"],
         ),
         (
             "type = \"discord\"\nurl-file = \"open\"\n",
