@@ -7,7 +7,7 @@
 //! discord, slack, json, alertmanager, mail    pure: a message as bytes
 //! target        a URL that is never shown whole      http    one request, bounded in time and size, never redirected
 //! sign          HMAC over time and body              smtp    one letter to one mail server
-//! declared      a notifier out of a configuration file, for both daemons
+//! declared      a notifier out of a configuration file, for both daemons      hidden   what a mistake there doesn't show
 //! exec          a program of the operator's          trust   files that nobody else could have put there
 //! clock         the only place that reads the clock
 //! ```
@@ -19,6 +19,7 @@ mod clock;
 pub mod declared;
 pub mod discord;
 mod exec;
+pub mod hidden;
 mod http;
 pub mod json;
 mod limit;

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range, path::PathBuf};
 
-use certwell_notice::declared::secret_value;
+use certwell_notice::hidden::secret_value;
 
 /// One mistake, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use certwell_notice::declared::secret_value;
+use certwell_notice::hidden::secret_value;
 
 /// A configuration file, as read.
 #[derive(Debug)]
