@@ -2,25 +2,6 @@
 
 use std::fmt;
 
-/// How much an alert presses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// To be looked at in working hours.
-    Warning,
-    /// Somebody must come now.
-    Page,
-}
-
-impl Severity {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Warning => "warning",
-            Self::Page => "page",
-        }
-    }
-}
-
 macro_rules! classes {
     ($($(#[doc = $doc:literal])+ $name:ident = $slug:literal,)+) => {
         /// What kind of cause an alert has.

@@ -30,7 +30,8 @@ use jiff::Timestamp;
 use self::scene::Scene;
 use super::facts::FleetFacts;
 
-pub use class::{Class, Severity};
+pub use certwell_notice::Severity;
+pub use class::Class;
 
 /// Which cause: what makes two alerts the same one, seen at two instants.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@ use certwell_proto::FleetName;
 
 use super::{Say, view::acknowledge_command};
 use crate::{
-    plan::alert::{Class, Severity},
+    plan::alert::Class,
     store::{AlertRecord, DeliveryRecord},
 };
 
@@ -35,10 +35,7 @@ pub fn message(
             Say::Firing if drill => notice::State::Drill,
             Say::Firing => notice::State::Firing,
         },
-        severity: match last.severity {
-            Severity::Warning => notice::Severity::Warning,
-            Severity::Page => notice::Severity::Page,
-        },
+        severity: last.severity,
         class: last.key.class.slug().to_owned(),
         subject: last.key.subject.clone(),
         title: last.title.clone(),

@@ -29,7 +29,7 @@ fn a_message_holds_all_that_is_known_and_counts_those_before_it() {
     let first = sent(&alert, Say::Firing, None);
     assert_eq!(first.key, "certwell/hachyderm/expiry/media.example");
     assert_eq!(first.state, notice::State::Firing);
-    assert_eq!(first.severity, notice::Severity::Page);
+    assert_eq!(first.severity, Severity::Page);
     assert_eq!((first.id, first.number), (7, 1));
     assert_eq!(first.section, "expiry");
     assert_eq!(
@@ -47,7 +47,7 @@ fn a_message_holds_all_that_is_known_and_counts_those_before_it() {
     let mut warning = alert.clone();
     warning.last.severity = Severity::Warning;
     let warning = sent(&warning, Say::Firing, None);
-    assert_eq!(warning.severity, notice::Severity::Warning);
+    assert_eq!(warning.severity, Severity::Warning);
 }
 
 #[test]
