@@ -1,5 +1,9 @@
 //! What is seen from outside: facts, findings, and how people are told.
 
+mod edges;
+mod rounds;
+mod wire;
+
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use certwell_issuer::plan::{
@@ -17,7 +21,7 @@ use jiff::Timestamp;
 
 use crate::fleet::{
     HOSTS, MEDIA, certificate, configure, days, declare, fingerprint, fleet, host, issue, leaf,
-    media, minutes, noon,
+    media, minutes, noon, older,
 };
 use crate::server::Issuer;
 

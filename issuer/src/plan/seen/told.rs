@@ -48,7 +48,11 @@ pub fn sentence(
             v1::KeyAlgorithm::Ecdsa | v1::KeyAlgorithm::Unspecified => "ECDSA",
         };
         if let Some(left) = left(&sighting, now) {
-            let how = format!("{} left, {}", left, sighting.tls_version);
+            let left = match sighting.not_after > now.as_second() {
+                true => format!("{left} left"),
+                false => left,
+            };
+            let how = format!("{left}, {}", sighting.tls_version);
             places.entry((sighting.address, key)).or_insert(how);
         }
     }
