@@ -21,7 +21,10 @@ use crate::{
     fleet::{Control, Events, Registry},
     plan::{
         alert::{Class, Severity},
-        deliver::{Due, Health, Kind, Told, accepted, after_refusal, due, failing, message},
+        deliver::{
+            Due, Health, Kind, Told, accepted, after_refusal, due, failing, left_alone_until,
+            message,
+        },
         facts::FleetFacts,
         renew::stable_jitter,
         words,
@@ -48,6 +51,8 @@ pub(super) struct Task {
     pub(super) book: Book,
     pub(super) senders: Senders,
     pub(super) health: BTreeMap<String, Health>,
+    /// Notifiers that asked to be left alone, and until when.
+    left_alone: BTreeMap<String, Timestamp>,
     heartbeat: Heartbeat,
     started: Instant,
     /// When everything is evaluated next.
@@ -72,6 +77,7 @@ impl Task {
             book,
             senders: Senders::new(answers),
             health: BTreeMap::new(),
+            left_alone: BTreeMap::new(),
             heartbeat: Heartbeat::start(),
             started: Instant::now(),
             evaluate: Instant::now(),
@@ -152,6 +158,8 @@ impl Task {
         self.senders.take_up(&self.config.notifiers);
         let notifiers = &self.config.notifiers;
         self.health.retain(|name, _| notifiers.contains_key(name));
+        self.left_alone
+            .retain(|name, _| notifiers.contains_key(name));
     }
 
     /// One pass: the facts, what is wrong with them, what changed, all of it committed. Only when it was complete whoever
@@ -260,13 +268,17 @@ impl Task {
             delivery: live.deliveries.get(&notifier.name),
             tried: live.tried.get(&notifier.name),
         };
-        due(
+        let mut due = due(
             &live.record,
             &told,
             &self.book.silences,
             self.settings(),
             now,
-        )
+        )?;
+        if let Some(until) = self.left_alone.get(&notifier.name) {
+            due.at = due.at.max(*until);
+        }
+        Some(due)
     }
 
     /// Gives each notifier that is idle what presses most of what is due to it; returns when to look again.
@@ -353,12 +365,15 @@ impl Task {
                         &live.record,
                         before,
                         refused.text.clone(),
-                        refused.retry_after,
                         &config.alerts,
                         now,
                         stable_jitter(&notifier, u64::from(failures) + live.serial),
                     );
                     live.tried.insert(notifier.clone(), tried);
+                }
+                if let Some(asked) = refused.retry_after {
+                    let until = left_alone_until(asked, now);
+                    self.left_alone.insert(notifier.clone(), until);
                 }
                 self.fared(&notifier, Some(refused.text), now);
             }
@@ -366,6 +381,9 @@ impl Task {
     }
 
     fn fared(&mut self, notifier: &str, problem: Option<String>, now: Timestamp) {
+        if problem.is_none() {
+            self.left_alone.remove(notifier);
+        }
         let health = self.health.entry(notifier.to_owned()).or_default();
         *health = match problem {
             None => Health {

@@ -8,7 +8,7 @@ use std::sync::{
 use certwell_issuer::store::{
     Account, AlertRecord, AlertStore, DeliveryRecord, Enrolled, EventRecord, FleetCa, HostRecord,
     Intent, InventoryRecord, Issued, Observation, OrderFailure, PendingOrder, Recovery, Result,
-    SilenceRecord, Store, StoredLeaf, TokenRecord, sqlite::SqliteStore,
+    SilenceRecord, Store, StoreError, StoredLeaf, TokenRecord, sqlite::SqliteStore,
 };
 use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage, v1};
 use jiff::Timestamp;
@@ -71,6 +71,10 @@ pub(crate) struct GatedStore {
     panics: Mutex<Option<&'static str>>,
     /// How many did.
     panicked: AtomicU32,
+    /// Calls of this name about alerts fail.
+    fails: Mutex<Option<&'static str>>,
+    /// How many did.
+    failed: watch::Sender<u32>,
 }
 
 impl GatedStore {
@@ -83,6 +87,8 @@ impl GatedStore {
             most_events: AtomicU32::new(0),
             panics: Mutex::default(),
             panicked: AtomicU32::new(0),
+            fails: Mutex::default(),
+            failed: watch::Sender::new(0),
         })
     }
 
@@ -93,6 +99,30 @@ impl GatedStore {
 
     pub(crate) fn panicked(&self) -> u32 {
         self.panicked.load(Ordering::Relaxed)
+    }
+
+    /// From now on calls of this name about alerts fail, as on a full disk.
+    pub(crate) fn fail_at(&self, call: Option<&'static str>) {
+        *self.fails.lock().unwrap() = call;
+    }
+
+    /// Returns when so many more calls have failed.
+    pub(crate) async fn fails_again(&self, more: u32) {
+        let mut failed = self.failed.subscribe();
+        let before = *failed.borrow_and_update();
+        let again = failed.wait_for(|failed| *failed >= before + more);
+        again.await.unwrap();
+    }
+
+    fn refuse(&self, call: &str) -> Result<()> {
+        if *self.fails.lock().unwrap() != Some(call) {
+            return Ok(());
+        }
+        self.failed.send_modify(|failed| *failed += 1);
+        Err(StoreError::Corrupt {
+            path: "certwell.db".into(),
+            problem: "as the test wants it".into(),
+        })
     }
 
     fn check(&self, call: &str) {
@@ -198,6 +228,7 @@ macro_rules! gated_alerts {
         impl AlertStore for GatedStore {
             $(async fn $call(&self, $($argument: $type),*) -> Result<$answer> {
                 self.check(stringify!($call));
+                self.refuse(stringify!($call))?;
                 self.store.$call($($argument),*).await
             })*
         }

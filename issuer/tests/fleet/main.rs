@@ -1,9 +1,12 @@
-//! Agents' calls against a running issuer, over real TLS: who is let in, what he gets, and when he is cut off.
+//! Agents' calls against a running issuer, over real TLS: who is let in, what he gets, and when he is cut off; and its
+//! alerts, on their way to real receivers.
 
 #[cfg(test)]
 mod admitted;
 #[cfg(test)]
 mod client;
+#[cfg(test)]
+mod ear;
 #[cfg(test)]
 mod fallen;
 #[cfg(test)]
@@ -22,6 +25,8 @@ mod kept;
 mod life;
 #[cfg(test)]
 mod offers;
+#[cfg(test)]
+mod outbox;
 #[cfg(test)]
 mod quoted;
 #[cfg(test)]

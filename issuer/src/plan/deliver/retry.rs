@@ -26,12 +26,11 @@ pub struct Tried {
     pub problem: String,
 }
 
-/// One more refusal, at `now`. `retry_after` is what the receiver asked for; `jitter` lies in `0.0..=1.0`.
+/// One more refusal, at `now`; `jitter` lies in `0.0..=1.0`.
 pub fn after_refusal(
     alert: &AlertRecord,
     before: Option<&Tried>,
     problem: String,
-    retry_after: Option<Duration>,
     settings: &Alerts,
     now: Timestamp,
     jitter: f64,
@@ -45,10 +44,14 @@ pub fn after_refusal(
         Some(ends) => pace(pause, Some(left(ends, now))),
         None => pause,
     };
-    let asked = retry_after.unwrap_or_default().min(RETRY_AFTER);
     Tried {
         failures: failures.saturating_add(1),
-        not_before: later(now, pause.max(asked)),
+        not_before: later(now, pause),
         problem,
     }
+}
+
+/// Until when a receiver wants nothing more of anybody, whatever it is about.
+pub fn left_alone_until(retry_after: Duration, now: Timestamp) -> Timestamp {
+    later(now, retry_after.min(RETRY_AFTER))
 }

@@ -139,24 +139,19 @@ fn what_ends_soon_goes_to_the_next_notifier_sooner_and_what_is_over_is_told_at_t
 }
 
 #[test]
-fn a_receiver_is_left_alone_for_an_hour_at_most_and_not_while_the_end_comes() {
+fn a_receiver_is_left_alone_for_an_hour_at_most_and_pauses_end_before_an_end_comes() {
+    let asked = |seconds| left_alone_until(Duration::from_secs(seconds), at(0));
+    assert_eq!(asked(600), at(600));
+    assert_eq!(asked(7 * 86_400), at(3_600), "somebody has to learn of it");
     let mut course = told(Alerts::default());
-    let settings = Alerts::default();
-    let refuse = |alert: &AlertRecord, before: Option<&Tried>, asked| {
-        after_refusal(alert, before, "no".into(), asked, &settings, at(0), 1.0)
-    };
-    let week = Some(Duration::from_secs(7 * 86_400));
-    assert_eq!(
-        refuse(&course.known[0], None, week).not_before,
-        at(3_600),
-        "somebody has to learn of it"
-    );
     let often = Tried {
         failures: 20,
         not_before: at(0),
         problem: "no".into(),
     };
     course.known[0].last.ends = Some(at(100));
-    let next = refuse(&course.known[0], Some(&often), None);
+    let settings = Alerts::default();
+    let alert = &course.known[0];
+    let next = after_refusal(alert, Some(&often), "no".into(), &settings, at(0), 1.0);
     assert_eq!(next.not_before, at(10));
 }
