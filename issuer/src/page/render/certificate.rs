@@ -26,7 +26,7 @@ pub fn page(certificate: &Certificate, events: &[Row]) -> Markup {
         section aria-labelledby="hosts" {
             h2 id="hosts" { "Hosts" }
             @if certificate.hosts.is_empty() { p.empty { "No host is to serve it." } }
-            @for host in &certificate.hosts { (on_host(host, parts::host(&host.cell.host), &host.cell.host)) }
+            @for host in &certificate.hosts { (on_host(host, &host.cell.host, parts::host(&host.cell.host))) }
         }
         @if !certificate.findings.is_empty() || !certificate.elsewhere.is_empty() {
             section.problems aria-labelledby="outside" {
@@ -68,14 +68,16 @@ fn about(certificate: &Certificate) -> Markup {
     }
 }
 
-/// A certificate on a host, under the name of the one that the page isn't about.
-pub(super) fn on_host(host: &OnHost, title: Markup, anchor: &str) -> Markup {
+/// A certificate on a host, under the name of the one that the page isn't about, which a link leads to: inside, since a
+/// summary is one control, and those who hear it get no other one in it.
+pub(super) fn on_host(host: &OnHost, name: &str, link: Markup) -> Markup {
     html! {
-        details.on-host id=(format!("on-{anchor}")) open[!host.cell.is_well()] {
+        details.on-host id=(format!("on-{name}")) open[!host.cell.is_well()] {
             summary {
-                h3 { (title) }
+                h3 { (parts::breakable(name)) }
                 (parts::cell(&host.cell))
             }
+            p { "Everything about " (link) }
             @if !host.cell.problem.is_empty() { p.problem { (host.cell.problem) } }
             @if let Some(ends) = &host.ends { p.quiet { "What it serves ends " (parts::dated(ends)) "." } }
             (facts(&host.cell))

@@ -83,7 +83,7 @@ pub fn page(host: &Host, events: &[Event]) -> Markup {
         section aria-labelledby="certificates" {
             h2 id="certificates" { "Certificates" }
             @if host.certificates.is_empty() { p.empty { "It needs none." } }
-            @for one in &host.certificates { (on_host(one, parts::certificate(&one.cell.certificate), &one.cell.certificate)) }
+            @for one in &host.certificates { (on_host(one, &one.cell.certificate, parts::certificate(&one.cell.certificate))) }
         }
         (event::history(events, &row.name))
     }

@@ -82,12 +82,15 @@ fn one(row: &Row) -> Markup {
                     summary {
                         @match row.places.as_slice() {
                             [(host, ..)] => { (parts::breakable(host)) }
-                            places => { (places.len()) " places" }
+                            places => { (places.len() + row.more_places) " places" }
                         }
                     }
                     ul {
                         @for (_, place, problems) in &row.places {
                             li { (place) @for problem in problems { p.problem { "! " (problem) } } }
+                        }
+                        @if row.more_places > 0 {
+                            li.quiet { "and " (row.more_places) " more; " code { "certwell inventory" } " names all" }
                         }
                     }
                 }

@@ -88,7 +88,7 @@ impl Cell {
             mark = EXPIRED;
         } else if mark.tone == Tone::Good && !host.problem.is_empty() {
             // All is served well, and something else is in the way of what comes.
-            mark.tone = Tone::Warn;
+            (mark.tone, mark.symbol) = (Tone::Warn, "!");
         }
         Self {
             certificate: certificate.to_owned(),
@@ -235,6 +235,7 @@ pub(crate) mod tests {
         assert_eq!(cell.mark, EXPIRED);
         over.served_not_after = Some(NOW + 1);
         over.problem = "its map can't be written".into();
-        assert_eq!(Cell::new("media", &over, now()).mark.tone, Tone::Warn);
+        let mark = Cell::new("media", &over, now()).mark;
+        assert_eq!((mark.tone, mark.symbol), (Tone::Warn, "!"));
     }
 }

@@ -18,6 +18,9 @@ use crate::plan::{
     words::{self, from_millis},
 };
 
+/// Places that are named of one certificate; of hundreds of hosts nobody reads them all here.
+const PLACES: usize = 20;
+
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
@@ -54,8 +57,10 @@ pub struct Row {
     pub unmanaged: Option<Mark>,
     /// No host uses it.
     pub dead: bool,
-    /// Where it lies, a sentence each, and what is wrong there.
+    /// Where it lies, a sentence each, and what is wrong there; those first where anything is.
     pub places: Vec<(String, String, Vec<String>)>,
+    /// In how many more places it lies.
+    pub more_places: usize,
 }
 
 const UNMANAGED: Mark = Mark {
@@ -126,6 +131,9 @@ fn row(one: &Certificate<'_>, now: Timestamp) -> Row {
         _ if one.is_dead() => Tone::Warn,
         _ => Tone::Bad,
     };
+    let mut places: Vec<_> = one.places.iter().collect();
+    places.sort_by_key(|at| at.row.problems.is_empty());
+    let more_places = places.len().saturating_sub(PLACES);
     Row {
         names: one
             .leaf
@@ -140,14 +148,15 @@ fn row(one: &Certificate<'_>, now: Timestamp) -> Row {
         managed: managed(one),
         unmanaged: one.is_unmanaged().then_some(UNMANAGED),
         dead: one.is_dead(),
-        places: one
-            .places
-            .iter()
+        places: places
+            .into_iter()
+            .take(PLACES)
             .map(|at| {
                 let problems = at.row.problems.iter().map(|problem| shown(problem));
                 (at.host.to_string(), place(at), problems.collect())
             })
             .collect(),
+        more_places,
     }
 }
 
@@ -227,5 +236,23 @@ mod tests {
         assert_eq!(inventory.gaps, ["fritz has told no inventory yet."]);
         assert_eq!(inventory.leftover, ["old.example.org"]);
         assert_eq!(inventory.tone, Tone::Warn);
+    }
+    #[test]
+    fn of_many_places_those_are_named_where_something_is_wrong_and_the_others_counted() {
+        let media = told("media.example.org", 86_400, v1::ManagedBy::Certwell);
+        let mut wrong = media.clone();
+        wrong.problems = vec!["others may read its key".into()];
+        let hosts = (0..200).map(|number| {
+            let row = if number == 150 { &wrong } else { &media };
+            of(&format!("edge-{number:03}"), vec![row.clone()])
+        });
+        let answer = v1::InventoryResponse {
+            hosts: hosts.collect(),
+        };
+        let inventory = Inventory::new(&answer, now());
+        let row = &inventory.rows[0];
+        let hosts: Vec<&str> = row.places.iter().map(|(host, ..)| host.as_str()).collect();
+        assert_eq!(hosts[..3], ["edge-150", "edge-000", "edge-001"]);
+        assert_eq!((hosts.len(), row.more_places), (PLACES, 200 - PLACES));
     }
 }
