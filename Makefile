@@ -1,7 +1,7 @@
 # The few verbs. Everything that is missing is installed by `make demo` and `make test`.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench sweep packages reproducible fleet incident soak
+.PHONY: help demo test check bench sweep packages reproducible fleet incident soak screenshots
 
 CARGO ?= cargo
 export RUST_LIB_BACKTRACE ?= 0
@@ -70,3 +70,8 @@ soak: ## An hour and forty minutes of renewals on whole hosts: nothing may grow 
 	@lab/setup.sh fleet
 	@$(CARGO) build --quiet --workspace --bins
 	@$(CARGO) run --quiet --package certwell-lab -- soak $(PARTS)
+
+screenshots: ## Takes the pictures in docs/images anew, of the demo's four hosts in headless Chromium
+	@lab/setup.sh screenshots
+	@$(CARGO) build --quiet --workspace --bins
+	@$(CARGO) run --quiet --package certwell-lab -- screenshots

@@ -4,8 +4,10 @@
 #   setup.sh demo       nginx, pebble
 #   setup.sh packages   what Debian packages are made and judged with: cargo-deb, dpkg-shlibdeps, lintian
 #   setup.sh fleet      the same, and what whole Debian hosts are made and booted with
+#   setup.sh screenshots  the demo's, and a browser
 #   setup.sh test       all of it, and what the faults are made with: faketime, strace; haproxy and certbot to live beside;
-#                       nginx's module for stream blocks; aiosmtpd and Alertmanager to send messages to
+#                       nginx's module for stream blocks; aiosmtpd and Alertmanager to send messages to;
+#                       headless Chromium to look at the page with
 set -eu
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -120,6 +122,12 @@ need_world() {
     need pebble-challtestsrv pebble
 }
 
+# Its headless shell is all that is used: the whole browser brings GTK and a desktop along. It brings no font.
+need_browser() {
+    need chromium-headless-shell chromium-headless-shell
+    need_file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
+}
+
 need_for_packages() {
     need dpkg-shlibdeps dpkg-dev
     need strip binutils
@@ -142,9 +150,14 @@ case "$purpose" in
 demo) need_world ;;
 packages) need_for_packages ;;
 fleet) need_for_fleet ;;
+screenshots)
+    need_world
+    need_browser
+    ;;
 test)
     need_world
     need_for_fleet
+    need_browser
     need faketime faketime
     need strace strace
     need haproxy haproxy
@@ -155,7 +168,7 @@ test)
     need prometheus-alertmanager prometheus-alertmanager
     need_file /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
     ;;
-*) fail "unknown purpose '$purpose': demo, packages, fleet or test" ;;
+*) fail "unknown purpose '$purpose': demo, packages, fleet, screenshots or test" ;;
 esac
 
 if [ -n "$missing" ]; then

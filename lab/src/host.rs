@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     log_gate::LogGate,
@@ -212,6 +212,22 @@ impl Host {
     /// When the handshake doesn't come about.
     pub fn served(&self, name: &str) -> Result<Served> {
         probe::handshake(self.https, name).with_context(|| self.name.clone())
+    }
+
+    /// Has its nginx refuse the next generation of a certificate that it serves: its configuration names a key of the
+    /// operator's own from now on, elsewhere, that fits this generation and no other.
+    ///
+    /// # Errors
+    /// When its configuration doesn't name the key, or can't be written.
+    pub fn refuse_the_next(&self, certificate: &str) -> Result<()> {
+        let key = self.live(certificate).join("privkey.pem");
+        let pinned = self.nginx.prefix().join("pinned.key");
+        fs::copy(&key, &pinned)?;
+        let config = fs::read_to_string(self.nginx.config())?;
+        let with_pinned = config.replace(&key.display().to_string(), &pinned.display().to_string());
+        ensure!(with_pinned != config, "no such line: {config}");
+        fs::write(self.nginx.config(), with_pinned)?;
+        self.nginx.reload()
     }
 
     pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {

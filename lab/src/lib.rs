@@ -14,11 +14,13 @@
 //! log_gate  holds a daemon at a line of its own log        certbot  Debian's, with directories of its own
 //! debian    whole Debian hosts, booted                      incident  the incident of 2023-02-28, replayed on them
 //! receivers  whom messages are sent to: a web server that can misbehave, a mail server, an Alertmanager
+//! browser   headless Chromium, which looks at the issuer's page
 //! sweep     agents that are killed at every point of their work
 //! ```
 //!
 //! A light host is a pair of processes on an address of 127.0.0.0/8; no root is needed.
 
+pub mod browser;
 pub mod ca;
 pub mod certbot;
 pub mod certs;

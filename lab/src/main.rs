@@ -1,10 +1,11 @@
-//! `make demo`, `make bench`, `make sweep`, `make fleet`, `make incident` and `make soak`.
+//! `make demo`, `make bench`, `make sweep`, `make fleet`, `make incident`, `make soak` and `make screenshots`.
 
 mod bench;
 mod demo;
 mod fleet;
 mod interruptible;
 mod narrator;
+mod screenshots;
 mod sweeping;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Verb {
         /// Only these.
         parts: Vec<certwell_lab::incident::soak::Part>,
     },
+    /// Take the pictures of the page in docs/images anew.
+    Screenshots,
     /// Kill agents before every call that changes something, and let every such call fail.
     Sweep {
         /// Only these.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Fleet => fleet::walk(),
         Verb::Incident { acts } => fleet::incident(acts),
         Verb::Soak { parts } => fleet::soak(parts),
+        Verb::Screenshots => screenshots::run(),
         Verb::Sweep { works, kills } => sweeping::run(works, kills),
     };
     outcome.unwrap_or_else(|error| {

@@ -207,16 +207,7 @@ fn an_nginx_that_refuses() -> Result<()> {
     story("alert-refused", &living(300), |world| {
         let ear = listening(world)?;
         on_sally(world)?;
-        // A key of the operator's own, elsewhere: it fits this generation and no other.
-        let host = world.host("sally")?;
-        let key = host.live(MEDIA).join("privkey.pem");
-        let pinned = host.nginx.prefix().join("pinned.key");
-        fs::copy(&key, &pinned)?;
-        let config = fs::read_to_string(host.nginx.config())?;
-        let with_pinned = config.replace(&key.display().to_string(), &pinned.display().to_string());
-        ensure!(with_pinned != config, "no such line: {config}");
-        fs::write(host.nginx.config(), with_pinned)?;
-        host.nginx.reload()?;
+        world.host("sally")?.refuse_the_next(MEDIA)?;
         let renew = ["certificates", "renew", MEDIA];
         world.issuer.certwell(&renew)?.success("renew")?;
         let cause = now();

@@ -61,18 +61,9 @@ impl Visitor {
 fn a_renewal_that_one_host_s_nginx_refuses_is_served_by_all_the_others() -> Result<()> {
     story("rolled-back", &Settings::default(), |world| {
         let first = first_issuance(world)?.fingerprint();
-        // A key of the operator's own, elsewhere: it fits this generation and no other.
         let host = world.host(REFUSING)?;
-        let (key, pinned) = (
-            host.live(MEDIA).join("privkey.pem"),
-            host.nginx.prefix().join("pinned.key"),
-        );
-        fs::copy(&key, &pinned)?;
         let config = fs::read_to_string(host.nginx.config())?;
-        let with_pinned = config.replace(&key.display().to_string(), &pinned.display().to_string());
-        ensure!(with_pinned != config, "no such line: {config}");
-        fs::write(host.nginx.config(), with_pinned)?;
-        host.nginx.reload()?;
+        host.refuse_the_next(MEDIA)?;
 
         let visitors: Vec<Visitor> = world.hosts.iter().map(Visitor::of).collect();
         let renew = ["certificates", "renew", MEDIA];
