@@ -2,6 +2,7 @@
 //! a backup that is older than what has happened since, and the fleet goes on.
 
 mod off;
+mod pager;
 mod restored;
 
 use std::{collections::BTreeMap, fs};
@@ -33,11 +34,13 @@ const ASSETS_FILE: &str = "/etc/certwell/conf.d/30-assets.toml";
 const REVOKED: &str = "esme";
 
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
+    pager::hand_out(stage.fleet)?;
     stage.fleet.converged(MEDIA, 1, SOON, |_| true)?;
     back_up(stage)?;
     forgotten(stage)?;
     let ledgers = Ledgers::watch(stage.fleet);
     let died = die(stage)?;
+    pager::everybody_was_paged(stage)?;
     let lost = highest(stage.fleet)?;
     let identities = identities(stage.fleet)?;
     let issued = stage.fleet.world.issued()?;
@@ -56,6 +59,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     stage.figure("looks at the edges' ledgers", seen.looks);
     stage.none("generations that went backwards", seen.backwards.len())?;
     let_back(stage)?;
+    pager::everybody_hears_that_it_is_over(stage.fleet)?;
     restart(stage)?;
     clear(stage.fleet)
 }
