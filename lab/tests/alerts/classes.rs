@@ -59,6 +59,7 @@ const MADE: &[(Test, &[Class])] = &[
     (outside::an_nginx_that_is_off, &[Class::SeenDown]),
     (outside::images_that_do_not_load, &[Class::UrlBroken]),
     (clock::a_clock_that_goes_wrong, &[Class::IssuerClock]),
+    (clock::a_clock_that_was_set_back, &[Class::IssuerClock]),
     (ahead::a_generation_that_cannot_be, &[Class::TooFarAhead]),
 ];
 

@@ -1,25 +1,37 @@
 //! The clock of the issuer's machine goes wrong while it runs.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use certwell_issuer::plan::alert::Class;
-use certwell_lab::{MEDIA, Settings, clock::MachineClock, story};
+use certwell_lab::{MEDIA, Settings, World, clock::MachineClock, story};
 use jiff::SignedDuration;
 
 use crate::{
     SOON,
     classes::{comes_of, listening},
+    ear::Ear,
+    on_sally, sally,
 };
+
+/// There while systemd's time service says that it keeps the machine's clock: then a step back is its own work.
+const KEPT: &str = "/run/systemd/timesync/synchronized";
+
+/// The issuer on a machine whose clock is right, so far.
+fn clocked(world: &mut World) -> Result<(MachineClock, Ear)> {
+    let clock = MachineClock::new(world.directory())?;
+    world.issuer.stop();
+    world.issuer.set_clock(clock.clone());
+    world.issuer.serve()?;
+    Ok((clock, listening(world)?))
+}
 
 #[test]
 pub(crate) fn a_clock_that_goes_wrong() -> Result<()> {
     // One host alone may be the one that is wrong.
     let settings = Settings::default().only(&["sally", "esme"]);
     story("alert-clock", &settings, |world| {
-        let clock = MachineClock::new(world.directory())?;
-        world.issuer.stop();
-        world.issuer.set_clock(clock.clone());
-        world.issuer.serve()?;
-        let ear = listening(world)?;
+        let (clock, ear) = clocked(world)?;
         world.join_all()?;
         let both = format!("[certificate.\"{MEDIA}\"]\nhosts = [\"sally\", \"esme\"]\n");
         world.issuer.declare("20-media", &both)?;
@@ -34,6 +46,42 @@ pub(crate) fn a_clock_that_goes_wrong() -> Result<()> {
         let by = "by the clocks of 2 of 2 hosts it is 3 minutes ahead";
         ensure!(cause.contains(by), "{cause}");
         ensure!(told.severity == "page", "{told:?}");
+        Ok(())
+    })
+}
+
+#[test]
+pub(crate) fn a_clock_that_was_set_back() -> Result<()> {
+    if Path::new(KEPT).exists() {
+        println!("SKIPPED: {KEPT} says that nothing sets this machine's clock wrong");
+        return Ok(());
+    }
+    story("alert-clock-back", &sally(), |world| {
+        let (clock, ear) = clocked(world)?;
+        on_sally(world)?;
+        let told = comes_of(&ear, Class::IssuerClock, || {
+            clock.set_off(SignedDuration::from_mins(-10))
+        })?;
+        let cause = told.text("cause");
+        ensure!(cause.contains("by this clock is yet to come"), "{cause}");
+        ensure!(told.severity == "page", "{told:?}");
+        Ok(())
+    })
+}
+
+#[test]
+pub(crate) fn a_clock_that_was_set_back_before_anything_happened() -> Result<()> {
+    if Path::new(KEPT).exists() {
+        println!("SKIPPED: {KEPT} says that nothing sets this machine's clock wrong");
+        return Ok(());
+    }
+    story("alert-clock-new", &sally(), |world| {
+        let (clock, ear) = clocked(world)?;
+        let told = comes_of(&ear, Class::IssuerClock, || {
+            clock.set_off(SignedDuration::from_mins(-10))
+        })?;
+        let cause = told.text("cause");
+        ensure!(cause.contains("was set back by 10 minutes"), "{cause}");
         Ok(())
     })
 }
