@@ -15,6 +15,7 @@ mod fleet;
 mod headline;
 mod inventory;
 mod judge;
+mod metrics;
 mod outbox;
 mod outside;
 mod page;
