@@ -110,7 +110,15 @@ mod tests {
     fn a_chain_is_right_from_its_first_instant_up_to_its_last() {
         let pair = Pair::of(&PKCS_ECDSA_P256_SHA256);
         let leaf = Leaf::read(&pair.der).unwrap();
-        let of = |at| problem(&[pair.der.clone()], &leaf, NAME, &Roots::default(), at);
+        let of = |at| {
+            problem(
+                std::slice::from_ref(&pair.der),
+                &leaf,
+                NAME,
+                &Roots::default(),
+                at,
+            )
+        };
         let second = SignedDuration::from_secs(1);
         assert_eq!(of(now()), None);
         assert_eq!(of(leaf.not_before), None);
