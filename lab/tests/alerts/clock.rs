@@ -17,6 +17,11 @@ use crate::{
 /// There while systemd's time service says that it keeps the machine's clock: then a step back is its own work.
 const KEPT: &str = "/run/systemd/timesync/synchronized";
 
+/// Told in whole minutes, as three of them.
+const AHEAD: SignedDuration = SignedDuration::from_secs(200);
+/// As ten of them.
+const BACK: SignedDuration = SignedDuration::from_secs(-630);
+
 /// The issuer on a machine whose clock is right, so far.
 fn clocked(world: &mut World) -> Result<(MachineClock, Ear)> {
     let clock = MachineClock::new(world.directory())?;
@@ -37,7 +42,7 @@ pub(crate) fn a_clock_that_goes_wrong() -> Result<()> {
         world.issuer.declare("20-media", &both)?;
         world.converged(MEDIA, 1, SOON)?;
         let told = comes_of(&ear, Class::IssuerClock, || {
-            clock.set_off(SignedDuration::from_mins(3))?;
+            clock.set_off(AHEAD)?;
             // It shows by what hosts say next.
             let renew = ["certificates", "renew", MEDIA];
             world.issuer.certwell(&renew)?.success("renew").map(drop)
@@ -59,9 +64,7 @@ pub(crate) fn a_clock_that_was_set_back() -> Result<()> {
     story("alert-clock-back", &sally(), |world| {
         let (clock, ear) = clocked(world)?;
         on_sally(world)?;
-        let told = comes_of(&ear, Class::IssuerClock, || {
-            clock.set_off(SignedDuration::from_mins(-10))
-        })?;
+        let told = comes_of(&ear, Class::IssuerClock, || clock.set_off(BACK))?;
         let cause = told.text("cause");
         ensure!(cause.contains("by this clock is yet to come"), "{cause}");
         ensure!(told.severity == "page", "{told:?}");
@@ -77,9 +80,7 @@ pub(crate) fn a_clock_that_was_set_back_before_anything_happened() -> Result<()>
     }
     story("alert-clock-new", &sally(), |world| {
         let (clock, ear) = clocked(world)?;
-        let told = comes_of(&ear, Class::IssuerClock, || {
-            clock.set_off(SignedDuration::from_mins(-10))
-        })?;
+        let told = comes_of(&ear, Class::IssuerClock, || clock.set_off(BACK))?;
         let cause = told.text("cause");
         ensure!(cause.contains("was set back by 10 minutes"), "{cause}");
         Ok(())
