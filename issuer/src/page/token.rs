@@ -261,6 +261,15 @@ mod tests {
         }
         put(&path, text, 0o400);
         PageToken::load(&path).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+            let refused = PageToken::load(&path);
+            assert!(
+                matches!(refused, Err(TokenError::Owner { owner: 65_534, .. })),
+                "{refused:?}"
+            );
+            std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        }
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(
             PageToken::load(&path),

@@ -86,6 +86,7 @@ fn sprawled(now: Timestamp) -> Issuer {
         let told = v1::Inventory {
             rows,
             problem: problem.into(),
+            left_out: if name == "esme" { 3 } else { 0 },
             ..Default::default()
         };
         let at = Timestamp::from_second(1_800_000_000).unwrap();
@@ -109,6 +110,7 @@ fn the_report_has_each_certificate_once_and_the_worst_first() {
     );
     for words in [
         "! cdn-fremont-1 has told no inventory yet",
+        "! esme: 3 certificates more didn't fit into its report",
         "! sally: what its server uses isn't known: nginx refuses its configuration",
         "esme: /etc/nginx/copied.example.pem; nobody renews it; served at 0.0.0.0:443",
         "sally: /etc/nginx/copied.example.pem; certbot's lineage copied.example; served",

@@ -8,6 +8,7 @@ use certwell_issuer::{
     plan::{
         facts::FleetFacts,
         inventory::HostInventory,
+        recover::begin,
         seen::{Key, SeenLeaf, Shown, Spot, merge::merge, wire::Told},
     },
 };
@@ -192,6 +193,12 @@ fn what_ails_the_issuer_and_its_hosts_is_a_one() {
     facts.paused = true;
     is_told(&facts, "certwell_config_refused 1");
     is_told(&facts, "certwell_paused 1");
+    let mut recovery = begin(noon(), noon(), Default::default());
+    facts.recovery = Some(recovery.clone());
+    is_told(&facts, "certwell_recovering 0");
+    recovery.waiting.insert(certificate(MEDIA));
+    facts.recovery = Some(recovery);
+    is_told(&facts, "certwell_recovering 1");
 
     let known = sally_host(&mut facts);
     known.connected = false;

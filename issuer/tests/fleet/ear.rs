@@ -117,6 +117,17 @@ impl Ear {
         all.into_iter().find(|message| wanted(message)).unwrap()
     }
 
+    /// Waits until so many messages of one class came.
+    pub(crate) async fn hears_again(&self, class: &str, count: usize) {
+        let of_class = |heard: &Vec<serde_json::Value>| {
+            let of_class = heard.iter().filter(|message| message["class"] == class);
+            of_class.count() >= count
+        };
+        let mut heard = self.shared.heard.subscribe();
+        let came = timeout(SOON, heard.wait_for(of_class)).await;
+        assert!(came.is_ok(), "{} heard {class} no more", self.name);
+    }
+
     /// Waits until so many more messages came than there are now.
     pub(crate) async fn hears_more(&self, count: usize) {
         let mut heard = self.shared.heard.subscribe();

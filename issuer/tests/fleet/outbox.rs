@@ -124,6 +124,8 @@ async fn a_test_that_is_accepted_ends_the_alert_about_its_notifier_and_refused_o
         .await;
     let open = open(&mut world).await;
     assert_eq!(open.len(), 1, "the drill: {open:?}");
+    // Nor is it left alone any longer.
+    ear.hears_again("drill", 2).await;
     world.app.stop().await;
 }
 

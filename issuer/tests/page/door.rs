@@ -37,6 +37,10 @@ async fn on_loopback_without_a_token_file_whoever_comes_may_look() {
 async fn with_a_token_file_nothing_is_told_without_the_token() {
     let world = World::start(Reading::NeedsToken).await;
     let gated = ["/live", "/nowhere", "/metrics"];
+    // What the session is called elsewhere is no session here.
+    let session = world.log_in(TOKEN).await;
+    let (_, value) = session.split_once('=').unwrap();
+    let another = format!("another-session={value}");
     for page in PAGES.iter().chain(&gated) {
         for request in [
             Request::get(page),
@@ -44,6 +48,7 @@ async fn with_a_token_file_nothing_is_told_without_the_token() {
             Request::get(page).header("authorization", "Bearer "),
             Request::get(page).header("authorization", &format!("Basic {TOKEN}")),
             Request::get(page).header("cookie", "certwell-session=AAAA"),
+            Request::get(page).header("cookie", &another),
             Request::get(page).method("HEAD"),
         ] {
             let answer = request.send(world.address).await;

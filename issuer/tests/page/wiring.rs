@@ -4,6 +4,10 @@ use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use certwell_issuer::config::Page;
 use certwell_proto::v1;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::world::{Reading, TOKEN, World, made, run};
 
@@ -41,6 +45,21 @@ async fn an_address_that_was_asked_for_and_is_taken_is_an_error_before_anything_
     .unwrap();
     assert_eq!(app.page, None);
     app.stop().await;
+}
+
+#[tokio::test]
+async fn a_browser_that_keeps_its_connection_does_not_hold_up_the_stop() {
+    let world = World::start(Reading::Free).await;
+    let mut kept = TcpStream::connect(world.address).await.unwrap();
+    let request = format!("GET /login HTTP/1.1\r\nhost: {}\r\n\r\n", world.address);
+    kept.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    kept.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    // By itself it would be closed after twenty seconds.
+    tokio::time::timeout(Duration::from_secs(12), world.app.stop())
+        .await
+        .expect("the issuer stops");
 }
 
 #[tokio::test]

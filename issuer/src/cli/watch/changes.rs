@@ -219,3 +219,80 @@ fn hosts(status: &v1::StatusResponse, now: Timestamp) -> BTreeMap<(String, Strin
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use v1::HostState;
+
+    use super::*;
+    use crate::page::view::cell::tests::{host, now};
+
+    fn shown(hosts: &[(&str, HostState)], problem: &str) -> Shown {
+        let hosts = hosts
+            .iter()
+            .map(|(name, state)| host(name, *state, 6, Some(7)));
+        Shown {
+            status: v1::StatusResponse {
+                certificates: vec![v1::CertificateStatus {
+                    name: "media.hachyderm.io".into(),
+                    generation: 7,
+                    hosts: hosts.collect(),
+                    problem: problem.into(),
+                    ..v1::CertificateStatus::default()
+                }],
+                ..v1::StatusResponse::default()
+            },
+            ..Shown::default()
+        }
+    }
+
+    const WELL: [(&str, HostState); 2] = [
+        ("esme", HostState::Converged),
+        ("sally", HostState::Converged),
+    ];
+
+    /// Behind the headline.
+    fn told(before: Option<&Shown>, after: &Shown) -> Vec<String> {
+        let changes = between(before, after, now()).into_iter();
+        let others = changes.filter(|change| !matches!(change, Change::Headline { .. }));
+        others.map(|change| change.sentence()).collect()
+    }
+
+    #[test]
+    fn where_nothing_changed_nothing_is_told_and_at_first_only_what_is_not_well() {
+        let well = shown(&WELL, "");
+        assert_eq!(between(Some(&well), &well, now()), []);
+        assert!(matches!(
+            between(None, &well, now())[..],
+            [Change::Headline { .. }]
+        ));
+        let failed = shown(&[WELL[0], ("sally", HostState::Failed)], "");
+        let first = told(None, &failed);
+        assert_eq!(first.len(), 1);
+        assert!(
+            first[0].contains("media.hachyderm.io on sally"),
+            "{first:?}"
+        );
+        assert_eq!(told(Some(&well), &failed), first);
+    }
+
+    #[test]
+    fn a_host_that_is_wanted_no_more_and_each_trouble_of_an_issuance_are_told_once() {
+        let well = shown(&WELL, "");
+        let alone = shown(&WELL[..1], "");
+        assert_eq!(
+            told(Some(&well), &alone),
+            ["media.hachyderm.io on sally: not wanted there any more"]
+        );
+        let troubled = shown(&WELL, "the CA refuses");
+        assert_eq!(
+            told(Some(&well), &troubled),
+            ["media.hachyderm.io: next issuance: the CA refuses"]
+        );
+        assert_eq!(told(Some(&troubled), &troubled), [""; 0]);
+        assert_eq!(
+            told(Some(&troubled), &well),
+            ["media.hachyderm.io: nothing is in the way of its next issuance any more"]
+        );
+    }
+}

@@ -53,6 +53,14 @@ fn what_a_host_tells_is_read_as_it_was_meant() {
             renews: true
         }
     );
+    let by_hand = HostInventory::told(&inventory(|row| row.renews = false), at(1)).unwrap();
+    assert_eq!(
+        by_hand.rows[1].managed,
+        Managed::Certbot {
+            lineage: "old.example".into(),
+            renews: false
+        }
+    );
 }
 
 #[test]

@@ -83,6 +83,30 @@ fn one_certificate_on_several_hosts_is_one() {
 }
 
 #[test]
+fn a_headline_names_the_first_to_end_that_is_used_and_life_is_never_rounded_up() {
+    use crate::plan::inventory::report::{headline, left};
+    let hosts = hosts(vec![(
+        "sally",
+        vec![
+            row(1, &["dead.example"], 1_100, Managed::Nobody, Served::Unused),
+            row(2, &["used.example"], 1_991, Managed::Nobody, Served::Yes),
+            row(3, &["ours.example"], 1_050, certwell(), Served::Yes),
+        ],
+    )]);
+    let all = certificates(&hosts, at(NOW));
+    let (head, is_well) = headline(&all, at(NOW));
+    assert!(!is_well);
+    assert!(head.contains("are used used.example ends first"), "{head}");
+    let of = |name: &str| {
+        let mut all = all.iter();
+        let one = all.find(|one| one.leaf.unwrap().covers == [name.parse().unwrap()]);
+        left(one.unwrap(), at(NOW))
+    };
+    // 991 of 1991 seconds are 49.8 %.
+    assert_eq!(of("used.example"), "49%");
+}
+
+#[test]
 fn the_worst_come_first_and_dead_ones_last() {
     let mut unreadable = row(9, &[], 0, Managed::Nobody, Served::Unprobed);
     unreadable.leaf = None;
