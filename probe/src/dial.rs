@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::PathBuf,
     pin::Pin,
     task::{Context, Poll},
@@ -55,6 +55,16 @@ impl Place {
             }
         }
     }
+}
+
+/// Whether this machine has a route to an address, by its own tables: nothing is sent. Without one no server is to blame,
+/// whereas the same error of a connection may have come from a router on its way.
+pub(crate) fn has_route(address: SocketAddr) -> bool {
+    let from: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(from).is_ok_and(|socket| socket.connect(address).is_ok())
 }
 
 /// Version 1 of the PROXY protocol, as any `proxy_protocol` listener reads it.

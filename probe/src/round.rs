@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     chain::{self, Roots},
-    dial::Place,
+    dial::{Place, has_route},
     handshake::{Answer, Ask, Key, Served, ask},
     outlook::{Look, Outlook},
     resolve::Resolver,
@@ -42,6 +42,8 @@ struct Spot {
 struct Found {
     ecdsa: Answer,
     rsa: Answer,
+    /// Whether this machine could have reached it.
+    has_route: bool,
     urls: BTreeMap<Expected, v1::UrlAnswer>,
     at: Timestamp,
 }
@@ -135,9 +137,9 @@ async fn find(spot: &Spot, urls: BTreeSet<Expected>, now: fn() -> Timestamp) -> 
         tokio::time::sleep(AGAIN).await;
         rsa = ask(&of(Key::Rsa), LIMIT).await;
     }
-    let reached = [&ecdsa, &rsa]
-        .into_iter()
-        .any(|answer| matches!(answer, Answer::Served(_)));
+    let any = |wanted: fn(&Answer) -> bool| wanted(&ecdsa) || wanted(&rsa);
+    let reached = any(|answer| matches!(answer, Answer::Served(_)));
+    let has_route = !any(|answer| matches!(answer, Answer::Down(_))) || has_route(spot.address);
     let mut answers = BTreeMap::new();
     for expected in urls.into_iter().filter(|_| reached) {
         let mut answer = url::get(&expected, &spot.name, spot.address, LIMIT).await;
@@ -151,6 +153,7 @@ async fn find(spot: &Spot, urls: BTreeSet<Expected>, now: fn() -> Timestamp) -> 
     Found {
         ecdsa,
         rsa,
+        has_route,
         urls: answers,
         at: now(),
     }
@@ -216,6 +219,7 @@ fn sightings(
                 ..blank.clone()
             };
             let mut sighting = sighting(blank, answer, other, look, (roots, found.at));
+            sighting.own_fault = !found.has_route && sighting.state() == v1::SightingState::Down;
             // Once for the place, not for each kind of key.
             if sighting.state() == v1::SightingState::Leaf {
                 sighting.url = url.take();

@@ -103,7 +103,7 @@ fn problems(facts: &FleetFacts, looks: &Looks<'_>, now: Timestamp) -> Vec<String
         .chain(paused)
         .chain(too_far)
         .chain(health::problems(facts, now))
-        .chain(looks.blind())
+        .chain(looks.troubles())
         .collect()
 }
 

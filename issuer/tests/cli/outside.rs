@@ -423,6 +423,44 @@ fn a_probe_that_reaches_nothing_is_told_and_its_sight_does_not_count() {
 }
 
 #[test]
+fn a_probe_without_ipv6_is_told_once_and_no_edge_is_blamed() {
+    let v6 = |on: &str| Spot {
+        address: Some("[2001:db8::13]:443".parse().unwrap()),
+        ..at_host(on)
+    };
+    let no_route = || Shown::NoRoute("Network is unreachable (os error 101)".into());
+    let without = |probe: Option<&str>, facts: &mut FleetFacts| {
+        let mut all = all_well();
+        all.extend(["sally", "esme"].map(|on| told(v6(on), no_route())));
+        see(facts, probe, all, noon());
+    };
+    let mut facts = outside();
+    without(None, &mut facts);
+    assert_eq!(findings(&facts, noon()), []);
+    assert_eq!(fact(&facts, "sally").unwrap().generation, Some(2));
+    let told_of = |facts: &FleetFacts| {
+        let mut problems = status(facts, noon()).problems;
+        problems.retain(|problem| problem.contains("no route to any IPv6 address"));
+        problems
+    };
+    assert_eq!(
+        told_of(&facts),
+        [
+            "the issuer has no route to any IPv6 address, and doesn't see how it is at 1 place (Network is unreachable \
+          (os error 101))"
+        ]
+    );
+    // Another probe has IPv6: what it sees counts, and what it has no route to is nobody's fault but the edge's.
+    let mut all = all_well();
+    all.push(told(v6("esme"), generation(2)));
+    all.push(told(v6("sally"), no_route()));
+    see(&mut facts, Some("esme"), all, noon());
+    let found = only(&facts, noon());
+    assert_eq!((found.kind, found.host), (Kind::Down, Some(host("sally"))));
+    assert_eq!(told_of(&facts).len(), 1);
+}
+
+#[test]
 fn a_finding_names_the_probes_that_see_it_and_those_that_do_not() {
     let mut facts = seen(all_well());
     see(

@@ -130,7 +130,7 @@ fn breaks(scene: &Scene<'_>, certificate: &Certificate<'_>, finding: &Finding) -
             .filter(|look| is_at(look, finding))
             .any(|look| match &look.sighting.shown {
                 Shown::Leaf(leaf) => leaf.chain_problem.is_some(),
-                Shown::Down(_) | Shown::Rejects => true,
+                Shown::Down(_) | Shown::NoRoute(_) | Shown::Rejects => true,
                 Shown::NoSuchKey | Shown::Unresolved(_) => false,
             }),
         Kind::OtherGeneration => false,

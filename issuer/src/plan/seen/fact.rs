@@ -133,7 +133,9 @@ impl<'a> Outside<'a> {
     ) -> Option<(ListenerState, String)> {
         let leaf = match &look.sighting.shown {
             Shown::NoSuchKey | Shown::Unresolved(_) => return None,
-            Shown::Down(why) => return Some((ListenerState::Down, why.clone())),
+            Shown::Down(why) | Shown::NoRoute(why) => {
+                return Some((ListenerState::Down, why.clone()));
+            }
             Shown::Rejects => return Some((ListenerState::Rejects, String::new())),
             Shown::Leaf(leaf) => leaf,
         };

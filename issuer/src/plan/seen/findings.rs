@@ -209,7 +209,7 @@ fn text(
             };
             let there = match &look.sighting.shown {
                 Shown::Leaf(_) => format!("; it answers with {}", shown.trim_end_matches(',')),
-                Shown::Down(_) | Shown::Rejects => format!("; it {shown}"),
+                Shown::Down(_) | Shown::NoRoute(_) | Shown::Rejects => format!("; it {shown}"),
                 Shown::NoSuchKey | Shown::Unresolved(_) => String::new(),
             };
             match name.parse::<std::net::IpAddr>() {
@@ -237,7 +237,7 @@ fn shown(known: &Known<'_>, look: &Look<'_>, now: Timestamp) -> String {
         ..
     } = look.spot;
     match &look.sighting.shown {
-        Shown::Down(why) => format!("doesn't answer for {name}: {why}"),
+        Shown::Down(why) | Shown::NoRoute(why) => format!("doesn't answer for {name}: {why}"),
         Shown::Rejects => format!("refuses {name}: no server block there is meant for it"),
         Shown::NoSuchKey => format!("has no leaf with a key for {}", key.word()),
         Shown::Unresolved(why) => why.clone(),

@@ -65,6 +65,8 @@ pub enum Shown {
     Leaf(SeenLeaf),
     /// None came about: why.
     Down(String),
+    /// The probe has no route there: why.
+    NoRoute(String),
     /// It answers, and refuses this name by intent.
     Rejects,
     /// It answers, and has a leaf of another kind of key only.

@@ -47,6 +47,21 @@ pub struct Looks<'a> {
     looks: Vec<Look<'a>>,
     /// Probes that reach nothing, where others reach something.
     blind: BTreeMap<Option<&'a HostName>, Blind<'a>>,
+    /// Probes that have no route to any address of a family, with those that they should look at.
+    cut_off: BTreeMap<(Option<&'a HostName>, Family), CutOff<'a>>,
+}
+
+/// Of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Family {
+    V4,
+    V6,
+}
+
+#[derive(Debug, Default)]
+struct CutOff<'a> {
+    places: BTreeSet<SocketAddr>,
+    why: &'a str,
 }
 
 #[derive(Debug)]
@@ -90,8 +105,15 @@ impl<'a> Looks<'a> {
                 sighting,
             }));
         }
+        // Whoever has no IPv6 has looked at no IPv6 address.
+        let cut_off = cut_off(&looks);
+        looks.retain(|look| !is_cut_off(&cut_off, look));
         let blind = blind(&looks);
-        Self { looks, blind }
+        Self {
+            looks,
+            blind,
+            cut_off,
+        }
     }
 
     /// Those of probes that aren't blind.
@@ -102,8 +124,24 @@ impl<'a> Looks<'a> {
             .filter(|look| !self.blind.contains_key(&look.probe))
     }
 
-    /// About each blind probe, one sentence.
-    pub fn blind(&self) -> Vec<String> {
+    /// What is the matter with probes themselves, a sentence for each.
+    pub fn troubles(&self) -> Vec<String> {
+        let cut_off = self.cut_off.iter().map(|((probe, family), cut_off)| {
+            let family = match family {
+                Family::V4 => "IPv4",
+                Family::V6 => "IPv6",
+            };
+            format!(
+                "{} has no route to any {family} address, and doesn't see how it is at {} ({})",
+                who(*probe),
+                words::count(cut_off.places.len(), "place"),
+                cut_off.why
+            )
+        });
+        cut_off.chain(self.blind_ones()).collect()
+    }
+
+    fn blind_ones(&self) -> impl Iterator<Item = String> {
         self.blind
             .iter()
             .map(|(probe, blind)| {
@@ -115,7 +153,6 @@ impl<'a> Looks<'a> {
                     words::list(blind.others.iter().map(|other| who(*other)))
                 )
             })
-            .collect()
     }
 
     /// Who sees a fault that these looks show, and who doesn't, where several looked; else nothing.
@@ -160,6 +197,37 @@ impl<'a> Looks<'a> {
 
 fn places<'l, 'a: 'l>(looks: impl Iterator<Item = &'l Look<'a>>) -> BTreeSet<Option<SocketAddr>> {
     looks.map(|look| look.spot.address).collect()
+}
+
+fn family(look: &Look<'_>) -> Option<Family> {
+    let ip = look.spot.address?.ip().to_canonical();
+    Some(if ip.is_ipv4() { Family::V4 } else { Family::V6 })
+}
+
+fn cut_off<'a>(looks: &[Look<'a>]) -> BTreeMap<(Option<&'a HostName>, Family), CutOff<'a>> {
+    let mut cut_off: BTreeMap<_, CutOff<'_>> = BTreeMap::new();
+    for look in looks {
+        if let (Some(family), Shown::NoRoute(why)) = (family(look), &look.sighting.shown) {
+            let of = cut_off.entry((look.probe, family)).or_default();
+            of.places.extend(look.spot.address);
+            of.why = why;
+        }
+    }
+    for look in looks {
+        if let Some(family) = family(look)
+            && !matches!(look.sighting.shown, Shown::NoRoute(_))
+        {
+            cut_off.remove(&(look.probe, family));
+        }
+    }
+    cut_off
+}
+
+fn is_cut_off(
+    cut_off: &BTreeMap<(Option<&HostName>, Family), CutOff<'_>>,
+    look: &Look<'_>,
+) -> bool {
+    family(look).is_some_and(|family| cut_off.contains_key(&(look.probe, family)))
 }
 
 fn blind<'a>(looks: &[Look<'a>]) -> BTreeMap<Option<&'a HostName>, Blind<'a>> {

@@ -153,7 +153,7 @@ impl<'a> Known<'a> {
             // That nobody has a made-up name is as it should be.
             Shown::Unresolved(_) if !self.is_written(spot) => {}
             Shown::Unresolved(_) => faults.push(Kind::Unresolved),
-            Shown::Down(_) | Shown::Rejects => faults.push(Kind::Down),
+            Shown::Down(_) | Shown::NoRoute(_) | Shown::Rejects => faults.push(Kind::Down),
             Shown::NoSuchKey => {}
             Shown::Leaf(leaf) => {
                 match self.whose(&spot.certificate, leaf) {

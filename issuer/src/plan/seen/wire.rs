@@ -67,6 +67,7 @@ fn one(sighting: v1::Sighting) -> Result<Told, FieldError> {
     };
     let shown = match state {
         v1::SightingState::Leaf => Shown::Leaf(leaf(&sighting)?),
+        v1::SightingState::Down if sighting.own_fault => Shown::NoRoute(shortened(sighting.detail)),
         v1::SightingState::Down => Shown::Down(shortened(sighting.detail)),
         v1::SightingState::Rejects => Shown::Rejects,
         v1::SightingState::NoSuchKey => Shown::NoSuchKey,
@@ -175,6 +176,11 @@ pub fn sighting(spot: &Spot, sighting: &Sighting, host: Option<&HostName>) -> v1
         }
         Shown::Down(why) => {
             wire.detail.clone_from(why);
+            v1::SightingState::Down
+        }
+        Shown::NoRoute(why) => {
+            wire.detail.clone_from(why);
+            wire.own_fault = true;
             v1::SightingState::Down
         }
         Shown::Rejects => v1::SightingState::Rejects,

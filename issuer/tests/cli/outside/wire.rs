@@ -59,6 +59,43 @@ fn what_can_t_be_is_refused_by_the_name_of_its_field() {
 }
 
 #[test]
+fn what_is_the_probe_s_own_fault_stays_so_from_wire_to_wire() {
+    let no_route = v1::Sighting {
+        state: v1::SightingState::Down.into(),
+        detail: "unreachable".into(),
+        own_fault: true,
+        ..sighting()
+    };
+    let shown = |wire| read(vec![wire]).unwrap().remove(0).shown;
+    assert_eq!(
+        shown(no_route.clone()),
+        Shown::NoRoute("unreachable".into())
+    );
+    let down = v1::Sighting {
+        own_fault: false,
+        ..no_route.clone()
+    };
+    assert_eq!(shown(down), Shown::Down("unreachable".into()));
+    // An edge with an address of that family that is reached, and one that isn't.
+    let mut facts = outside();
+    let reached = Spot {
+        address: Some("192.0.2.14:443".parse().unwrap()),
+        ..at_host("sally")
+    };
+    let told = vec![
+        told(reached, generation(2)),
+        read(vec![no_route]).unwrap().remove(0),
+    ];
+    see(&mut facts, None, told, noon());
+    let status = status(&facts, noon());
+    let hosts = &status.certificates[0].hosts;
+    let sally = hosts.iter().find(|on| on.host == "sally").unwrap();
+    let down: Vec<_> = sally.sightings.iter().filter(|s| s.own_fault).collect();
+    assert_eq!(down.len(), 1);
+    assert_eq!(down[0].state(), v1::SightingState::Down);
+}
+
+#[test]
 fn whose_an_address_is_to_which_dns_led_is_not_the_probe_s_to_say() {
     let by_dns = v1::Sighting {
         by_dns: true,
