@@ -24,6 +24,6 @@ pub use self::{
     dial::{Dialled, Place, proxy_header},
     handshake::{Answer, Ask, Key, Served, ask, config},
     outlook::{Look, Outlook},
-    resolve::Resolver,
-    round::round,
+    resolve::{Resolver, Unresolved},
+    round::{round, shows_a_new_fault},
 };

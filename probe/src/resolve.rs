@@ -20,6 +20,15 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Each question is put so often.
 const ATTEMPTS: usize = 2;
 
+/// Why there are no addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unresolved {
+    /// DNS says that there are none: so the world is told.
+    None(String),
+    /// Nobody said anything: the servers that were asked may be to blame, or the way to them.
+    NoAnswer(String),
+}
+
 /// Asks DNS. It remembers answers as long as they say, so each round takes a new one.
 #[derive(Clone)]
 pub struct Resolver(TokioResolver);
@@ -49,10 +58,10 @@ impl Resolver {
     ///
     /// # Errors
     /// One fragment, when there is none, with what the servers said.
-    pub async fn addresses(&self, name: &str) -> Result<BTreeSet<IpAddr>, String> {
+    pub async fn addresses(&self, name: &str) -> Result<BTreeSet<IpAddr>, Unresolved> {
         // With a dot behind it: nothing of the machine's search list is put there.
         let name = Name::from_ascii(format!("{}.", name.trim_end_matches('.')))
-            .map_err(|error| format!("{name} can't be asked for: {error}"))?;
+            .map_err(|error| Unresolved::None(format!("{name} can't be asked for: {error}")))?;
         let both = async {
             tokio::join!(
                 self.0.lookup(name.clone(), RecordType::A),
@@ -60,10 +69,12 @@ impl Resolver {
             )
         };
         let Ok((v4, v6)) = tokio::time::timeout(LIMIT, both).await else {
-            return Err(format!("no answer within {} s", LIMIT.as_secs()));
+            let late = format!("no answer within {} s", LIMIT.as_secs());
+            return Err(Unresolved::NoAnswer(late));
         };
         let mut addresses = BTreeSet::new();
         let mut problems = BTreeSet::new();
+        let mut answered = true;
         for answer in [v4, v6] {
             match answer {
                 Ok(lookup) => {
@@ -82,13 +93,18 @@ impl Resolver {
                     problems.insert("it has neither A nor AAAA records".to_owned());
                 }
                 Err(error) => {
+                    answered = false;
                     problems.insert(error.to_string());
                 }
             }
         }
         if addresses.is_empty() {
             let problems: Vec<String> = problems.into_iter().collect();
-            return Err(problems.join("; "));
+            let problems = problems.join("; ");
+            return Err(match answered {
+                true => Unresolved::None(problems),
+                false => Unresolved::NoAnswer(problems),
+            });
         }
         Ok(addresses)
     }

@@ -17,7 +17,7 @@ use crate::{
     dial::{Place, has_route},
     handshake::{Answer, Ask, Key, Served, ask},
     outlook::{Look, Outlook},
-    resolve::Resolver,
+    resolve::{Resolver, Unresolved},
     url::{self, Expected},
 };
 
@@ -25,6 +25,8 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(5);
 /// A handshake that doesn't come about is tried once more after so long: a lost packet is no news.
 const AGAIN: Duration = Duration::from_millis(300);
+/// So soon another round follows one that shows a new fault.
+pub const SOON: Duration = Duration::from_secs(10);
 /// Places that are looked at, and names that are asked for, at once.
 const AT_ONCE: usize = 16;
 /// Names of a leaf that are told: as many as a certificate of certwell may have.
@@ -48,7 +50,7 @@ struct Found {
     at: Timestamp,
 }
 
-type Resolved = BTreeMap<String, Result<BTreeSet<IpAddr>, String>>;
+type Resolved = BTreeMap<String, Result<BTreeSet<IpAddr>, Unresolved>>;
 
 /// Looks at everything once. `now` reads the clock.
 pub async fn round(outlook: &Outlook, now: fn() -> Timestamp) -> Vec<v1::Sighting> {
@@ -71,6 +73,31 @@ pub async fn round(outlook: &Outlook, now: fn() -> Timestamp) -> Vec<v1::Sightin
         .iter()
         .flat_map(|look| sightings(look, &resolved, &found, &outlook.roots, now))
         .collect()
+}
+
+/// Whether something is wrong that wasn't in the round before. One look may have failed for any reason: whoever has seen
+/// such a thing looks again after [`SOON`].
+pub fn shows_a_new_fault(before: &[v1::Sighting], now: &[v1::Sighting]) -> bool {
+    let faults = |sightings: &[v1::Sighting]| -> BTreeSet<_> {
+        let wrong = sightings.iter().filter_map(|sighting| {
+            let fault = match sighting.state() {
+                v1::SightingState::Down | v1::SightingState::Rejects => "down",
+                v1::SightingState::Unresolved => "unresolved",
+                _ if sighting
+                    .url
+                    .as_ref()
+                    .is_some_and(|url| !url.problem.is_empty()) =>
+                {
+                    "url"
+                }
+                _ => return None,
+            };
+            let (certificate, name) = (sighting.certificate.clone(), sighting.name.clone());
+            Some((fault, certificate, name, sighting.address.clone()))
+        });
+        wrong.collect()
+    };
+    !faults(now).is_subset(&faults(before))
 }
 
 /// Each name once.
@@ -97,12 +124,12 @@ async fn resolve(outlook: &Outlook) -> Resolved {
         }
         Err(problem) => names
             .into_iter()
-            .map(|name| (name.clone(), Err(problem.clone())))
+            .map(|name| (name.clone(), Err(Unresolved::NoAnswer(problem.clone()))))
             .collect(),
     }
 }
 
-fn addresses(look: &Look, resolved: &Resolved) -> Result<Vec<SocketAddr>, String> {
+fn addresses(look: &Look, resolved: &Resolved) -> Result<Vec<SocketAddr>, Unresolved> {
     if !look.addresses.is_empty() {
         return Ok(look.addresses.clone());
     }
@@ -115,7 +142,7 @@ fn addresses(look: &Look, resolved: &Resolved) -> Result<Vec<SocketAddr>, String
             .map(|ip| SocketAddr::new(*ip, look.port))
             .collect()),
         Some(Err(problem)) => Err(problem.clone()),
-        None => Err("it wasn't asked for".to_owned()),
+        None => Err(Unresolved::NoAnswer("it wasn't asked for".to_owned())),
     }
 }
 
@@ -181,11 +208,14 @@ fn sightings(
     };
     let addresses = match addresses(look, resolved) {
         Ok(addresses) => addresses,
-        Err(detail) => {
+        Err(why) => {
+            let own_fault = matches!(why, Unresolved::NoAnswer(_));
+            let (Unresolved::None(detail) | Unresolved::NoAnswer(detail)) = why;
             let state = v1::SightingState::Unresolved.into();
             return vec![v1::Sighting {
                 state,
                 detail,
+                own_fault,
                 ..blank
             }];
         }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use certwell_probe::Outlook;
+use certwell_probe::{Outlook, round::SOON, shows_a_new_fault};
 use certwell_proto::{pace::pace, v1};
 use jiff::Timestamp;
 use tokio::{
@@ -57,7 +57,15 @@ impl ProbeTask {
                     };
                     number += 1;
                     let now = clock::now();
-                    let due = began + pace(outlook.every, life(&sightings, now)).max(SHORTEST);
+                    let every = pace(outlook.every, life(&sightings, now));
+                    let before = self
+                        .seen
+                        .borrow()
+                        .as_ref()
+                        .map(|seen| seen.sightings.clone());
+                    let is_new = shows_a_new_fault(&before.unwrap_or_default(), &sightings);
+                    let every = if is_new { every.min(SOON) } else { every };
+                    let due = began + every.max(SHORTEST);
                     let sightings = Arc::new(sightings);
                     self.seen.send_replace(Some(Round {
                         number,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use certwell_probe::{Outlook, chain::Roots, outlook::LOOKS};
+use certwell_probe::{Outlook, chain::Roots, outlook::LOOKS, round::SOON, shows_a_new_fault};
 use certwell_proto::pace::pace;
 use tokio::time::{Instant, sleep_until};
 
@@ -33,6 +33,7 @@ pub async fn run(registry: Registry) {
     let mut stirred = registry.stirred();
     let system = system_roots();
     let mut cut = 0;
+    let mut before = Vec::new();
     loop {
         let began = Instant::now();
         stirred.mark_unchanged();
@@ -46,6 +47,8 @@ pub async fn run(registry: Registry) {
         } else {
             Vec::new()
         };
+        let is_new = shows_a_new_fault(&before, &sightings);
+        before.clone_from(&sightings);
         match wire::told(sightings) {
             Ok(told) => registry.sightings(told).await,
             Err(error) => tracing::error!(
@@ -54,7 +57,9 @@ pub async fn run(registry: Registry) {
             ),
         }
         let life = shortest_life(&facts, clock::now());
-        let due = began + pace(settings.every, life).max(SHORTEST);
+        let every = pace(settings.every, life);
+        let every = if is_new { every.min(SOON) } else { every };
+        let due = began + every.max(SHORTEST);
         let respite = began + (began.elapsed() * RESPITE).max(SHORTEST);
         // Cancel-safe: nothing is lost of a change that comes while the other wins.
         tokio::select! {

@@ -461,6 +461,50 @@ fn a_probe_without_ipv6_is_told_once_and_no_edge_is_blamed() {
 }
 
 #[test]
+fn a_probe_whose_dns_servers_do_not_answer_is_told_once_and_no_name_is_blamed() {
+    let asked = |name: &str, shown: Shown| {
+        let spot = Spot {
+            name: name.into(),
+            address: None,
+            ..by_dns("192.0.2.1:443")
+        };
+        told(spot, shown)
+    };
+    let silent = || Shown::NoAnswer("no answer within 10 s".into());
+    let facts = |named: Vec<Told>| {
+        let mut facts = outside();
+        configure(&mut facts, |config| {
+            let declared = config.certificates.get_mut(&certificate(MEDIA)).unwrap();
+            let more = ["img.hachyderm.io", "cdn.hachyderm.io"];
+            declared
+                .identifiers
+                .extend(more.map(|name| name.parse().unwrap()));
+        });
+        let mut all = all_well();
+        all.extend(named);
+        see(&mut facts, None, all, noon());
+        facts
+    };
+    let (img, cdn) = ("img.hachyderm.io", "cdn.hachyderm.io");
+    let none = facts(vec![asked(img, silent()), asked(cdn, silent())]);
+    assert_eq!(findings(&none, noon()), []);
+    let problem = "no DNS server answers the issuer, whichever of 2 names it asks for: where they lead isn't seen from \
+                   there (no answer within 10 s)";
+    let problems = status(&none, noon()).problems;
+    assert!(problems.iter().any(|told| told == problem), "{problems:?}");
+    // Where another name is answered, its own servers are to blame.
+    let gone = Shown::Unresolved("the name doesn't exist".into());
+    let one = facts(vec![asked(img, silent()), asked(cdn, gone)]);
+    let names: Vec<String> = findings(&one, noon()).into_iter().map(|f| f.name).collect();
+    assert_eq!(names, [cdn, img]);
+    let problems = status(&one, noon()).problems;
+    assert!(
+        problems.iter().all(|told| !told.contains("no DNS server")),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn a_finding_names_the_probes_that_see_it_and_those_that_do_not() {
     let mut facts = seen(all_well());
     see(

@@ -51,6 +51,7 @@ fn alert(
         .iter()
         .filter(|finding| finding.certificate == *name && kinds.contains(&finding.kind))
         .filter(|finding| !is_told_as_expiry(finding))
+        .filter(|finding| finding.stands || !may_pass(finding.kind))
         .collect();
     let first = *found
         .iter()
@@ -86,6 +87,11 @@ fn alert(
     })
 }
 
+/// What one lost packet, or one slow answer, may bring: people hear of it when the next look shows it as well.
+fn may_pass(kind: Kind) -> bool {
+    matches!(kind, Kind::Down | Kind::Unresolved | Kind::Url)
+}
+
 fn title(
     class: Class,
     certificate: &Certificate<'_>,
@@ -116,7 +122,13 @@ fn title(
 /// Whether users are refused there, as far as one can tell.
 fn breaks(scene: &Scene<'_>, certificate: &Certificate<'_>, finding: &Finding) -> bool {
     match finding.kind {
-        Kind::Url | Kind::OtherVhost | Kind::Chain | Kind::Unresolved => true,
+        Kind::Url | Kind::OtherVhost | Kind::Chain => true,
+        // Where nobody answers a probe, users may still get what their resolvers remember.
+        Kind::Unresolved => scene
+            .looks
+            .trusted()
+            .filter(|look| is_at(look, finding))
+            .any(|look| matches!(look.sighting.shown, Shown::Unresolved(_))),
         // Clients try the other addresses of a host, or of the name, that does answer.
         Kind::Down => !scene.looks.trusted().any(|look| {
             look.spot.certificate == *certificate.name
@@ -131,7 +143,7 @@ fn breaks(scene: &Scene<'_>, certificate: &Certificate<'_>, finding: &Finding) -
             .any(|look| match &look.sighting.shown {
                 Shown::Leaf(leaf) => leaf.chain_problem.is_some(),
                 Shown::Down(_) | Shown::NoRoute(_) | Shown::Rejects => true,
-                Shown::NoSuchKey | Shown::Unresolved(_) => false,
+                Shown::NoSuchKey | Shown::Unresolved(_) | Shown::NoAnswer(_) => false,
             }),
         Kind::OtherGeneration => false,
     }

@@ -132,7 +132,7 @@ impl<'a> Outside<'a> {
         lowest: &mut Option<Generation>,
     ) -> Option<(ListenerState, String)> {
         let leaf = match &look.sighting.shown {
-            Shown::NoSuchKey | Shown::Unresolved(_) => return None,
+            Shown::NoSuchKey | Shown::Unresolved(_) | Shown::NoAnswer(_) => return None,
             Shown::Down(why) | Shown::NoRoute(why) => {
                 return Some((ListenerState::Down, why.clone()));
             }

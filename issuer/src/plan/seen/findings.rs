@@ -55,6 +55,8 @@ pub struct Finding {
     pub since: Timestamp,
     /// When what is seen there ends; `None` without a handshake.
     pub not_after: Option<Timestamp>,
+    /// Whether some probe has seen it in two looks, one after the other.
+    pub stands: bool,
 }
 
 /// One fault at one place, whichever kinds of key and probes show it.
@@ -144,6 +146,9 @@ fn finding(
         Shown::Leaf(leaf) => Some(leaf.not_after),
         _ => None,
     });
+    let stands = shown
+        .iter()
+        .any(|look| since(facts, look.spot, look.sighting, fault.kind) < look.sighting.at);
     let since = shown
         .iter()
         .map(|look| since(facts, look.spot, look.sighting, fault.kind))
@@ -159,6 +164,7 @@ fn finding(
         text,
         since,
         not_after: leaves.min(),
+        stands,
     })
 }
 
@@ -210,7 +216,7 @@ fn text(
             let there = match &look.sighting.shown {
                 Shown::Leaf(_) => format!("; it answers with {}", shown.trim_end_matches(',')),
                 Shown::Down(_) | Shown::NoRoute(_) | Shown::Rejects => format!("; it {shown}"),
-                Shown::NoSuchKey | Shown::Unresolved(_) => String::new(),
+                Shown::NoSuchKey | Shown::Unresolved(_) | Shown::NoAnswer(_) => String::new(),
             };
             match name.parse::<std::net::IpAddr>() {
                 Ok(_) => format!("{name} is {whose}{there}"),
@@ -241,6 +247,7 @@ fn shown(known: &Known<'_>, look: &Look<'_>, now: Timestamp) -> String {
         Shown::Rejects => format!("refuses {name}: no server block there is meant for it"),
         Shown::NoSuchKey => format!("has no leaf with a key for {}", key.word()),
         Shown::Unresolved(why) => why.clone(),
+        Shown::NoAnswer(why) => format!("no answer ({why})"),
         Shown::Leaf(leaf) => {
             let ends = if leaf.not_after <= now {
                 "expired"

@@ -71,8 +71,10 @@ pub enum Shown {
     Rejects,
     /// It answers, and has a leaf of another kind of key only.
     NoSuchKey,
-    /// DNS gave no address: why.
+    /// DNS says that there is no address: how.
     Unresolved(String),
+    /// None of the probe's resolvers answered: why.
+    NoAnswer(String),
 }
 
 /// A leaf as it was served.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use certwell_proto::HostName;
@@ -49,6 +49,8 @@ pub struct Looks<'a> {
     blind: BTreeMap<Option<&'a HostName>, Blind<'a>>,
     /// Probes that have no route to any address of a family, with those that they should look at.
     cut_off: BTreeMap<(Option<&'a HostName>, Family), CutOff<'a>>,
+    /// Probes whose resolvers answer for no name, with how many there are and what came in the place of an answer.
+    unanswered: BTreeMap<Option<&'a HostName>, (usize, &'a str)>,
 }
 
 /// Of IP.
@@ -108,11 +110,17 @@ impl<'a> Looks<'a> {
         // Whoever has no IPv6 has looked at no IPv6 address.
         let cut_off = cut_off(&looks);
         looks.retain(|look| !is_cut_off(&cut_off, look));
+        let unanswered = unanswered(&looks);
+        looks.retain(|look| {
+            !matches!(look.sighting.shown, Shown::NoAnswer(_))
+                || !unanswered.contains_key(&look.probe)
+        });
         let blind = blind(&looks);
         Self {
             looks,
             blind,
             cut_off,
+            unanswered,
         }
     }
 
@@ -138,7 +146,15 @@ impl<'a> Looks<'a> {
                 cut_off.why
             )
         });
-        cut_off.chain(self.blind_ones()).collect()
+        let unanswered = self.unanswered.iter().map(|(probe, (names, why))| {
+            format!(
+                "no DNS server answers {}, whichever of {} it asks for: where they lead isn't seen from there ({why})",
+                who(*probe),
+                words::count(*names, "name")
+            )
+        });
+        let all = cut_off.chain(unanswered).chain(self.blind_ones());
+        all.collect()
     }
 
     fn blind_ones(&self) -> impl Iterator<Item = String> {
@@ -228,6 +244,34 @@ fn is_cut_off(
     look: &Look<'_>,
 ) -> bool {
     family(look).is_some_and(|family| cut_off.contains_key(&(look.probe, family)))
+}
+
+fn unanswered<'a>(looks: &[Look<'a>]) -> BTreeMap<Option<&'a HostName>, (usize, &'a str)> {
+    let mut names: BTreeMap<_, (BTreeSet<&str>, &str)> = BTreeMap::new();
+    let by_dns = |look: &&Look<'a>| look.spot.host.is_none() && !is_address(look);
+    for look in looks.iter().filter(by_dns) {
+        if let Shown::NoAnswer(why) = &look.sighting.shown {
+            let of = names.entry(look.probe).or_default();
+            of.0.insert(&look.spot.name);
+            of.1 = why;
+        }
+    }
+    for look in looks.iter().filter(by_dns) {
+        if !matches!(look.sighting.shown, Shown::NoAnswer(_)) {
+            names.remove(&look.probe);
+        }
+    }
+    // Of one name alone nobody can tell whether its own servers are to blame.
+    names
+        .into_iter()
+        .filter(|(_, (names, _))| names.len() >= PLACES)
+        .map(|(probe, (names, why))| (probe, (names.len(), why)))
+        .collect()
+}
+
+/// What no DNS server was asked for.
+fn is_address(look: &Look<'_>) -> bool {
+    look.spot.name.parse::<IpAddr>().is_ok()
 }
 
 fn blind<'a>(looks: &[Look<'a>]) -> BTreeMap<Option<&'a HostName>, Blind<'a>> {

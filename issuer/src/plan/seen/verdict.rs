@@ -151,8 +151,8 @@ impl<'a> Known<'a> {
         let mut faults = Vec::new();
         match &sighting.shown {
             // That nobody has a made-up name is as it should be.
-            Shown::Unresolved(_) if !self.is_written(spot) => {}
-            Shown::Unresolved(_) => faults.push(Kind::Unresolved),
+            Shown::Unresolved(_) | Shown::NoAnswer(_) if !self.is_written(spot) => {}
+            Shown::Unresolved(_) | Shown::NoAnswer(_) => faults.push(Kind::Unresolved),
             Shown::Down(_) | Shown::NoRoute(_) | Shown::Rejects => faults.push(Kind::Down),
             Shown::NoSuchKey => {}
             Shown::Leaf(leaf) => {

@@ -71,6 +71,9 @@ fn one(sighting: v1::Sighting) -> Result<Told, FieldError> {
         v1::SightingState::Down => Shown::Down(shortened(sighting.detail)),
         v1::SightingState::Rejects => Shown::Rejects,
         v1::SightingState::NoSuchKey => Shown::NoSuchKey,
+        v1::SightingState::Unresolved if sighting.own_fault => {
+            Shown::NoAnswer(shortened(sighting.detail))
+        }
         v1::SightingState::Unresolved => Shown::Unresolved(shortened(sighting.detail)),
         v1::SightingState::Unspecified => return Err(FieldError::new("state", "it is none")),
     };
@@ -185,6 +188,11 @@ pub fn sighting(spot: &Spot, sighting: &Sighting, host: Option<&HostName>) -> v1
         }
         Shown::Rejects => v1::SightingState::Rejects,
         Shown::NoSuchKey => v1::SightingState::NoSuchKey,
+        Shown::NoAnswer(why) => {
+            wire.detail.clone_from(why);
+            wire.own_fault = true;
+            v1::SightingState::Unresolved
+        }
         Shown::Unresolved(why) => {
             wire.detail.clone_from(why);
             v1::SightingState::Unresolved

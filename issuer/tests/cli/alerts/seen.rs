@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use certwell_issuer::plan::{
-    alert::{Class, Severity},
+    alert::{Class, Severity, alerts},
     facts::FleetFacts,
-    seen::{Key, Probe, SeenLeaf, Shown, Sighting, Spot, UrlAnswer},
+    seen::{
+        Key, Kind, Probe, SeenLeaf, Shown, Sighting, Spot, UrlAnswer, merge::merge, wire::Told,
+    },
 };
 use certwell_proto::{Fingerprint, v1::ListenerState};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Change, keys, of, on, told};
 use crate::fleet::{
@@ -39,13 +41,15 @@ pub(crate) fn look(
         address,
         key: Key::Ecdsa,
     };
+    // So it was in the look before.
+    let before = [Kind::Down, Kind::Unresolved, Kind::Url].map(|kind| (kind, at - minutes(5)));
     let sighting = Sighting {
         shown,
         url: None,
         looked_at: at,
         at,
         same_since: at - minutes(30),
-        since: BTreeMap::new(),
+        since: BTreeMap::from(before),
     };
     probe.seen.insert(spot, sighting);
 }
@@ -225,6 +229,11 @@ fn each_thing_that_is_seen_has_its_class() {
             &[(SeenDown, Page)],
         ),
         (
+            "no DNS server answers for the name, which may be the probe's own trouble",
+            |f, now| look(f, now, None, "", Shown::NoAnswer("timed out".into())),
+            &[(SeenDown, Warning)],
+        ),
+        (
             "DNS leads to somebody who serves it well",
             |f, now| {
                 look(
@@ -319,6 +328,52 @@ fn four_edges_that_are_down_are_one_alert() {
     let told = told(&facts, now);
     assert_eq!(keys(&told), [(Class::SeenDown, MEDIA, Severity::Page)]);
     assert_eq!(on(&told[0]), crate::fleet::HOSTS);
+}
+
+#[test]
+fn what_one_look_shows_and_may_pass_is_told_when_the_next_shows_it_too() {
+    let now = noon();
+    let url = UrlAnswer {
+        url: "https://media.hachyderm.io/health.png".into(),
+        status: Some(404),
+        content_type: "text/html".into(),
+        problem: Some("status 404, not 200".into()),
+    };
+    let ours = || Shown::Leaf(leaf(Some(2), now + days(80)));
+    let at_sally = || (Some(host("sally")), Some(OUTSIDE.parse().unwrap()));
+    let cases = [
+        (at_sally(), Shown::Down("timed out".into()), None),
+        (at_sally(), Shown::Rejects, None),
+        (at_sally(), ours(), Some(url)),
+        ((None, None), Shown::Unresolved("NXDOMAIN".into()), None),
+    ];
+    for ((on, address), shown, url) in cases {
+        let round = |shown: &Shown, url: &Option<UrlAnswer>| Told {
+            spot: Spot {
+                certificate: certificate(MEDIA),
+                name: MEDIA.into(),
+                host: on.clone(),
+                address,
+                key: Key::Ecdsa,
+            },
+            shown: shown.clone(),
+            url: url.clone(),
+            looked_at: now,
+        };
+        let mut facts = fleet(now);
+        let mut see = |told: Told, second: i64| {
+            let at = now - SignedDuration::from_secs(60 - second);
+            merge(&mut facts, None, vec![told], true, at);
+            keys(&alerts(&facts, now)).len()
+        };
+        let (fault, well) = (|| round(&shown, &url), || round(&ours(), &None));
+        assert_eq!(see(fault(), 0), 0, "one look: {shown:?}");
+        assert_eq!(see(fault(), 10), 1, "two looks: {shown:?}");
+        if address.is_some() {
+            assert_eq!(see(well(), 20), 0);
+            assert_eq!(see(fault(), 30), 0, "one look anew: {shown:?}");
+        }
+    }
 }
 
 #[test]

@@ -111,10 +111,16 @@ fn whose_an_address_is_to_which_dns_led_is_not_the_probe_s_to_say() {
         detail: "the name doesn't exist".into(),
         ..sighting()
     };
-    let told = read(vec![nowhere]).unwrap();
+    let told = read(vec![nowhere.clone()]).unwrap();
     assert_eq!(told[0].spot.address, None);
     let why = Shown::Unresolved("the name doesn't exist".into());
     assert_eq!(told[0].shown, why);
+    let silent = v1::Sighting {
+        own_fault: true,
+        ..nowhere
+    };
+    let why = Shown::NoAnswer("the name doesn't exist".into());
+    assert_eq!(read(vec![silent]).unwrap()[0].shown, why);
 }
 
 #[test]
