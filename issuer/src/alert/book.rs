@@ -12,7 +12,7 @@ use crate::{
     config::Alerts,
     plan::{
         alert::{Alert, Class},
-        deliver::{Change, Kind, Standing, Tried, reconcile},
+        deliver::{Change, Kind, Standing, Tried, reconcile, silenced_until},
     },
     store::{self, AlertRecord, DeliveryRecord, SilenceRecord, Store},
 };
@@ -31,6 +31,9 @@ pub(super) struct Live {
     /// Of these notifiers the store doesn't have what they accepted.
     unstored: BTreeSet<String>,
     pub(super) tried: BTreeMap<String, Tried>,
+    /// Whether a silence held all of it back when it was last looked at, and when the last one ended.
+    silenced: bool,
+    pub(super) released: Option<Timestamp>,
 }
 
 impl Live {
@@ -128,6 +131,8 @@ impl Book {
             deliveries: BTreeMap::new(),
             unstored: BTreeSet::new(),
             tried: BTreeMap::new(),
+            silenced: false,
+            released: None,
         });
         self.serials
     }
@@ -199,6 +204,24 @@ impl Book {
         self.lives
             .iter()
             .find(|live| live.is_open() && live.record.last.key.class == Class::Drill)
+    }
+
+    /// Notices silences that have ended since it was last asked.
+    pub(super) fn look_at_silences(&mut self, now: Timestamp) {
+        for live in &mut self.lives {
+            let silenced = silenced_until(&live.record.last, &self.silences, now).is_some();
+            if live.silenced && !silenced {
+                live.released = Some(now);
+            }
+            live.silenced = silenced;
+        }
+    }
+
+    /// Whoever was mended is tried at once.
+    pub(super) fn try_anew(&mut self, notifier: &str) {
+        for live in &mut self.lives {
+            live.tried.remove(notifier);
+        }
     }
 
     /// Forgets what was resolved long ago, and silences that are over.

@@ -104,8 +104,12 @@ impl Task {
             return Err(over(id, at, now));
         }
         let lasts = SignedDuration::try_from(asked.lasts).unwrap_or_default();
-        let (until, by) = (now + lasts, asked.by.clone());
-        let record = acknowledge(&live.record, asked.by, asked.note.clone(), until, now);
+        let (wanted, by) = (now + lasts, asked.by.clone());
+        let record = acknowledge(&live.record, asked.by, asked.note.clone(), wanted, now);
+        let until = record
+            .acknowledged
+            .as_ref()
+            .map_or(wanted, |made| made.until);
         self.book
             .put(record.clone())
             .await
@@ -188,6 +192,9 @@ impl Task {
         if let Some(open) = self.book.drill() {
             return Ok(self.shown(&open.record, now));
         }
+        if self.settings().notify.is_empty() {
+            return Err(nobody());
+        }
         let mut record = AlertRecord {
             id: 0,
             last: drill_of(by, now),
@@ -218,10 +225,7 @@ impl Task {
         if names.is_empty() {
             let all: Vec<Notifier> = self.config.notifiers.values().cloned().collect();
             return if all.is_empty() {
-                Err(Denied::NotFound(
-                    "no notifier is declared: nobody is told of anything; add [notifier.NAME] to the configuration"
-                        .to_owned(),
-                ))
+                Err(nobody())
             } else {
                 Ok((fleet, all))
             };
@@ -242,6 +246,13 @@ impl Task {
         });
         Ok((fleet, found.collect::<Result<_, _>>()?))
     }
+}
+
+fn nobody() -> Denied {
+    Denied::NotFound(
+        "no notifier is declared: nobody is told of anything; add [notifier.NAME] to the configuration"
+            .to_owned(),
+    )
 }
 
 fn drill_of(by: &str, now: Timestamp) -> Alert {

@@ -23,7 +23,7 @@ use crate::{
         alert::{Class, Severity},
         deliver::{
             Due, Health, Kind, Told, accepted, after_refusal, due, failing, left_alone_until,
-            message,
+            message, not_later,
         },
         facts::FleetFacts,
         renew::stable_jitter,
@@ -154,12 +154,23 @@ impl Task {
         if self.config.alerts != config.alerts || self.config.notifiers != config.notifiers {
             self.evaluate = Instant::now();
         }
-        self.config = config;
-        self.senders.take_up(&self.config.notifiers);
-        let notifiers = &self.config.notifiers;
-        self.health.retain(|name, _| notifiers.contains_key(name));
-        self.left_alone
-            .retain(|name, _| notifiers.contains_key(name));
+        self.go_by(config);
+    }
+
+    /// From now on by this configuration; whether every sender lives.
+    fn go_by(&mut self, config: Arc<Config>) -> bool {
+        let before = std::mem::replace(&mut self.config, config);
+        let now_declared = &self.config.notifiers;
+        let others = before
+            .notifiers
+            .iter()
+            .filter(|(name, notifier)| now_declared.get(*name) != Some(notifier));
+        for (name, _) in others {
+            self.health.remove(name);
+            self.left_alone.remove(name);
+            self.book.try_anew(name);
+        }
+        self.senders.take_up(now_declared)
     }
 
     /// One pass: the facts, what is wrong with them, what changed, all of it committed. Only when it was complete whoever
@@ -177,11 +188,10 @@ impl Task {
         };
         let now = clock::now();
         self.fleet = Some(facts.fleet.clone());
-        self.config = facts.config.clone();
+        let alive = self.go_by(facts.config.clone());
         let life = shortest_life(&facts, now);
         self.evaluate = Instant::now() + pace(self.settings().every, life);
 
-        let alive = self.senders.take_up(&self.config.notifiers);
         let mut found = (self.find)(&facts, now);
         found.extend(failing(
             &self.escalation_health(),
@@ -247,12 +257,15 @@ impl Task {
     /// How many notifiers that work are told before this one; `None`: it isn't told of this alert.
     pub(super) fn place(&self, alert: &AlertRecord, notifier: &str) -> Option<usize> {
         let key = &alert.last.key;
-        // That it accepts nothing is told by the others.
-        let own = key.class == Class::NotifierFailing && key.subject == notifier;
         let order = &self.settings().notify;
         let place = order.iter().position(|name| name == notifier)?;
+        // That it accepts nothing is told by the others. It is tried with that too: there may be nothing else to try it
+        // with, and once it accepts something it is well again.
+        if key.class == Class::NotifierFailing && key.subject == notifier {
+            return Some(0);
+        }
         let before = order.iter().take(place);
-        (!own).then(|| before.filter(|name| !self.is_failing(name)).count())
+        Some(before.filter(|name| !self.is_failing(name)).count())
     }
 
     /// What is due of an alert to a notifier.
@@ -267,6 +280,7 @@ impl Task {
             resend: notifier.resend_every(),
             delivery: live.deliveries.get(&notifier.name),
             tried: live.tried.get(&notifier.name),
+            released: live.released,
         };
         let mut due = due(
             &live.record,
@@ -276,7 +290,7 @@ impl Task {
             now,
         )?;
         if let Some(until) = self.left_alone.get(&notifier.name) {
-            due.at = due.at.max(*until);
+            due.at = due.at.max(not_later(*until, now));
         }
         Some(due)
     }
@@ -284,6 +298,7 @@ impl Task {
     /// Gives each notifier that is idle what presses most of what is due to it; returns when to look again.
     fn hand_out(&mut self) -> Instant {
         let now = clock::now();
+        self.book.look_at_silences(now);
         let mut wake = self.evaluate.min(Instant::now() + LONGEST);
         let Some(fleet) = self.fleet.clone() else {
             return wake;

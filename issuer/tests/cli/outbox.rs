@@ -31,6 +31,13 @@ impl Outbox {
         }
     }
 
+    /// A day is over.
+    fn end_unheard(&self) {
+        for alert in &mut self.0.lock().unwrap().alerts {
+            alert.resolved_ms = Some(clock::now_ms());
+        }
+    }
+
     /// Somebody acknowledges every alert, which ends a drill.
     pub(crate) fn end_drill(&self) {
         for alert in &mut self.0.lock().unwrap().alerts {
@@ -387,5 +394,20 @@ fn a_drill_that_is_waited_for_ends_with_its_acknowledgement_or_its_timeout() {
         let ran = waiting.join().unwrap();
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.contains("acknowledged by alice"), "{}", ran.out);
+    });
+}
+
+#[test]
+fn a_drill_that_nobody_acknowledged_was_no_success() {
+    let issuer = Issuer::of(fleet(clock::now()));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| issuer.run(&["alerts", "drill", "--wait"]));
+        while issuer.known.outbox.list(true).alerts.is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        issuer.known.outbox.end_unheard();
+        let ran = waiting.join().unwrap();
+        assert_eq!(ran.code, 3, "{ran:?}");
+        assert!(ran.err.contains("nobody acknowledged it"), "{ran:?}");
     });
 }

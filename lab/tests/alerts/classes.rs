@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     SOON, ahead, clock,
-    ear::{Ear, Heard, Speed, suffices, tell},
+    ear::{Ear, Heard, Speed, drill, suffices, tell},
     late, media_on_sally, on_sally, outside, sally,
 };
 
@@ -305,10 +305,7 @@ fn a_notifier_that_accepts_nothing() -> Result<()> {
         };
         tell(world, &[&broken, &ear], &speed, "")?;
         let cause = now();
-        world
-            .issuer
-            .certwell(&["alerts", "drill"])?
-            .success("drill")?;
+        drill(world)?;
         comes(&ear, Class::Drill, cause)?;
         comes(&ear, Class::NotifierFailing, cause)?;
         Ok(())

@@ -8,7 +8,7 @@ use certwell_lab::{World, receivers::Answer, story};
 
 use crate::{
     SOON,
-    ear::{Ear, Speed, tell},
+    ear::{Ear, Speed, drill, tell},
     sally,
 };
 
@@ -27,10 +27,7 @@ fn an_issuer_killed_while_it_sends_loses_no_message_and_doubles_at_most_one() ->
             ..Speed::default()
         };
         tell(world, &[&ear], &speed, "")?;
-        world
-            .issuer
-            .certwell(&["alerts", "drill"])?
-            .success("drill")?;
+        drill(world)?;
         for kill in 0..KILLS {
             let last = last_number(&ear);
             ear.wait("one more message", SOON, |heard| heard.number > last)?;
@@ -83,13 +80,8 @@ fn an_alert_that_was_raised_is_told_though_the_issuer_was_killed_before_it_sent_
         let ear = Ear::listen(world, "hook", 0)?;
         tell(world, &[&ear], &Speed::default(), "")?;
         for _ in 0..RAISED {
-            let drill = world
-                .issuer
-                .certwell(&["alerts", "drill", "--json"])?
-                .success("drill")?;
+            let id: u64 = drill(world)?.parse()?;
             world.issuer.kill9()?;
-            let drill: serde_json::Value = serde_json::from_str(&drill.stdout)?;
-            let id = drill["alert"]["id"].as_u64().context("no id")?;
             world.issuer.serve()?;
             ear.wait("the drill", SOON, |heard| heard.id == id)?;
             let ack = ["alerts", "ack", &id.to_string(), "--for", "1m"];

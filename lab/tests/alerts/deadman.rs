@@ -11,7 +11,7 @@ use certwell_lab::{
 
 use crate::{
     SOON,
-    ear::{Ear, Speed, tell},
+    ear::{Ear, Speed, drill, tell},
     sally,
 };
 
@@ -76,10 +76,7 @@ fn heartbeats_stop_with_the_issuer_and_when_it_can_do_no_complete_evaluation() -
         // Nobody is reached any more: that nobody hears of it inside is what the outside is for.
         outside.answer(Answer::fine());
         ear.answer(Answer::Status(500, "no".into()));
-        world
-            .issuer
-            .certwell(&["alerts", "drill"])?
-            .success("drill")?;
+        drill(world)?;
         certwell_lab::wait_for("the only notifier to be known as failing", SOON, || {
             let list = world.issuer.certwell(&["alerts", "list", "--json"])?;
             ensure!(list.stdout.contains("notifier-failing"), "{}", list.stdout);

@@ -11,7 +11,7 @@ use certwell_lab::{
 
 use crate::{
     SOON,
-    ear::{Ear, Speed, tell},
+    ear::{Ear, Speed, drill, tell},
     first_issuance, sally,
 };
 
@@ -34,10 +34,7 @@ fn receivers_that_hang_refuse_or_redirect_hold_up_nobody_else_and_are_told_later
         };
         let ears = [&hangs, &breaks, &redirects, &works];
         tell(world, &ears, &speed, "")?;
-        world
-            .issuer
-            .certwell(&["alerts", "drill"])?
-            .success("drill")?;
+        drill(world)?;
         let first = works.wait("the drill", Duration::from_secs(10), |heard| {
             heard.class == "drill"
         })?;
@@ -138,10 +135,7 @@ fn a_changed_configuration_changes_who_is_told_while_the_issuer_runs() -> Result
             ..Speed::default()
         };
         tell(world, &[&old], &speed, "")?;
-        world
-            .issuer
-            .certwell(&["alerts", "drill"])?
-            .success("drill")?;
+        drill(world)?;
         old.wait("the drill", SOON, |heard| heard.class == "drill")?;
         tell(world, &[&new], &speed, "")?;
         new.wait("the drill", SOON, |heard| {
@@ -168,12 +162,7 @@ fn an_alertmanager_has_an_alert_for_as_long_as_it_is_open() -> Result<()> {
                 manager.url()
             ),
         )?;
-        let drill = world
-            .issuer
-            .certwell(&["alerts", "drill", "--json"])?
-            .success("drill")?;
-        let drill: serde_json::Value = serde_json::from_str(&drill.stdout)?;
-        let id = drill["alert"]["id"].to_string();
+        let id = drill(world)?;
         manager.wait_for("the drill", SOON, |alerts| {
             alerts
                 .iter()

@@ -6,9 +6,12 @@ use anyhow::{Context as _, Result, ensure};
 use certwell_lab::{
     World,
     receivers::{Answer, HttpReceiver, Received},
+    wait_for,
 };
 use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::SOON;
 
 /// Hears messages under a name.
 pub(crate) struct Ear {
@@ -146,6 +149,16 @@ pub(crate) fn tell_all(world: &World, ears: &[&Ear], speed: &Speed, more: &str) 
     world
         .issuer
         .declare("30-alerts", &(alerts + more + &notifiers))
+}
+
+/// Raises a drill, as soon as the issuer knows whom it tells; its number.
+pub(crate) fn drill(world: &World) -> Result<String> {
+    let said = wait_for("the notifiers to be taken up", SOON, || {
+        let args = ["alerts", "drill", "--json"];
+        world.issuer.certwell(&args)?.success("drill")
+    })?;
+    let said: Value = serde_json::from_str(&said.stdout)?;
+    Ok(said["alert"]["id"].to_string())
 }
 
 /// Every message that is worth its name says who, why, what next, what to run and where to read.

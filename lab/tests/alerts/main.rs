@@ -10,6 +10,7 @@ mod delivery;
 mod ear;
 mod late;
 mod mail;
+mod mended;
 mod outside;
 mod people;
 

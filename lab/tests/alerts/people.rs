@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     SOON,
-    ear::{Ear, Heard, Speed, tell},
+    ear::{Ear, Heard, Speed, drill, tell},
     on_sally, sally,
 };
 
@@ -44,8 +44,7 @@ fn nobody_acknowledges_and_the_next_one_is_told_and_who_was_told_hears_the_end()
             ..Speed::default()
         };
         tell(world, &[&first, &second, &third], &speed, "")?;
-        let drill = json(world, &["alerts", "drill", "--json"])?;
-        let id = drill["alert"]["id"].to_string();
+        let id = drill(world)?;
         // While it is open there is no second one.
         ensure!(json(world, &["alerts", "drill", "--json"])?["alert"]["id"].to_string() == id);
         let one = first.wait("the drill", SOON, |_| true)?;

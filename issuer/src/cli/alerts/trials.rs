@@ -106,6 +106,12 @@ async fn wait(
         }
         if alert.resolved_ms.is_some() {
             let by = alert.acknowledgement.clone();
+            if by.is_none() {
+                return Err(CliError::new(
+                    Exit::NotConverged,
+                    format!("the drill is over, and nobody acknowledged it: alert {id}"),
+                ));
+            }
             return one(screen, asked.format, alert, |screen, alert| {
                 let by = by.map_or_else(|| "nobody".to_owned(), |made| made.by);
                 let after = words::span((clock::now().as_millisecond() - alert.opened_ms) / 1000);

@@ -47,6 +47,8 @@ pub struct Told<'a> {
     pub delivery: Option<&'a DeliveryRecord>,
     /// What it has refused since.
     pub tried: Option<&'a Tried>,
+    /// When the last silence of this alert ended.
+    pub released: Option<Timestamp>,
 }
 
 /// What is due of `alert` to one notifier, if anything is.
@@ -70,7 +72,7 @@ pub fn due(
             say: Say::Firing,
         },
     };
-    let not_before = told.tried.map_or(due.at, |tried| tried.not_before);
+    let not_before = told.tried.map_or(due.at, |tried| tried.not_before(now));
     Some(Due {
         at: due.at.max(not_before),
         ..due
@@ -110,23 +112,47 @@ fn firing(
     now: Timestamp,
 ) -> Timestamp {
     let (last, resend) = (&alert.last, told.resend);
-    let silenced = silenced_until(last, silences, now).unwrap_or(Timestamp::MIN);
+    let silenced = silenced_until(last, silences, now);
     let acknowledged = acknowledgement(alert, now).map(|made| made.until);
-    let next = match (told.delivery, acknowledged) {
-        // Acknowledged, only those who forget are told.
-        (Some(delivery), Some(_)) if resend.is_some() && !delivery.over => resent(delivery, resend),
+    match (told.delivery, acknowledged.max(silenced)) {
+        // It was told that this is over, which it is no more.
+        (Some(delivery), _) if delivery.over && silenced.is_none() => accepted_at(delivery, now),
+        // Whatever is held back, those who forget are told.
+        (Some(delivery), Some(_)) if resend.is_some() && !delivery.over => {
+            resent(delivery, resend, now)
+        }
         (_, Some(until)) => until,
         (None, None) => engaged(alert, told.place, settings, now),
-        (Some(delivery), None) => {
-            let again = resent(delivery, resend);
-            again.min(repeated(alert, delivery, silences, settings, now))
-        }
-    };
-    next.max(silenced)
+        (Some(delivery), None) => resent(delivery, resend, now)
+            .min(repeated(alert, delivery, silences, settings, now))
+            .min(held_until(alert, told.released, delivery, now).unwrap_or(Timestamp::MAX)),
+    }
 }
 
-fn resent(delivery: &DeliveryRecord, resend: Option<Duration>) -> Timestamp {
-    resend.map_or(Timestamp::MAX, |every| later(delivery.accepted_at, every))
+/// By a clock that was set back since, it lies in the future.
+fn accepted_at(delivery: &DeliveryRecord, now: Timestamp) -> Timestamp {
+    delivery.accepted_at.min(now)
+}
+
+fn resent(delivery: &DeliveryRecord, resend: Option<Duration>, now: Timestamp) -> Timestamp {
+    resend.map_or(Timestamp::MAX, |every| {
+        later(accepted_at(delivery, now), every)
+    })
+}
+
+/// When an acknowledgement or a silence ended after it was told last: what is still wrong then is told then.
+fn held_until(
+    alert: &AlertRecord,
+    released: Option<Timestamp>,
+    delivery: &DeliveryRecord,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let acknowledged = alert.acknowledged.as_ref().map(|made| made.until);
+    [acknowledged, released]
+        .into_iter()
+        .flatten()
+        .filter(|ended| *ended <= now && *ended > delivery.accepted_at)
+        .max()
 }
 
 /// The first is told at once, each further one when so much longer nobody acknowledged.
@@ -135,7 +161,8 @@ fn engaged(alert: &AlertRecord, place: usize, settings: &Alerts, now: Timestamp)
     let since = match ended {
         Some(ended) if ended <= now => ended.max(alert.escalates),
         _ => alert.escalates,
-    };
+    }
+    .min(now);
     let each = between_messages(settings.escalate_after, alert.last.ends, now);
     later(
         since,
@@ -153,7 +180,7 @@ fn repeated(
 ) -> Timestamp {
     let last = &alert.last;
     if last.severity > delivery.severity || alert.rounds > delivery.round || delivery.over {
-        return delivery.accepted_at;
+        return accepted_at(delivery, now);
     }
     let more =
         audible(last, silences, now).any(|member| !delivery.members.contains(&member.label()));
@@ -165,7 +192,10 @@ fn repeated(
     };
     // What is over can't be missed any more by a slow pace.
     let ends = last.ends.filter(|ends| *ends > now);
-    later(delivery.accepted_at, between_messages(pause, ends, now))
+    later(
+        accepted_at(delivery, now),
+        between_messages(pause, ends, now),
+    )
 }
 
 /// Half as long each time. What has expired has no life left that could set the pace.

@@ -8,11 +8,12 @@ use crate::{
 };
 
 /// The acknowledgement that holds now. One that was made for less doesn't: of a warning it says nothing of a page, and
-/// of one host nothing of another, for whoever made it didn't know.
+/// of one host nothing of another, for whoever made it didn't know. Nor does one of the future: the clock was ahead.
 pub fn acknowledgement(alert: &AlertRecord, now: Timestamp) -> Option<&AcknowledgementRecord> {
     alert.acknowledged.as_ref().filter(|made| {
         let known = |member: &Member| made.members.contains(&member.label());
-        now < made.until
+        made.at <= now
+            && now < made.until
             && alert.last.severity <= made.severity
             && alert.last.members.iter().all(known)
     })
@@ -60,9 +61,10 @@ fn member_silenced_until(
     )
 }
 
-/// An expiry that pages is never silenced: that is what went unnoticed once.
+/// An expiry that pages is never silenced, whoever renews the certificate: that is what went unnoticed once.
 fn never(alert: &Alert) -> bool {
-    alert.key.class == Class::Expiry && alert.severity == Severity::Page
+    matches!(alert.key.class, Class::Expiry | Class::UnmanagedExpiring)
+        && alert.severity == Severity::Page
 }
 
 fn latest(
@@ -71,7 +73,8 @@ fn latest(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let ends = silences.iter().filter(|silence| wanted(silence));
-    ends.map(|silence| silence.until)
+    ends.filter(|silence| silence.since <= now)
+        .map(|silence| silence.until)
         .filter(|until| *until > now)
         .max()
 }

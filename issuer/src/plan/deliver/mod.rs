@@ -26,7 +26,7 @@ pub use failing::{Health, failing};
 pub use hold::{acknowledgement, silenced_until};
 pub use message::message;
 pub use raise::{Change, Kind, Standing, acknowledge, reconcile};
-pub use retry::{Tried, after_refusal, left_alone_until};
+pub use retry::{Tried, after_refusal, left_alone_until, not_later};
 pub use view::{acknowledge_command, sorted, view};
 
 use std::time::Duration;

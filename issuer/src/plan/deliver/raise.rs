@@ -31,6 +31,15 @@ pub struct Standing {
     gone: BTreeMap<Key, Timestamp>,
 }
 
+impl Standing {
+    /// What the clock said before it was set back counts from now.
+    fn not_after(&mut self, now: Timestamp) {
+        for since in self.there.values_mut().chain(self.gone.values_mut()) {
+            *since = (*since).min(now);
+        }
+    }
+}
+
 /// What becomes of an alert.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
@@ -71,6 +80,7 @@ pub fn reconcile(
     let mut changes = Vec::new();
     standing.there.retain(|key, _| found.contains_key(key));
     standing.gone.retain(|key, _| !found.contains_key(key));
+    standing.not_after(now);
     for open in known.iter().filter(|alert| alert.resolved.is_none()) {
         let key = &open.last.key;
         if let Some(alert) = found.remove(key) {
@@ -112,7 +122,8 @@ pub fn reconcile(
     changes
 }
 
-/// Somebody knows. A drill is over by it: that is all that was wanted.
+/// Somebody knows. A drill is over by it: that is all that was wanted. An expiry is heard of again when half of what is
+/// left is over, however long somebody wanted to hear nothing of it.
 pub fn acknowledge(
     alert: &AlertRecord,
     by: String,
@@ -121,6 +132,14 @@ pub fn acknowledge(
     now: Timestamp,
 ) -> AlertRecord {
     let members = alert.last.members.iter().map(|member| member.label());
+    let ends = alert.last.ends.filter(|ends| {
+        *ends > now
+            && matches!(
+                alert.last.key.class,
+                Class::Expiry | Class::UnmanagedExpiring
+            )
+    });
+    let until = ends.map_or(until, |ends| until.min(later(now, left(ends, now) / 2)));
     AlertRecord {
         acknowledged: Some(AcknowledgementRecord {
             at: now,

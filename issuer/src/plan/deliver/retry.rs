@@ -10,20 +10,26 @@ use crate::{config::Alerts, store::AlertRecord};
 
 /// The first pause, unless evaluations come faster.
 const FIRST: Duration = Duration::from_secs(5);
-/// The longest pause, and so is `repeat-min`.
+/// The longest pause, and so is `repeat-min`. A receiver that wants to be left alone for longer isn't: somebody has to
+/// learn of it.
 const LONGEST: Duration = Duration::from_secs(300);
-/// A receiver that wants to be left alone for longer isn't: somebody has to learn of it.
-const RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
 /// Refusals in a row of what is due of one alert to one notifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried {
     /// How many.
     pub failures: u32,
-    /// When it may be tried again.
-    pub not_before: Timestamp,
+    /// When it may be tried again; see [`Tried::not_before`].
+    pub next: Timestamp,
     /// Why the last try failed, one sentence.
     pub problem: String,
+}
+
+impl Tried {
+    /// When it may be tried again. By a clock that was set back since, that could be years ahead.
+    pub fn not_before(&self, now: Timestamp) -> Timestamp {
+        not_later(self.next, now)
+    }
 }
 
 /// One more refusal, at `now`; `jitter` lies in `0.0..=1.0`.
@@ -46,12 +52,17 @@ pub fn after_refusal(
     };
     Tried {
         failures: failures.saturating_add(1),
-        not_before: later(now, pause),
+        next: later(now, pause),
         problem,
     }
 }
 
 /// Until when a receiver wants nothing more of anybody, whatever it is about.
 pub fn left_alone_until(retry_after: Duration, now: Timestamp) -> Timestamp {
-    later(now, retry_after.min(RETRY_AFTER))
+    later(now, retry_after.min(LONGEST))
+}
+
+/// An end of a pause, as far ahead as pauses are.
+pub fn not_later(end: Timestamp, now: Timestamp) -> Timestamp {
+    end.min(later(now, LONGEST))
 }

@@ -61,6 +61,7 @@ struct Course {
     standing: Standing,
     silences: Vec<SilenceRecord>,
     deliveries: BTreeMap<(u64, String), DeliveryRecord>,
+    released: Option<Timestamp>,
     settings: Alerts,
 }
 
@@ -97,6 +98,7 @@ impl Course {
             resend: (notifier == "alertmanager").then_some(Duration::from_secs(60)),
             delivery,
             tried: None,
+            released: self.released,
         };
         due(alert, &told, &self.silences, &self.settings, at(second))
     }
@@ -365,7 +367,7 @@ fn a_refusal_is_followed_by_longer_and_longer_pauses() {
     let mut tried: Option<Tried> = None;
     for _ in 0..9 {
         let next = after_refusal(alert, tried.as_ref(), "500".into(), &settings, at(0), 1.0);
-        pauses.push(next.not_before.duration_since(at(0)).as_secs());
+        pauses.push(next.next.duration_since(at(0)).as_secs());
         tried = Some(next);
     }
     assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
@@ -374,6 +376,7 @@ fn a_refusal_is_followed_by_longer_and_longer_pauses() {
         resend: None,
         delivery: None,
         tried: tried.as_ref(),
+        released: None,
     };
     let due = due(alert, &told, &[], &settings, at(0)).unwrap();
     assert_eq!(due.at, at(300));

@@ -48,6 +48,9 @@ fn an_acknowledgement_outlasts_a_moment_of_rest() {
     assert_eq!(course.evaluate(&[], true, 70), [Kind::Resolved]);
     course.accept("discord", Say::Resolved, 71);
     is_raised(&mut course, &[warning(&["sally"])], 200);
+    // Whoever heard that it is over hears once that it isn't; the others don't.
+    assert_eq!(course.next("mail", 1, 200), Some(DAY - 195));
+    assert_eq!(course.tell("discord", 0, 200..3_600), [200]);
     assert_eq!(course.next("discord", 0, 200), Some(DAY - 195));
     // After ten times `settle` it is another alert, and nobody knows of it.
     course.evaluate(&[], true, 210);
@@ -139,19 +142,97 @@ fn what_ends_soon_goes_to_the_next_notifier_sooner_and_what_is_over_is_told_at_t
 }
 
 #[test]
-fn a_receiver_is_left_alone_for_an_hour_at_most_and_pauses_end_before_an_end_comes() {
+fn a_receiver_is_left_alone_for_five_minutes_at_most_and_pauses_end_before_an_end_comes() {
     let asked = |seconds| left_alone_until(Duration::from_secs(seconds), at(0));
-    assert_eq!(asked(600), at(600));
-    assert_eq!(asked(7 * 86_400), at(3_600), "somebody has to learn of it");
+    assert_eq!(asked(60), at(60));
+    assert_eq!(asked(3_600), at(300), "somebody has to learn of it");
     let mut course = told(Alerts::default());
     let often = Tried {
         failures: 20,
-        not_before: at(0),
+        next: at(0),
         problem: "no".into(),
     };
     course.known[0].last.ends = Some(at(100));
     let settings = Alerts::default();
     let alert = &course.known[0];
     let next = after_refusal(alert, Some(&often), "no".into(), &settings, at(0), 1.0);
-    assert_eq!(next.not_before, at(10));
+    assert_eq!(next.next, at(10));
+}
+
+#[test]
+fn an_expiry_is_heard_of_again_when_half_of_what_was_left_is_over() {
+    for (class, held) in [
+        (Class::Expiry, 3_600),
+        (Class::UnmanagedExpiring, 3_600),
+        (Class::InstallFailing, DAY),
+    ] {
+        let mut course = Course::default();
+        let page = Alert {
+            ends: Some(at(7_200)),
+            ..found(class, Severity::Page, &["sally"])
+        };
+        course.evaluate(std::slice::from_ref(&page), true, -60);
+        course.evaluate(&[page], true, 0);
+        course.accept("discord", Say::Firing, 0);
+        course.acknowledge(DAY, 0);
+        assert_eq!(course.next("discord", 0, 1), Some(held - 1), "{class}");
+        // What is over already has no half left.
+        course.acknowledge(DAY, 7_300);
+        assert_eq!(course.next("discord", 0, 7_300), Some(DAY), "{class}");
+    }
+}
+
+#[test]
+fn what_is_still_wrong_when_nobody_holds_it_back_any_more_is_told_then() {
+    let mut course = told(Alerts::default());
+    course.acknowledge(600, 10);
+    assert_eq!(course.next("discord", 0, 10), Some(600));
+    assert_eq!(course.tell("discord", 0, 10..2_000), [610]);
+    let mut course = told(Alerts::default());
+    course.silences = vec![silence(Some("sally"), None, 600)];
+    assert_eq!(course.next("discord", 0, 10), Some(590));
+    course.silences.clear();
+    course.released = Some(at(300));
+    assert_eq!(course.tell("discord", 0, 300..2_000), [300]);
+}
+
+#[test]
+fn who_forgets_is_told_again_though_it_is_silenced() {
+    let mut course = told(Alerts::default());
+    course.accept("alertmanager", Say::Firing, 0);
+    course.silences = vec![silence(Some("sally"), None, 6_000)];
+    assert_eq!(course.next("alertmanager", 0, 0), Some(60));
+    assert_eq!(course.next("discord", 0, 0), Some(6_000));
+}
+
+#[test]
+fn a_clock_that_was_ahead_and_is_set_right_silences_nobody() {
+    const AHEAD: i64 = 30 * DAY;
+    let cause = [warning(&["sally"])];
+    let mut course = Course::default();
+    course.evaluate(&cause, true, AHEAD - 60);
+    course.evaluate(&cause, true, AHEAD);
+    course.accept("discord", Say::Firing, AHEAD);
+    assert_eq!(course.next("discord", 0, 0), Some(4 * 3_600));
+    assert_eq!(course.next("mail", 1, 0), Some(900));
+    course.acknowledge(600, AHEAD);
+    course.silences = vec![SilenceRecord {
+        since: at(AHEAD),
+        ..silence(None, None, AHEAD + 600)
+    }];
+    assert_eq!(course.next("discord", 0, 0), Some(4 * 3_600));
+    let refused = Tried {
+        failures: 1,
+        next: at(AHEAD),
+        problem: String::new(),
+    };
+    assert_eq!(refused.not_before(at(0)), at(300));
+    // What was found by that clock, or missed, isn't waited for until then.
+    course.evaluate(&[], true, AHEAD + 10);
+    course.evaluate(&[], true, 0);
+    assert_eq!(course.evaluate(&[], true, 60), [Kind::Resolved]);
+    let mut course = Course::default();
+    course.evaluate(&cause, true, AHEAD);
+    assert_eq!(course.evaluate(&cause, true, 0), []);
+    assert_eq!(course.evaluate(&cause, true, 60), [Kind::Raised]);
 }
