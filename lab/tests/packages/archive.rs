@@ -64,6 +64,7 @@ fn all_that_a_package_should_bring_is_there_for_everybody_to_read_and_for_root_t
                 "/usr/share/doc/certwell-agent/changelog.gz",
                 "/usr/share/doc/certwell-agent/changelog.Debian.gz",
                 "/usr/share/doc/certwell-agent/copyright",
+                "/usr/share/doc/certwell-agent/docs/operations.md",
                 "/usr/share/certwell-agent/nginx/conf.d/certwell-acme.conf",
                 "/usr/share/certwell-agent/nginx/snippets/certwell-acme.conf",
                 "/usr/share/certwell-agent/nginx/certwell-port80.conf",
@@ -90,6 +91,9 @@ fn all_that_a_package_should_bring_is_there_for_everybody_to_read_and_for_root_t
                 "/usr/share/doc/certwell-issuer/examples/grafana/certwell.json",
                 "/usr/share/doc/certwell-issuer/examples/prometheus/certwell.rules.yml",
                 "/usr/share/doc/certwell-issuer/copyright",
+                "/usr/share/doc/certwell-issuer/docs/cli.md",
+                "/usr/share/doc/certwell-issuer/docs/metrics.md",
+                "/usr/share/doc/certwell-issuer/docs/operations.md",
             ],
         ),
     ];
