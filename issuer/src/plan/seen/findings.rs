@@ -107,12 +107,21 @@ fn is_under_way(facts: &FleetFacts, kind: Kind, look: Look<'_>) -> bool {
         (Kind::Chain, Shown::Leaf(leaf)) if !is_newest(issued, leaf) => leaf.not_after,
         // The placeholder of a host that never had anything else.
         (Kind::Stranger, _) if issued.generation.0 == 1 => issued.not_after,
+        // Nor is that one a stranger because the second was issued before anybody looked again.
+        (Kind::Stranger, _) if issued.generation.0 == 2 && look.sighting.at < issued.at => {
+            issued.not_after
+        }
         _ => return false,
     };
     let at = look.sighting.at;
     let remaining = Duration::try_from(at.duration_until(ends)).unwrap_or(Duration::ZERO);
     let patience = SignedDuration::try_from(pace(PATIENCE, Some(remaining))).unwrap_or_default();
-    at.duration_since(issued.at) <= patience
+    let began = match kind {
+        // The instant of the first generation is not kept: no fault was looked for before it.
+        Kind::Stranger if issued.generation.0 == 2 => since(facts, look.spot, look.sighting, kind),
+        _ => issued.at,
+    };
+    at.duration_since(began) <= patience
 }
 
 fn is_newest(issued: &Issued, leaf: &SeenLeaf) -> bool {

@@ -103,6 +103,38 @@ fn a_host_that_has_just_got_its_first_generation_may_still_show_the_placeholder(
 }
 
 #[test]
+fn a_placeholder_is_no_stranger_because_a_second_generation_follows_before_anybody_looks_again() {
+    let placeholder = || {
+        let mut all: Vec<Told> = with("sally", Shown::Leaf(shown(b"placeholder", MEDIA)));
+        for one in &mut all {
+            if one.spot != at_host("sally") {
+                one.shown = generation(1);
+            }
+        }
+        all
+    };
+    for (age, expected) in [(1, vec![]), (5, vec![Kind::Stranger])] {
+        let mut facts = outside();
+        let first = noon() - minutes(age);
+        issue(&mut facts, MEDIA, 1, first, noon() + days(80));
+        see(&mut facts, None, placeholder(), first);
+        see(&mut facts, None, placeholder(), noon());
+        assert_eq!(kinds(&facts), expected, "{age}");
+        older(&mut facts, MEDIA, 1, noon() + days(80));
+        let (second, later) = (noon() + minutes(1) / 4, noon() + minutes(1) / 2);
+        issue(&mut facts, MEDIA, 2, second, noon() + days(80));
+        let kinds = |facts: &FleetFacts| -> Vec<Kind> {
+            let found = findings(facts, later);
+            found.into_iter().map(|finding| finding.kind).collect()
+        };
+        assert_eq!(kinds(&facts), expected, "{age}");
+        // Whoever looks now and sees it still, sees a stranger.
+        see(&mut facts, None, placeholder(), later);
+        assert_eq!(kinds(&facts), [Kind::Stranger], "{age}");
+    }
+}
+
+#[test]
 fn an_older_generation_lacks_a_name_that_was_just_added_without_being_wrong() {
     for (age, expected) in [(1, vec![]), (5, vec![Kind::Chain, Kind::OtherGeneration])] {
         let mut facts = outside();
