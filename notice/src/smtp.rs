@@ -381,6 +381,22 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_the_server_quotes_is_not_passed_on() {
+        let email = Email {
+            server: Server::parse("smtps://mail.example.org", Encryption::Tls).unwrap(),
+            credentials: Some(Credentials {
+                username: "ops".into(),
+                password: Secret::new(b"hunter2".to_vec()),
+            }),
+            from: "certwell@example.org".parse().unwrap(),
+            to: vec!["ops@example.org".parse().unwrap()],
+            roots: Roots::System,
+        };
+        let shown = email.shown("535 5.7.8 hunter2 is wrong for ops");
+        assert_eq!(shown, "535 5.7.8 … is wrong for ops");
+    }
+
+    #[test]
     fn an_address_is_one_and_no_more() {
         assert!("ops@example.org".parse::<Address>().is_ok());
         for text in [

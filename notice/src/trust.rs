@@ -247,4 +247,49 @@ mod tests {
             assert!(!said.contains("token"), "{said}");
         }
     }
+
+    #[test]
+    fn whoever_could_exchange_it_on_the_way_is_told() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("not root: what belongs to others isn't tried");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        let path = inner.join("url");
+        fs::write(&path, "https://example.org/token").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let said = |path: &Path| {
+            let said = check_secret(path).err().map(|error| error.to_string());
+            said.unwrap_or_default()
+        };
+        let own = |path: &Path, user, group| {
+            std::os::unix::fs::lchown(path, user, group).unwrap();
+        };
+        assert_eq!(said(&path), "");
+        // A group that may write in the directory.
+        own(&inner, None, Some(65_534));
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o775)).unwrap();
+        assert!(
+            said(&path).contains("can be written by group 65534"),
+            "{}",
+            said(&path)
+        );
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(said(&path), "");
+        // Where everybody may put links, the link of another.
+        let sticky = directory.path().join("sticky");
+        fs::create_dir(&sticky).unwrap();
+        fs::set_permissions(&sticky, fs::Permissions::from_mode(0o1777)).unwrap();
+        let link = sticky.join("url");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(said(&link), "");
+        own(&link, Some(65_534), None);
+        assert!(
+            said(&link).contains("is a link of user 65534"),
+            "{}",
+            said(&link)
+        );
+    }
 }

@@ -178,6 +178,23 @@ async fn a_changed_configuration_counts_at_once() {
 }
 
 #[tokio::test]
+async fn a_notifier_whose_url_has_changed_is_sent_to_there_alone() {
+    let mut world = World::start().await;
+    let (before, after) = (Ear::listen("hook").await, Ear::listen("hook").await);
+    let often = "repeat-first = \"200ms\"\nrepeat-min = \"200ms\"\n";
+    tell(&world, &[&before], often);
+    drill(&mut world).await;
+    before.hears_more(1).await;
+    tell(&world, &[&after], often);
+    after.hears_more(1).await;
+    let count = before.heard().len();
+    after.hears_more(5).await;
+    // One may have been on its way.
+    assert!(before.heard().len() <= count + 1);
+    world.app.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_accepted_is_stored_before_anything_else_is_told_of_it() {
     let mut world = World::start().await;
     let ear = Ear::listen("hook").await;

@@ -247,3 +247,31 @@ fn what_expired_is_said_and_comes_first() {
         "{early:?}"
     );
 }
+
+#[test]
+fn what_a_variable_names_for_each_handshake_is_not_judged() {
+    let mut facts = facts();
+    let mut by_variable = used("", &[], vec![Shown::Leaf(Fingerprint([77; 32]))]);
+    by_variable.source = CertificateSource::Variable("$ssl_server_name.pem".into());
+    facts.uses = vec![by_variable];
+    let rows = rows(&facts, at(100));
+    let row = rows.iter().find(|row| row.source == "$ssl_server_name.pem");
+    let row = row.unwrap();
+    assert_eq!(row.served(), Served::Unprobed);
+    assert_eq!(row.problems, [""; 0]);
+}
+
+#[test]
+fn a_certificate_is_shown_only_where_a_server_block_listens_with_it() {
+    let names: Vec<CertificateName> = vec!["own".parse().unwrap()];
+    let mut facts = facts();
+    let path = "/etc/certwell/live/own/fullchain.pem";
+    let mut deaf = used(path, &[], Vec::new());
+    deaf.listeners.clear();
+    let mut upstream = used(path, &[], Vec::new());
+    upstream.role = Role::Upstream;
+    facts.uses = vec![deaf, upstream];
+    assert_eq!(unnamed(&facts, &names), names);
+    facts.uses.push(used(path, &[], Vec::new()));
+    assert_eq!(unnamed(&facts, &names), []);
+}

@@ -130,3 +130,34 @@ fn it_is_gathered_slowly_and_soon_again_where_nginx_does_not_serve_what_it_names
     }
     assert!(wait(0, long, 0.0) < wait(0, long, 1.0));
 }
+
+#[test]
+fn of_a_server_that_is_not_nginx_the_handshakes_of_installs_say_what_is_served() {
+    let of = |managed: Managed| Row {
+        managed,
+        ..row("/a.pem", 1)
+    };
+    let own = |name: &str| {
+        of(Managed::Certwell {
+            name: name.into(),
+            generation: certwell_proto::Generation(3),
+            adopted: Vec::new(),
+        })
+    };
+    let by_certbot = of(Managed::Certbot {
+        lineage: "well".into(),
+        renews: true,
+    });
+    let rows = [own("well"), own("old"), own("new"), by_certbot];
+    let mut inventory = told(&rows, false, "it isn't nginx", at(1));
+    assert!(!is_unsettled(&inventory));
+    own_served(&mut inventory, |name| match name {
+        "well" => Some(true),
+        "old" => Some(false),
+        _ => None,
+    });
+    let served: Vec<v1::ServedState> = inventory.rows.iter().map(|row| row.served()).collect();
+    use v1::ServedState::{No, Unprobed, Yes};
+    assert_eq!(served, [Yes, No, Unprobed, Unprobed]);
+    assert!(is_unsettled(&inventory), "one isn't what is served");
+}
