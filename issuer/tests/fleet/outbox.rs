@@ -31,9 +31,16 @@ fn tell(world: &World, ears: &[&Ear], settings: &str) {
     );
 }
 
+/// As soon as somebody is declared who is told of it.
 async fn drill(world: &mut World) -> v1::Alert {
-    let made = world.admin.drill(v1::DrillRequest {}).await.unwrap();
-    made.into_inner().alert.unwrap()
+    let began = Instant::now();
+    loop {
+        match world.admin.drill(v1::DrillRequest {}).await {
+            Ok(made) => return made.into_inner().alert.unwrap(),
+            Err(refused) => assert!(began.elapsed() < Duration::from_secs(60), "{refused}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn open(world: &mut World) -> Vec<v1::Alert> {
@@ -71,12 +78,6 @@ async fn who_refuses_is_left_alone_for_longer_each_time_and_as_long_as_he_asks_f
     // Of the other alert neither.
     assert_eq!(later.heard().len(), 1, "{:#?}", later.heard());
     assert_eq!(told["subject"], "b-broken");
-    // He himself isn't told of it.
-    let own = broken
-        .heard()
-        .into_iter()
-        .filter(|heard| heard["class"] == "notifier-failing" && heard["subject"] == "b-broken");
-    assert_eq!(own.count(), 0);
     world.app.stop().await;
 }
 
@@ -167,10 +168,10 @@ async fn what_is_on_its_way_is_sent_once_also_when_the_issuer_stops_meanwhile() 
 async fn a_changed_configuration_counts_at_once() {
     let mut world = World::start().await;
     let ear = Ear::listen("new").await;
-    drill(&mut world).await;
     let began = Instant::now();
     let text = format!("[alerts]\nevery = \"10m\"\n{}", ear.declared());
     declare(&world, "alerts.toml", &text);
+    drill(&mut world).await;
     ear.hears("the drill", of("drill")).await;
     // By default it is evaluated every half minute.
     assert!(began.elapsed() < Duration::from_secs(15));
