@@ -20,7 +20,7 @@ use crate::{
     config::{Alerts, Config},
     fleet::{Control, Events, Registry},
     plan::{
-        alert::{Class, Severity},
+        alert::{Alert, Class, Severity, unseen},
         deliver::{
             Due, Health, Kind, Told, accepted, after_refusal, due, failing, left_alone_until,
             message, not_later,
@@ -193,6 +193,11 @@ impl Task {
         self.evaluate = Instant::now() + pace(self.settings().every, life);
 
         let mut found = (self.find)(&facts, now);
+        let open = self.book.lives.iter().filter(|live| live.is_open());
+        let kept = unseen(&facts, open.map(|live| &live.record.last), now);
+        let is_new = |alert: &Alert| found.iter().all(|found| found.key != alert.key);
+        let kept: Vec<Alert> = kept.into_iter().filter(is_new).collect();
+        found.extend(kept);
         found.extend(failing(
             &self.escalation_health(),
             &self.book.records(),

@@ -8,6 +8,7 @@
 //! scene     each certificate on each of its hosts, as every class looks at it
 //! age       fractions of a life
 //! text      sentences that classes share
+//! unseen    which open ones nobody has looked at since
 //! expiry, install, lagging, hosts, orders, seen, issuer, unmanaged   the classes, a group in each
 //! ```
 
@@ -23,6 +24,7 @@ mod scene;
 mod seen;
 mod text;
 mod unmanaged;
+mod unseen;
 
 use certwell_proto::{CertificateName, HostName};
 use jiff::Timestamp;
@@ -32,6 +34,7 @@ use super::facts::FleetFacts;
 
 pub use certwell_notice::Severity;
 pub use class::Class;
+pub use unseen::unseen;
 
 /// Which cause: what makes two alerts the same one, seen at two instants.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

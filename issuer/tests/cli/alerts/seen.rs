@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use certwell_issuer::plan::{
-    alert::{Class, Severity, alerts},
+    alert::{Class, Severity, alerts, unseen},
     facts::FleetFacts,
     seen::{
         Key, Kind, Probe, SeenLeaf, Shown, Sighting, Spot, UrlAnswer, merge::merge, wire::Told,
@@ -374,6 +374,61 @@ fn what_one_look_shows_and_may_pass_is_told_when_the_next_shows_it_too() {
             assert_eq!(see(fault(), 30), 0, "one look anew: {shown:?}");
         }
     }
+}
+
+#[test]
+fn after_a_start_an_open_alert_stays_until_a_probe_has_looked_there() {
+    let now = noon();
+    let mut facts = fleet(now);
+    configure(&mut facts, |config| {
+        config.probe.enabled = false;
+        config.hosts.get_mut(&host("esme")).unwrap().probe = true;
+    });
+    let by_esme = |facts: &mut FleetFacts, on: Option<&str>, address: &str, shown: Shown| {
+        let probes = |facts: &mut FleetFacts, from, to| {
+            if let Some(probe) = facts.sightings.probes.remove(&from) {
+                facts.sightings.probes.insert(to, probe);
+            }
+        };
+        probes(facts, Some(host("esme")), None);
+        look(facts, now, on, address, shown);
+        probes(facts, None, Some(host("esme")));
+    };
+    let ours = || Shown::Leaf(leaf(Some(2), now + days(80)));
+    let forget = |facts: &mut FleetFacts| facts.sightings.probes.clear();
+    by_esme(&mut facts, Some("sally"), OUTSIDE, Shown::Rejects);
+    let down = of(&told(&facts, now), Class::SeenDown).clone();
+    let strangers = Shown::Leaf(leaf(None, now + days(80)));
+    by_esme(&mut facts, None, "198.51.100.7:443", strangers);
+    let elsewhere = of(&told(&facts, now), Class::SeenElsewhere).clone();
+    forget(&mut facts);
+    let open = [&down, &elsewhere];
+    let left = |facts: &FleetFacts| -> Vec<Class> {
+        let left = unseen(facts, open, now).into_iter();
+        left.map(|alert| alert.key.class).collect()
+    };
+    assert_eq!(unseen(&facts, open, now).len(), 2, "nobody has looked");
+    // What another host shows, or a resolver that doesn't answer, says nothing of them.
+    by_esme(&mut facts, Some("esme"), "192.0.2.10:443", ours());
+    assert_eq!(unseen(&facts, open, now).len(), 2);
+    by_esme(&mut facts, None, "", Shown::NoAnswer("timed out".into()));
+    assert_eq!(unseen(&facts, open, now).len(), 2);
+    by_esme(&mut facts, Some("sally"), OUTSIDE, ours());
+    assert_eq!(left(&facts), [Class::SeenElsewhere]);
+    forget(&mut facts);
+    by_esme(&mut facts, None, "192.0.2.10:443", ours());
+    assert_eq!(left(&facts), [Class::SeenDown]);
+    // Nobody is to look at a host that left the certificate, or at all.
+    forget(&mut facts);
+    configure(&mut facts, |config| {
+        let declared = config.certificates.get_mut(&certificate(MEDIA)).unwrap();
+        declared.hosts.retain(|on| *on != host("sally"));
+    });
+    assert_eq!(left(&facts), [Class::SeenElsewhere]);
+    configure(&mut facts, |config| {
+        config.hosts.get_mut(&host("esme")).unwrap().probe = false;
+    });
+    assert_eq!(unseen(&facts, open, now), []);
 }
 
 #[test]

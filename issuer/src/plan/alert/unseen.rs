@@ -1,0 +1,77 @@
+//! Open alerts about what is seen from outside, where nobody has looked since: that they are over isn't known.
+
+use certwell_proto::CertificateName;
+use jiff::Timestamp;
+
+use super::{Alert, Class, Member};
+use crate::plan::{
+    facts::FleetFacts,
+    seen::{Shown, trust::Looks, verdict::Known},
+};
+
+/// Those of the open alerts that stay as they are until a probe that counts has looked there: an issuer that was started
+/// anew has seen nothing yet, and a probe may be off or blind.
+pub fn unseen<'a>(
+    facts: &FleetFacts,
+    open: impl IntoIterator<Item = &'a Alert>,
+    now: Timestamp,
+) -> Vec<Alert> {
+    let somebody_looks =
+        facts.config.probe.enabled || facts.config.hosts.values().any(|host| host.probe);
+    if !somebody_looks {
+        return Vec::new();
+    }
+    let (looks, known) = (Looks::fresh(facts, now), Known::of(facts));
+    let open = open.into_iter();
+    open.filter(|alert| is_of_looks(alert.key.class))
+        .filter(|alert| {
+            let mut members = alert.members.iter();
+            members.any(|member| !is_known(facts, &looks, &known, alert.key.class, member))
+        })
+        .cloned()
+        .collect()
+}
+
+fn is_of_looks(class: Class) -> bool {
+    matches!(
+        class,
+        Class::UrlBroken
+            | Class::SeenStranger
+            | Class::SeenElsewhere
+            | Class::SeenOtherVhost
+            | Class::SeenChain
+            | Class::SeenDown
+    )
+}
+
+/// Whether somebody has looked, or nobody is to look there any more.
+fn is_known(
+    facts: &FleetFacts,
+    looks: &Looks<'_>,
+    known: &Known<'_>,
+    class: Class,
+    member: &Member,
+) -> bool {
+    let declared = |name: &CertificateName| facts.config.certificates.get(name);
+    let Some((name, declared)) = member
+        .certificate
+        .as_ref()
+        .and_then(|name| Some((name, declared(name)?)))
+    else {
+        return true;
+    };
+    // Where a name leads is seen wherever it leads now.
+    let host = member.host.as_ref();
+    let host = host.filter(|_| class != Class::SeenElsewhere);
+    if host.is_some_and(|host| !declared.hosts.contains(host)) {
+        return true;
+    }
+    looks
+        .trusted()
+        .filter(|look| look.spot.certificate == *name)
+        .filter(|look| !matches!(look.sighting.shown, Shown::NoAnswer(_)))
+        .any(|look| match host {
+            Some(host) => known.host(look.spot).as_ref() == Some(host),
+            None => look.spot.host.is_none(),
+        })
+}
