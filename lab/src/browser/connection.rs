@@ -167,3 +167,35 @@ pub(super) fn text(answer: &Value, field: &str) -> Result<String> {
         .map(ToOwned::to_owned)
         .with_context(|| format!("no {field} in {answer}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Browser, PROGRAM},
+        *,
+    };
+    use crate::leftovers::{all_processes, group_of};
+
+    #[test]
+    fn a_dropped_browser_leaves_no_process() {
+        if !Browser::is_installed() {
+            eprintln!("SKIPPED: no {PROGRAM} is here; lab/setup.sh test installs it on Debian");
+            return;
+        }
+        let profile = tempfile::tempdir().unwrap();
+        let connection = Connection::start(PROGRAM, profile.path()).unwrap();
+        let group = i32::try_from(connection.child.id()).unwrap();
+        let members = || {
+            all_processes()
+                .filter(|pid| group_of(*pid) == Some(group))
+                .count()
+        };
+        assert!(members() > 0);
+        drop(connection);
+        crate::wait_for("no process", Duration::from_secs(10), || match members() {
+            0 => Ok(()),
+            left => Err(left),
+        })
+        .unwrap();
+    }
+}

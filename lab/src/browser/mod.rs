@@ -9,13 +9,14 @@
 mod connection;
 mod page;
 
-use std::{cell::RefCell, env};
+use std::{cell::RefCell, env, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tempfile::TempDir;
 
 use self::connection::Connection;
+use crate::wait::wait_for;
 
 pub use page::{Light, Look, Page, Request};
 
@@ -25,6 +26,12 @@ pub use page::{Light, Look, Page, Request};
 /// When it isn't let in.
 pub fn log_in(page: &Page<'_>, origin: &str, token: &str) -> Result<()> {
     page.open_url(&format!("{origin}/login"))?;
+    // It gets the focus by itself, when the page is drawn first.
+    wait_for("the focus", Duration::from_secs(30), || {
+        let focus = page.eval("document.activeElement.id")?;
+        ensure!(focus == "token", "{focus} has it");
+        Ok(())
+    })?;
     page.type_text(token)?;
     page.press("Enter")?;
     page.loaded(&format!("{origin}/"))

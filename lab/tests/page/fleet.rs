@@ -13,12 +13,13 @@ use crate::{SOON, first_issuance, judge, origin, pages, with_browser};
 /// Of each cell the generation, how far it is, and the state.
 const CELLS: &str = "[...document.querySelectorAll('.matrix td')].map((cell) => \
     [cell.querySelector('.fact').textContent.split(' ', 2), cell.querySelector('.mark').innerText])";
-/// A page's words, but for its times, and what one can use on it.
+/// What one sees of a page, all of it unfolded, but for its times; and what one can use on it.
 const CONTENT: &str = r#"(() => {
-    const main = document.querySelector("main").cloneNode(true);
-    for (const time of main.querySelectorAll("time")) time.remove();
+    const main = document.querySelector("main");
+    for (const one of main.querySelectorAll("details")) one.open = true;
+    for (const time of main.querySelectorAll("time")) time.textContent = "";
     const used = [...main.querySelectorAll("a, button, input, select, summary")];
-    return [main.textContent.replace(/\s+/g, " "), used.map((one) => one.outerHTML.replace(/value="[^"]*"/, ""))];
+    return [main.innerText.replace(/\s+/g, " "), used.map((one) => one.outerHTML.replace(/value="[^"]*"/, ""))];
 })()"#;
 
 /// Waits until every host is seen to serve this generation, and the page says so.
@@ -70,23 +71,26 @@ fn is_whole_without_scripts(browser: &Browser, world: &World, path: &str) -> Res
         scripts: false,
         ..Look::default()
     })?;
+    let is_live = path != "/login";
     // Words tell of times, too: those may be other ones a moment later.
     wait_for("the same words with scripts and without", SOON, || {
-        live.open_url(&url)?;
         still.open_url(&url)?;
+        live.open_url(&url)?;
+        if is_live {
+            // All that a script adds.
+            wait_for("scripts to have run", SOON, || {
+                let said = live.eval("document.querySelector('#live').innerText")?;
+                ensure!(said == "Live.", "{said}");
+                Ok(())
+            })?;
+        }
         let (with, without) = (live.eval(CONTENT)?, still.eval(CONTENT)?);
         ensure!(with == without, "{with}\n{without}");
         Ok(())
     })?;
-    if path == "/login" {
+    if !is_live {
         return Ok(());
     }
-    // The one thing that a script adds.
-    wait_for("scripts to run", SOON, || {
-        let said = live.eval("document.querySelector('#live').innerText")?;
-        ensure!(said == "Live.", "{said}");
-        Ok(())
-    })?;
     still.click("#live a")?;
     still.loaded(&url)
 }
