@@ -13,7 +13,10 @@ use super::{
     text,
 };
 use crate::plan::{
-    seen::{Shown, verdict::Whose},
+    seen::{
+        Shown,
+        verdict::{Whose, covers},
+    },
     words,
 };
 
@@ -103,6 +106,13 @@ fn seen<'a>(
         let what = match scene.seen.whose(name, leaf) {
             Whose::Its(generation) => format!("generation {generation}"),
             Whose::Strangers => "a certificate that isn't certwell's".to_owned(),
+            // Whoever comes for the name gets it there, and nothing else tells of it.
+            Whose::Another(other)
+                if covers(&leaf.covers, &look.spot.name)
+                    && !scene.seen.is_assigned(other, look.spot) =>
+            {
+                format!("the certificate {other}")
+            }
             // Told with that one.
             Whose::Another(_) => return None,
         };

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     sighting::{SeenLeaf, Shown, Sighting, Spot},
     trust::{Look, Looks},
-    verdict::{Known, Whose, desired},
+    verdict::{Known, Whose, covers, desired},
 };
 use crate::{
     plan::{facts::FleetFacts, judge, presence::PATIENCE, words},
@@ -200,13 +200,17 @@ fn text(
         Kind::Down => format!("{place} {shown}"),
         Kind::Stranger | Kind::OtherVhost => format!("{place} answers for {name} with {shown}"),
         Kind::Chain => {
-            let problem = match &look.sighting.shown {
-                Shown::Leaf(leaf) => leaf.chain_problem.as_deref().unwrap_or_default(),
-                _ => "",
+            let (problem, what) = match &look.sighting.shown {
+                Shown::Leaf(leaf) => (
+                    leaf.chain_problem.as_deref().unwrap_or_default(),
+                    match known.whose(certificate, leaf) {
+                        Whose::Another(other) => other,
+                        Whose::Its(_) | Whose::Strangers => *certificate,
+                    },
+                ),
+                _ => ("", *certificate),
             };
-            format!(
-                "{place} serves {certificate} for {name} with a chain that isn't right: {problem}"
-            )
+            format!("{place} serves {what} for {name} with a chain that isn't right: {problem}")
         }
         Kind::OtherGeneration => {
             let known = facts.certificates.get(*certificate);
@@ -267,6 +271,9 @@ fn shown(known: &Known<'_>, look: &Look<'_>, now: Timestamp) -> String {
             match known.whose(certificate, leaf) {
                 Whose::Its(generation) => {
                     format!("generation {generation} of {certificate}, which {end},")
+                }
+                Whose::Another(other) if covers(&leaf.covers, name) => {
+                    format!("the certificate {other}, which covers it too, and {end},")
                 }
                 Whose::Another(other) => {
                     format!("the certificate {other}, which doesn't cover it: another server block")

@@ -94,6 +94,14 @@ impl<'a> Known<'a> {
             .cloned()
     }
 
+    /// Whether a certificate belongs on the host that a place belongs to.
+    pub fn is_assigned(&self, certificate: &CertificateName, spot: &Spot) -> bool {
+        let declared = self.facts.config.certificates.get(certificate);
+        declared
+            .zip(self.host(spot))
+            .is_some_and(|(declared, host)| declared.hosts.contains(&host))
+    }
+
     /// Whether DNS led to where nobody that is to serve the certificate is. An address that isn't known, but has the
     /// key of what is desired, is taken for one of a host whose addresses no file tells.
     fn leads_elsewhere(&self, spot: &Spot, shown: &Shown) -> bool {
@@ -161,7 +169,12 @@ impl<'a> Known<'a> {
                         faults.extend((generation != desired).then_some(Kind::OtherGeneration));
                         faults.extend(leaf.chain_problem.as_ref().map(|_| Kind::Chain));
                     }
-                    Whose::Another(_) if covers(&leaf.covers, &spot.name) => {}
+                    // Of one that is assigned there it is told with that one.
+                    Whose::Another(other) if covers(&leaf.covers, &spot.name) => {
+                        let problem = leaf.chain_problem.as_ref();
+                        let problem = problem.filter(|_| !self.is_assigned(other, spot));
+                        faults.extend(problem.map(|_| Kind::Chain));
+                    }
                     Whose::Another(_) => faults.push(Kind::OtherVhost),
                     Whose::Strangers => faults.push(Kind::Stranger),
                 }

@@ -432,6 +432,50 @@ fn after_a_start_an_open_alert_stays_until_a_probe_has_looked_there() {
 }
 
 #[test]
+fn another_of_ours_that_covers_the_name_and_is_not_assigned_there_is_held_to_its_chain_and_end() {
+    use Severity::Page;
+    const OTHER: &str = "other.hachyderm.io";
+    let now = noon();
+    let told = |assigned: &str, end: Timestamp, problem: &str| {
+        let mut facts = fleet(now);
+        declare(&mut facts, OTHER, &[assigned]);
+        issue(&mut facts, OTHER, 7, now - days(80), end);
+        let leaf = SeenLeaf {
+            fingerprint: Fingerprint(fingerprint(OTHER, 7).try_into().unwrap()),
+            chain_problem: Some(problem.into()).filter(|problem: &String| !problem.is_empty()),
+            ..leaf(None, end)
+        };
+        look(&mut facts, now, Some("sally"), OUTSIDE, Shown::Leaf(leaf));
+        let mut told = told(&facts, now);
+        told.retain(|alert| alert.key.subject == MEDIA);
+        told
+    };
+    let classes = |told: &[certwell_issuer::plan::alert::Alert]| -> Vec<_> {
+        let keys = keys(told).into_iter();
+        keys.map(|(class, _, severity)| (class, severity)).collect()
+    };
+    let broken = told("esme", now + days(80), "without any intermediate");
+    assert_eq!(classes(&broken), [(Class::SeenChain, Page)]);
+    assert!(
+        broken[0].cause.contains("serves other.hachyderm.io for"),
+        "{}",
+        broken[0].cause
+    );
+    let over = told("esme", now - days(1), "the leaf expired");
+    assert_eq!(classes(&over), [(Class::Expiry, Page)]);
+    assert_eq!(
+        over[0].members[0].served,
+        "the certificate other.hachyderm.io"
+    );
+    assert_eq!(classes(&told("esme", now + days(80), "")), []);
+    // Where it is assigned it is told with itself.
+    assert_eq!(
+        classes(&told("sally", now - days(1), "the leaf expired")),
+        []
+    );
+}
+
+#[test]
 fn it_says_when_it_looks_again_and_what_the_host_itself_says() {
     let now = noon();
     let mut facts = fleet(now);
