@@ -29,7 +29,7 @@ test: ## Everything: set-up, lints, unit and end-to-end tests, shipped configura
 	$(call heading,unit and component tests)
 	$(CARGO) test --workspace --exclude certwell-lab -- --test-threads=$(waiters)
 	$(call heading,the whole fleet and the shipped configurations)
-	$(CARGO) test --package certwell-lab -- --test-threads=2
+	$(CARGO) test --package certwell-lab -- --test-threads=3
 	$(call heading,whole Debian hosts: packages and incident and docs/operations.md)
 	$(CARGO) test --package certwell-lab --test debian --test incident --test operations -- --test-threads=3
 

@@ -195,7 +195,12 @@ async fn verbs_without_the_right_to_look_say_so_and_nothing_else() {
     fs::set_permissions(host.root(), fs::Permissions::from_mode(0o755)).unwrap();
     // Where the built one lies may be out of others' reach.
     let agent = host.path("certwell-agent");
-    fs::copy(env!("CARGO_BIN_EXE_certwell-agent"), &agent).unwrap();
+    // By another process: one that is forked here meanwhile would hold the copy open for writing, and then it can't be run.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_certwell-agent"))
+        .arg(&agent)
+        .status();
+    assert!(copied.unwrap().success());
     let verbs = [
         (&["status"][..], "identity"),
         (&["hold"], "holds.json"),

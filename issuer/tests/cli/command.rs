@@ -121,7 +121,13 @@ fn a_user_who_may_not_use_the_socket_is_told_who_may() {
     fs::set_permissions(&issuer.socket, fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(issuer.directory(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = issuer.directory().join("certwell");
-    fs::copy(env!("CARGO_BIN_EXE_certwell"), &copy).unwrap();
+    // By another process: one that another test starts meanwhile would hold the copy open for writing, and what is
+    // written to can't be run.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_certwell"))
+        .arg(&copy)
+        .status();
+    assert!(copied.unwrap().success());
     let mut command = Command::new(&copy);
     command.arg("--socket").arg(&issuer.socket).arg("status");
     if nix::unistd::geteuid().is_root() {

@@ -2,7 +2,7 @@
 
 use certwell_issuer::{clock, plan::inventory::HostInventory};
 use certwell_proto::v1::{self, ManagedBy, ServedState};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::{
@@ -10,13 +10,18 @@ use crate::{
     server::Issuer,
 };
 
+fn hours_more(ends_in: i64) -> SignedDuration {
+    SignedDuration::from_hours(i64::from(ends_in > 0))
+}
+
 fn row(number: u8, names: &[&str], now: Timestamp, ends_in: i64) -> v1::InventoryRow {
     v1::InventoryRow {
         source: format!("/etc/nginx/{}.pem", names[0]),
         covers: names.iter().map(ToString::to_string).collect(),
         issuer: "CN=R3".into(),
         not_before: (now - days(100 - ends_in)).as_second(),
-        not_after: (now + days(ends_in)).as_second(),
+        // The command looks at the time later than the test: so many days are left then, and not one less.
+        not_after: (now + days(ends_in) + hours_more(ends_in)).as_second(),
         fingerprint: vec![number; 32],
         managed: ManagedBy::Nobody.into(),
         served: ServedState::Yes.into(),

@@ -223,7 +223,13 @@ async fn the_admin_socket_is_for_root_and_the_group_whatever_its_mode() {
     let socket = &world.app.admin_socket;
     let directory = socket.parent().unwrap();
     let certwell = directory.join("certwell");
-    fs::copy(env!("CARGO_BIN_EXE_certwell"), &certwell).unwrap();
+    // By another process: one that is forked here meanwhile would hold the copy open for writing, and then it can't be run.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_certwell"))
+        .arg(&certwell)
+        .status()
+        .await;
+    assert!(copied.unwrap().success());
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(socket, fs::Permissions::from_mode(0o666)).unwrap();
     for (user, expected) in [(0, Exit::Done), (65_534, Exit::Denied)] {
