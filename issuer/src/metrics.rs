@@ -19,8 +19,14 @@ use crate::{
     },
 };
 
-/// The whole answer.
-pub fn render(facts: &FleetFacts, measured: &Measured, now: Timestamp) -> String {
+/// The whole answer. `open` are the alerts that are open: of some causes facts know nothing, such as a notifier that
+/// accepts no messages.
+pub fn render(
+    facts: &FleetFacts,
+    open: &[v1::Alert],
+    measured: &Measured,
+    now: Timestamp,
+) -> String {
     let mut page = Page::default();
     page.gauge(
         "certwell_build_info",
@@ -39,7 +45,7 @@ pub fn render(facts: &FleetFacts, measured: &Measured, now: Timestamp) -> String
     generations(&mut page, &status);
     orders(&mut page, facts, &status, measured);
     hosts(&mut page, facts);
-    told(&mut page, facts, now);
+    told(&mut page, facts, open, now);
     inventories(&mut page, facts);
     let mut stages = page.histogram(
         "certwell_issuance_step_duration_seconds",
@@ -249,10 +255,19 @@ fn hosts(page: &mut Page, facts: &FleetFacts) {
 }
 
 /// What somebody should know.
-fn told(page: &mut Page, facts: &FleetFacts, now: Timestamp) {
-    let mut open: BTreeMap<(Class, Severity), usize> = BTreeMap::new();
+fn told(page: &mut Page, facts: &FleetFacts, open: &[v1::Alert], now: Timestamp) {
+    let mut causes: BTreeMap<(Class, Severity), usize> = BTreeMap::new();
     for alert in alerts(facts, now) {
-        *open.entry((alert.key.class, alert.severity)).or_default() += 1;
+        *causes.entry((alert.key.class, alert.severity)).or_default() += 1;
+    }
+    for class in [Class::NotifierFailing, Class::Drill] {
+        for alert in open.iter().filter(|alert| alert.class == class.slug()) {
+            let severity = match alert.severity() {
+                v1::AlertSeverity::Page => Severity::Page,
+                _ => Severity::Warning,
+            };
+            *causes.entry((class, severity)).or_default() += 1;
+        }
     }
     let mut family = page.gauge(
         "certwell_alerts",
@@ -260,7 +275,7 @@ fn told(page: &mut Page, facts: &FleetFacts, now: Timestamp) {
     );
     for class in Class::ALL {
         for severity in [Severity::Warning, Severity::Page] {
-            let count = open.get(&(*class, severity)).copied().unwrap_or_default();
+            let count = causes.get(&(*class, severity)).copied().unwrap_or_default();
             let labels = [("class", class.slug()), ("severity", severity.word())];
             family.sample(&labels, count as f64);
         }

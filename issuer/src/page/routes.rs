@@ -265,7 +265,8 @@ async fn metrics(State(page): State<Arc<Page>>) -> Answer {
         .facts()
         .await
         .ok_or_else(|| Status::unavailable("the issuer is stopping"))?;
-    let text = metrics::render(&facts, registry.measured(), clock::now());
+    let open = ask::alerts(&page.admin, false).await?.alerts;
+    let text = metrics::render(&facts, &open, registry.measured(), clock::now());
     let kind = HeaderValue::from_static(certwell_metrics::text::CONTENT_TYPE);
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

@@ -21,13 +21,13 @@ use crate::fleet::{
 
 /// Every line of one family, without its name.
 fn family(facts: &FleetFacts, name: &str) -> BTreeSet<String> {
-    let text = render(facts, &Measured::default(), noon());
+    let text = render(facts, &[], &Measured::default(), noon());
     let lines = text.lines().filter_map(|line| line.strip_prefix(name));
     lines.map(|line| line.trim_start().to_owned()).collect()
 }
 
 fn is_told(facts: &FleetFacts, line: &str) {
-    let text = render(facts, &Measured::default(), noon());
+    let text = render(facts, &[], &Measured::default(), noon());
     assert!(text.lines().any(|told| told == line), "no {line}:\n{text}");
 }
 
@@ -172,7 +172,7 @@ fn orders_and_their_failures_are_counted_and_a_renewal_has_its_second() {
     measured
         .stages
         .observe("preflight", "passed", Duration::from_secs(3));
-    let text = render(&facts, &measured, noon());
+    let text = render(&facts, &[], &measured, noon());
     let stage =
         "certwell_issuance_step_duration_seconds_count{step=\"preflight\",result=\"passed\"} 1";
     assert!(text.lines().any(|line| line == stage), "{text}");
@@ -247,6 +247,30 @@ fn alerts_and_findings_are_counted_by_what_they_are() {
     };
     is_told(&facts, &of("page", 1));
     is_told(&facts, &of("warning", 0));
+}
+
+#[test]
+fn a_notifier_that_accepts_nothing_and_a_drill_are_counted_though_facts_know_nothing_of_them() {
+    let open = |class: &str, severity: v1::AlertSeverity| v1::Alert {
+        class: class.into(),
+        severity: severity.into(),
+        ..v1::Alert::default()
+    };
+    let open = [
+        open("notifier-failing", v1::AlertSeverity::Warning),
+        open("notifier-failing", v1::AlertSeverity::Warning),
+        open("drill", v1::AlertSeverity::Page),
+        // Counted by its cause.
+        open("expiry", v1::AlertSeverity::Page),
+    ];
+    let text = render(&fleet(noon()), &open, &Measured::default(), noon());
+    for line in [
+        "certwell_alerts{class=\"notifier-failing\",severity=\"warning\"} 2",
+        "certwell_alerts{class=\"drill\",severity=\"page\"} 1",
+        "certwell_alerts{class=\"expiry\",severity=\"page\"} 0",
+    ] {
+        assert!(text.lines().any(|told| told == line), "no {line}:\n{text}");
+    }
 }
 
 #[test]

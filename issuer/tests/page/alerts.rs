@@ -13,6 +13,9 @@ async fn an_alert_is_acknowledged_by_its_form_from_the_page_itself_and_by_nothin
     let mut admin = world.admin().await;
     let drill = admin.drill(v1::DrillRequest {}).await.unwrap();
     let id = drill.into_inner().alert.unwrap().id;
+    let counted = world.get("/metrics").await.body;
+    let line = "certwell_alerts{class=\"drill\",severity=\"page\"} 1\n";
+    assert!(counted.contains(line), "{counted}");
     let token = world.own_token();
     let without = world.get("/alerts").await.body;
     assert!(without.contains(&format!("id=\"alert-{id}\"")), "{without}");

@@ -19,6 +19,10 @@ pub(crate) const TOKEN: &str = "correct-horse-battery-staple";
 pub(crate) const PROXY: &str = "https://certwell.example.org";
 
 const DECLARED: &str = r#"
+[notifier.nobody]
+type = "webhook"
+url = "http://127.0.0.1:9/"
+
 [authority.nowhere]
 directory = "https://127.0.0.1:1/directory"
 
