@@ -115,8 +115,8 @@ async fn fleet(State(page): State<Arc<Page>>, Extension(visitor): Extension<Visi
         ask::status(&page.admin).await?,
         ask::hosts(&page.admin).await?,
     );
-    let fleet = view::fleet::Fleet::new(&status, &hosts, now);
     let told = ask::alerts(&page.admin, false).await?;
+    let fleet = view::fleet::Fleet::new(&status, &hosts, now).with_alerts(&told.alerts);
     let (open, _) = view::alert::open_and_past(&told, now);
     let frame = frame(&page, &visitor, &status.fleet, "/", now);
     let body = render::fleet::fleet(&fleet, &open, frame.form_token.as_deref());

@@ -368,9 +368,11 @@ fn open_alerts_are_on_the_screen_with_how_they_stand() {
     let drill = issuer.known.outbox.drill().alert.unwrap();
     let line = format!("alert {}, page, ", drill.id);
     let lines = watched.says(&line);
-    assert!(unwrapped(&lines).contains(&drill.title), "{lines:#?}");
+    let head = format!("✗ {}; all 4 hosts serve media.hachyderm.io", drill.title);
+    assert!(unwrapped(&lines).contains(&head), "{lines:#?}");
     issuer.known.outbox.acknowledge_all();
     watched.says(&format!("{line}acknowledged: "));
+    watched.says("✓ all 4 hosts serve media.hachyderm.io");
     issuer.known.outbox.end_drill();
     watched.shows("no alert", |lines| {
         let text = unwrapped(lines);

@@ -19,7 +19,7 @@ pub(crate) const TOKEN: &str = "correct-horse-battery-staple";
 pub(crate) const PROXY: &str = "https://certwell.example.org";
 
 const DECLARED: &str = r#"
-[notifier.nobody]
+[notifier.hook]
 type = "webhook"
 url = "http://127.0.0.1:9/"
 

@@ -46,7 +46,8 @@ type Line = (Tone, String);
 
 /// The lines of the screen.
 pub(super) fn frame(shown: &Shown, now: Timestamp, size: Size, colour: bool) -> Vec<String> {
-    let fleet = Fleet::new(&shown.status, &v1::ListHostsResponse::default(), now);
+    let fleet = Fleet::new(&shown.status, &v1::ListHostsResponse::default(), now)
+        .with_alerts(&shown.alerts);
     let mut lines: Vec<Line> = vec![(Tone::Plain, title(shown, now))];
     if let Some(since) = shown.gone {
         let text = format!(

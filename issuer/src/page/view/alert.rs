@@ -4,6 +4,7 @@ use certwell_proto::v1::{self, AlertSeverity};
 use jiff::Timestamp;
 
 use super::{
+    fleet::without_host,
     mark::{Mark, Tone},
     moment::Moment,
 };
@@ -120,7 +121,7 @@ fn member(of: &v1::AlertMember, now: Timestamp) -> Member {
     Member {
         host: of.host.clone(),
         certificate: of.certificate.clone(),
-        text: of.text.clone(),
+        text: without_host(&of.text, &of.host).to_owned(),
         served: of.served.clone(),
         ends: of.served_not_after.map(|end| Moment::of_seconds(end, now)),
     }

@@ -81,6 +81,28 @@ impl Fleet {
             lost: lost.collect(),
         }
     }
+
+    /// All well isn't said over the head of an open alert that nobody has taken: the first of them is the headline then.
+    pub fn with_alerts(mut self, open: &[v1::Alert]) -> Self {
+        let mut waiting = open
+            .iter()
+            .filter(|alert| alert.resolved_ms.is_none() && alert.acknowledgement.is_none())
+            .collect::<Vec<_>>();
+        waiting.sort_by_key(|alert| (std::cmp::Reverse(alert.severity()), alert.id));
+        let Some(first) = waiting.first() else {
+            return self;
+        };
+        let tone = match first.severity() {
+            v1::AlertSeverity::Page => Tone::Bad,
+            v1::AlertSeverity::Warning | v1::AlertSeverity::Unspecified => Tone::Warn,
+        };
+        if self.tone < tone {
+            self.tone = tone;
+            let title = first.title.trim_end_matches('.');
+            self.headline.text = format!("{title}; {}", self.headline.text);
+        }
+        self
+    }
 }
 
 fn is_expired(status: &v1::StatusResponse, now: Timestamp) -> bool {
@@ -107,13 +129,20 @@ fn problems(status: &v1::StatusResponse) -> Vec<Problem> {
         let hosts = certificate.hosts.iter().map(|host| Problem {
             certificate: certificate.name.clone(),
             host: host.host.clone(),
-            text: host.problem.clone(),
+            text: without_host(&host.problem, &host.host).to_owned(),
         });
         std::iter::once(issuance).chain(hosts)
     });
     own.chain(theirs)
         .filter(|problem| !problem.text.is_empty())
         .collect()
+}
+
+/// A sentence about a host, where its name stands beside it.
+pub(super) fn without_host<'a>(text: &'a str, host: &str) -> &'a str {
+    text.strip_prefix(host)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(text)
 }
 
 /// The headline of one certificate, and how it is meant.
@@ -192,6 +221,42 @@ mod tests {
         );
         let over = fleet(|status| status.certificates[0].hosts[0].served_not_after = Some(NOW));
         assert_eq!(over.tone, Tone::Bad);
+    }
+
+    #[test]
+    fn all_well_is_not_said_while_an_alert_waits_for_somebody() {
+        let open = |severity: v1::AlertSeverity, acknowledged: bool| v1::Alert {
+            severity: severity.into(),
+            title: "sally is silent".into(),
+            acknowledgement: acknowledged.then(v1::Acknowledgement::default),
+            ..v1::Alert::default()
+        };
+        use v1::AlertSeverity::{Page, Warning};
+        let well = fleet(|_| ());
+        let text = well.headline.text.clone();
+        for (alerts, tone, says) in [
+            (vec![], Tone::Good, false),
+            (vec![open(Page, true)], Tone::Good, false),
+            (vec![open(Warning, false)], Tone::Warn, true),
+            (
+                vec![open(Warning, false), open(Page, false)],
+                Tone::Bad,
+                true,
+            ),
+        ] {
+            let shown = well.clone().with_alerts(&alerts);
+            assert_eq!(shown.tone, tone, "{alerts:?}");
+            let started = shown.headline.text.starts_with("sally is silent; all ");
+            assert_eq!(started, says, "{} for {text}", shown.headline.text);
+        }
+        // What is worse by itself stays what it says.
+        let failed = fleet(|status| {
+            status.certificates[0].hosts[1].state = HostState::Failed.into();
+            status.certificates[0].hosts[1].problem = "sally: nginx refuses".into();
+        });
+        assert_eq!(failed.problems[0].text, "nginx refuses");
+        let shown = failed.clone().with_alerts(&[open(Page, false)]);
+        assert_eq!(shown.headline, failed.headline);
     }
 
     #[test]
