@@ -71,6 +71,7 @@ fn labels(message: &Message, member: &Member) -> BTreeMap<&'static str, String> 
         ("key", message.key.clone()),
         ("subject", message.subject.clone()),
         ("host", word(&member.host)),
+        ("address", word(&member.address)),
         ("certificate", word(&member.certificate)),
     ]);
     labels.retain(|_, value| !value.is_empty());

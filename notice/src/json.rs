@@ -39,6 +39,7 @@ struct Alert<'a> {
 #[derive(Serialize)]
 struct Member<'a> {
     host: Option<&'a str>,
+    address: Option<&'a str>,
     certificate: Option<&'a str>,
     text: &'a str,
     served: &'a str,
@@ -79,6 +80,7 @@ pub fn body(message: &Message) -> Vec<u8> {
         members: members
             .map(|member| Member {
                 host: member.host.as_deref(),
+                address: member.address.as_deref(),
                 certificate: member.certificate.as_deref(),
                 text: &member.text,
                 served: &member.served,

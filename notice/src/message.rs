@@ -92,6 +92,8 @@ pub struct Message {
 pub struct Member {
     /// The host; `None`: it isn't about hosts.
     pub host: Option<String>,
+    /// An address and a port in the place of a host: no known one's.
+    pub address: Option<String>,
     /// The certificate, or `None`.
     pub certificate: Option<String>,
     /// What is in the way there, one sentence.

@@ -302,6 +302,7 @@ impl AlarmTask {
         let first = lives.first();
         Member {
             host: Some(self.host.clone()),
+            address: None,
             certificate: None,
             text: format!("it has {}{more}", each.join("; ")),
             served: first.map_or(String::new(), |(_, what)| what.clone()),

@@ -74,6 +74,7 @@ struct Acknowledgement {
 #[derive(Debug, Serialize)]
 struct Member {
     host: Option<String>,
+    address: Option<String>,
     certificate: Option<String>,
     text: String,
     served: Option<String>,
@@ -142,6 +143,7 @@ impl From<v1::AlertMember> for Member {
     fn from(member: v1::AlertMember) -> Self {
         Self {
             host: text(member.host),
+            address: text(member.address),
             certificate: text(member.certificate),
             text: member.text,
             served: text(member.served),

@@ -115,11 +115,16 @@ pub struct SilenceRecord {
 }
 
 impl Member {
-    /// What tells it from other members of its alert: "HOST CERTIFICATE", a dash for either that isn't there.
+    /// What tells it from other members of its alert: "HOST CERTIFICATE", or an address in the place of a host; a dash for
+    /// what isn't there.
     pub fn label(&self) -> String {
-        let host = self.host.as_ref().map_or("-", HostName::as_str);
+        let place = match (&self.host, self.address) {
+            (Some(host), _) => host.to_string(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "-".to_owned(),
+        };
         let certificate = self.certificate.as_ref().map_or("-", |name| name.as_str());
-        format!("{host} {certificate}")
+        format!("{place} {certificate}")
     }
 }
 
@@ -131,6 +136,7 @@ pub(crate) fn wire(alert: &Alert) -> v1::Alert {
     };
     let member = |member: &Member| v1::AlertMember {
         host: text(member.host.as_ref()),
+        address: text(member.address.as_ref()),
         certificate: text(member.certificate.as_ref()),
         text: member.text.clone(),
         served: member.served.clone(),
@@ -161,6 +167,7 @@ pub(super) fn read(key: Key, ends: Option<Timestamp>, alert: v1::Alert) -> Optio
     let members = alert.members.into_iter().map(|member| {
         Some(Member {
             host: named(&member.host)?,
+            address: named(&member.address)?,
             certificate: named(&member.certificate)?,
             text: member.text,
             served: member.served,

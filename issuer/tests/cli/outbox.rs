@@ -161,6 +161,7 @@ fn page(id: u64) -> v1::Alert {
         subject: MEDIA.into(),
         members: vec![v1::AlertMember {
             host: "sally".into(),
+            address: String::new(),
             certificate: MEDIA.into(),
             text: "an eighth of its life is left".into(),
             served: "generation 6".into(),
@@ -260,6 +261,7 @@ fn the_json_of_alerts_has_its_documented_shape() {
             "silenced_until": null,
             "members": [{
                 "host": "sally",
+                "address": null,
                 "certificate": MEDIA,
                 "text": "an eighth of its life is left",
                 "served": "generation 6",

@@ -94,6 +94,7 @@ fn message() -> Message {
         members: ["sally", "esme"]
             .map(|host| Member {
                 host: Some(host.into()),
+                address: None,
                 certificate: Some("media.hachyderm.io".into()),
                 text: "it can't be installed".into(),
                 served: "generation 6".into(),

@@ -1,6 +1,6 @@
 //! Alertmanager, by the OpenAPI description of its API v2.
 
-use certwell_notice::{Message, State, alertmanager};
+use certwell_notice::{Member, Message, State, alertmanager};
 use serde_json::Value;
 
 use super::{at, golden_json, message};
@@ -33,6 +33,21 @@ fn what_is_told_again_and_what_is_over_has_the_same_labels() {
         assert_eq!(other["endsAt"], "2023-02-26T09:00:00Z");
         assert_eq!(one["startsAt"], other["startsAt"]);
     }
+}
+
+#[test]
+fn two_addresses_of_nobody_are_two_alerts() {
+    let at = |address: &str| Member {
+        address: Some(address.into()),
+        ..Member::default()
+    };
+    let told = alerts(&Message {
+        members: vec![at("203.0.113.7:443"), at("[2001:db8::7]:443")],
+        ..message()
+    });
+    let labels = |at: usize| told[at]["labels"].clone();
+    assert_eq!(labels(0)["address"], "203.0.113.7:443");
+    assert_ne!(labels(0), labels(1));
 }
 
 #[test]

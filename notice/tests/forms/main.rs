@@ -44,6 +44,7 @@ fn message() -> Message {
         members: vec![
             Member {
                 host: Some("sally".into()),
+                address: None,
                 certificate: Some("media.hachyderm.io".into()),
                 text: "nginx -t fails: unknown directive \"sssl\" in /etc/nginx/sites-enabled/media:12".into(),
                 served: "generation 6".into(),
@@ -51,6 +52,7 @@ fn message() -> Message {
             },
             Member {
                 host: Some("esme".into()),
+                address: None,
                 certificate: Some("media.hachyderm.io".into()),
                 text: "no word since 2023-02-25 08:00:00 UTC".into(),
                 served: String::new(),

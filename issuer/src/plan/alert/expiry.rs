@@ -145,6 +145,7 @@ fn seen<'a>(
             address: look.spot.address,
             member: Member {
                 host,
+                address: None,
                 certificate: Some(name.clone()),
                 text: text::cut(&why, text::MEMBER),
                 served: served.what.clone(),

@@ -118,6 +118,7 @@ fn alert(scene: &Scene<'_>, silent: &[Silent<'_>]) -> Option<Alert> {
 fn member(silent: &Silent<'_>) -> Member {
     Member {
         host: Some(silent.host.clone()),
+        address: None,
         certificate: silent.first.map(|(pair, _)| pair.name.clone()),
         text: text::cut(&silent.why, text::MEMBER),
         served: silent

@@ -134,6 +134,7 @@ fn intruders(scene: &Scene<'_>) -> Option<Alert> {
         .iter()
         .map(|(host, intruder)| Member {
             host: Some((*host).clone()),
+            address: None,
             certificate: None,
             text: text::cut(&intruder.why, text::MEMBER),
             served: String::new(),

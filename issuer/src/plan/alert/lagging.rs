@@ -42,6 +42,7 @@ fn old_seen<'a>(
 fn member(scene: &Scene<'_>, certificate: &Certificate<'_>, finding: &Finding) -> Member {
     Member {
         host: finding.host.clone(),
+        address: None,
         certificate: Some(certificate.name.clone()),
         text: text::cut(&finding.text, text::MEMBER),
         served: seen::seen_there(scene, finding).unwrap_or_default(),

@@ -26,6 +26,8 @@ mod text;
 mod unmanaged;
 mod unseen;
 
+use std::net::SocketAddr;
+
 use certwell_proto::{CertificateName, HostName};
 use jiff::Timestamp;
 
@@ -73,6 +75,8 @@ pub struct Alert {
 pub struct Member {
     /// The host; `None`: the alert is not about hosts.
     pub host: Option<HostName>,
+    /// An address that is no known host's, in the place of a host.
+    pub address: Option<SocketAddr>,
     /// The certificate, or `None`.
     pub certificate: Option<CertificateName>,
     /// What is in the way there, one sentence.

@@ -158,6 +158,7 @@ fn preflight(scene: &Scene<'_>, certificate: &Certificate<'_>, problem: &str) ->
             Some(pair) => pair.member(problem),
             None => Member {
                 host: Some((*host).clone()),
+                address: None,
                 ..member(certificate, problem)
             },
         })
@@ -268,6 +269,7 @@ fn member(certificate: &Certificate<'_>, why: &str) -> Member {
     let first = first(certificate);
     Member {
         host: None,
+        address: None,
         certificate: Some(certificate.name.clone()),
         text: text::cut(why, text::MEMBER),
         served: first.map_or(String::new(), Pair::serves),

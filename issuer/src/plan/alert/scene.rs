@@ -164,6 +164,7 @@ impl<'a> Pair<'a> {
     pub(super) fn member(&self, why: &str) -> Member {
         Member {
             host: Some(self.host.clone()),
+            address: None,
             certificate: Some(self.name.clone()),
             text: text::cut(why, text::MEMBER),
             served: self.serves(),

@@ -174,6 +174,7 @@ fn members(scene: &Scene<'_>, certificate: &Certificate<'_>, found: &[&Finding])
         let end = pair.and_then(|pair| Some(pair.served.as_ref()?.not_after));
         let member = Member {
             host: host.cloned(),
+            address: finding.address.filter(|_| host.is_none()),
             certificate: Some(certificate.name.clone()),
             text: text::cut(&finding.text, text::MEMBER),
             served,

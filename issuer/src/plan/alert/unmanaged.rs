@@ -152,6 +152,7 @@ fn is_long_over(ending: &Ending<'_>, now: Timestamp) -> bool {
 fn member(ending: &Ending<'_>) -> Member {
     Member {
         host: Some(ending.host.clone()),
+        address: None,
         certificate: None,
         text: text::cut(&whose(ending), text::MEMBER),
         served: format!("a certificate of {}", text::cut(&ending.leaf.issuer, 80)),

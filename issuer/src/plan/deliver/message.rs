@@ -21,6 +21,7 @@ pub fn message(
     let drill = last.key.class == Class::Drill;
     let members = last.members.iter().map(|member| notice::Member {
         host: member.host.as_ref().map(ToString::to_string),
+        address: member.address.as_ref().map(ToString::to_string),
         certificate: member.certificate.as_ref().map(ToString::to_string),
         text: member.text.clone(),
         served: member.served.clone(),

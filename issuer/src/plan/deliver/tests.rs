@@ -25,6 +25,7 @@ fn at(second: i64) -> Timestamp {
 fn on(hosts: &[&str]) -> Vec<Member> {
     let member = |host: &&str| Member {
         host: Some(host.parse().unwrap()),
+        address: None,
         certificate: Some("media.example".parse().unwrap()),
         text: "refused".into(),
         served: "generation 6".into(),

@@ -570,3 +570,21 @@ fn an_address_to_which_dns_still_leads_ages_though_its_host_is_retired() {
         alert.cause
     );
 }
+
+#[test]
+fn another_address_to_which_dns_leads_is_news_though_the_first_was_acknowledged() {
+    let now = noon();
+    let mut facts = fleet(now);
+    let stranger = || Shown::Leaf(leaf(None, now + days(80)));
+    look(&mut facts, now, None, "198.51.100.7:443", stranger());
+    let labels = |facts: &FleetFacts| -> Vec<String> {
+        let alert = of(&told(facts, now), Class::SeenElsewhere).clone();
+        alert.members.iter().map(|member| member.label()).collect()
+    };
+    let first = labels(&facts);
+    assert_eq!(first, [format!("198.51.100.7:443 {MEDIA}")]);
+    look(&mut facts, now, None, "203.0.113.9:443", stranger());
+    let both = labels(&facts);
+    assert!(both.len() == 2 && both.contains(&first[0]), "{both:?}");
+    assert_ne!(both[0], both[1]);
+}

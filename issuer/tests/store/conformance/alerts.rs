@@ -33,6 +33,7 @@ fn alert(class: Class, subject: &str) -> AlertRecord {
             members: vec![
                 Member {
                     host: Some(host("sally")),
+                    address: None,
                     certificate: Some(name("a.example")),
                     text: "no word for a day".into(),
                     served: "generation 6".into(),
@@ -40,6 +41,7 @@ fn alert(class: Class, subject: &str) -> AlertRecord {
                 },
                 Member {
                     host: None,
+                    address: None,
                     certificate: None,
                     text: String::new(),
                     served: String::new(),
