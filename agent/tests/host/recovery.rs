@@ -7,7 +7,7 @@ use certwell_proto::{Fingerprint, Generation, v1};
 use prost::Message as _;
 
 use super::{
-    faults::gate::Gate,
+    faults::{gate::Gate, reloaded},
     fleet::{Authority, self_signed},
     host::{Host, NAME},
     issuer::{TestIssuer, eventually},
@@ -151,7 +151,8 @@ async fn what_a_crash_left_active_and_untested_is_rolled_back_when_nginx_refuses
     let pinned = host.path("pinned.key");
     fs::copy(host.live().join("privkey.pem"), &pinned).unwrap();
     host.pin_key(&pinned);
-    host.reload_nginx();
+    // With the first generation: what lies there a moment later it would refuse, and the edit would never be in use.
+    reloaded(&host).await;
     let second = authority.bundle(NAME, 2, NAMES);
     activate_unknown(&host, &second);
 
