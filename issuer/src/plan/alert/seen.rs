@@ -16,15 +16,17 @@ use crate::plan::{
     words,
 };
 
+/// What each class tells.
+pub(super) const CLASSES: [(Class, &[Kind]); 6] = [
+    (Class::UrlBroken, &[Kind::Url]),
+    (Class::SeenStranger, &[Kind::Stranger]),
+    (Class::SeenElsewhere, &[Kind::LeadsElsewhere]),
+    (Class::SeenOtherVhost, &[Kind::OtherVhost]),
+    (Class::SeenChain, &[Kind::Chain]),
+    (Class::SeenDown, &[Kind::Down, Kind::Unresolved]),
+];
+
 pub(super) fn alerts(scene: &Scene<'_>) -> Vec<Alert> {
-    const CLASSES: [(Class, &[Kind]); 6] = [
-        (Class::UrlBroken, &[Kind::Url]),
-        (Class::SeenStranger, &[Kind::Stranger]),
-        (Class::SeenElsewhere, &[Kind::LeadsElsewhere]),
-        (Class::SeenOtherVhost, &[Kind::OtherVhost]),
-        (Class::SeenChain, &[Kind::Chain]),
-        (Class::SeenDown, &[Kind::Down, Kind::Unresolved]),
-    ];
     let certificates = scene.certificates.iter();
     certificates
         .flat_map(|certificate| {
@@ -51,7 +53,7 @@ fn alert(
         .iter()
         .filter(|finding| finding.certificate == *name && kinds.contains(&finding.kind))
         .filter(|finding| !is_told_as_expiry(finding))
-        .filter(|finding| finding.stands || !may_pass(finding.kind))
+        .filter(|finding| !awaits_another_look(finding))
         .collect();
     let first = *found
         .iter()
@@ -87,9 +89,9 @@ fn alert(
     })
 }
 
-/// What one lost packet, or one slow answer, may bring: people hear of it when the next look shows it as well.
-fn may_pass(kind: Kind) -> bool {
-    matches!(kind, Kind::Down | Kind::Unresolved | Kind::Url)
+/// What one lost packet, or one slow answer, may have brought: people hear of it when the next look shows it as well.
+pub(super) fn awaits_another_look(finding: &Finding) -> bool {
+    !finding.stands && matches!(finding.kind, Kind::Down | Kind::Unresolved | Kind::Url)
 }
 
 fn title(

@@ -3,10 +3,13 @@
 use certwell_proto::CertificateName;
 use jiff::Timestamp;
 
-use super::{Alert, Class, Member};
+use super::{
+    Alert, Class, Member,
+    seen::{CLASSES, awaits_another_look},
+};
 use crate::plan::{
     facts::FleetFacts,
-    seen::{Shown, trust::Looks, verdict::Known},
+    seen::{Finding, Shown, findings, trust::Looks, verdict::Known},
 };
 
 /// Those of the open alerts that stay as they are until a probe that counts has looked there: an issuer that was started
@@ -22,14 +25,29 @@ pub fn unseen<'a>(
         return Vec::new();
     }
     let (looks, known) = (Looks::fresh(facts, now), Known::of(facts));
+    let mut awaiting = findings(facts, now);
+    awaiting.retain(awaits_another_look);
     let open = open.into_iter();
     open.filter(|alert| is_of_looks(alert.key.class))
         .filter(|alert| {
+            let class = alert.key.class;
             let mut members = alert.members.iter();
-            members.any(|member| !is_known(facts, &looks, &known, alert.key.class, member))
+            members.any(|member| {
+                !is_known(facts, &looks, &known, class, member)
+                    || awaiting.iter().any(|finding| is_of(finding, class, member))
+            })
         })
         .cloned()
         .collect()
+}
+
+/// Whether a fault that the next look may show as well would be told with this class and member. After a start that is
+/// how the first look shows one that has stood all the while.
+fn is_of(finding: &Finding, class: Class, member: &Member) -> bool {
+    let mut classes = CLASSES.iter();
+    classes.any(|(of, kinds)| *of == class && kinds.contains(&finding.kind))
+        && member.certificate.as_ref() == Some(&finding.certificate)
+        && member.host == finding.host
 }
 
 fn is_of_looks(class: Class) -> bool {

@@ -432,6 +432,49 @@ fn after_a_start_an_open_alert_stays_until_a_probe_has_looked_there() {
 }
 
 #[test]
+fn after_a_start_a_fault_that_its_first_look_shows_again_is_not_over() {
+    let now = noon();
+    let url = UrlAnswer {
+        url: "https://media.hachyderm.io/health.png".into(),
+        status: Some(404),
+        content_type: "text/html".into(),
+        problem: Some("status 404, not 200".into()),
+    };
+    let ours = || Shown::Leaf(leaf(Some(2), now + days(80)));
+    let at_sally = || (Some("sally"), OUTSIDE);
+    let cases = [
+        (at_sally(), Shown::Down("timed out".into()), None),
+        (at_sally(), Shown::Rejects, None),
+        (at_sally(), ours(), Some(url)),
+        ((None, ""), Shown::Unresolved("NXDOMAIN".into()), None),
+    ];
+    for ((on, address), shown, url) in cases {
+        let mut facts = fleet(now);
+        let mut see = |shown: &Shown, url: &Option<UrlAnswer>, is_first: bool| {
+            look(&mut facts, now, on, address, shown.clone());
+            let probe = facts.sightings.probes.get_mut(&None).unwrap();
+            for sighting in probe.seen.values_mut() {
+                sighting.url.clone_from(url);
+                if is_first {
+                    sighting.since.values_mut().for_each(|at| *at = sighting.at);
+                }
+            }
+            facts.clone()
+        };
+        let open = alerts(&see(&shown, &url, false), now);
+        assert_eq!(open.len(), 1, "{shown:?}");
+        let first = see(&shown, &url, true);
+        assert_eq!(alerts(&first, now), [], "one look: {shown:?}");
+        assert_eq!(unseen(&first, &open, now), open, "{shown:?}");
+        if address.is_empty() {
+            continue;
+        }
+        let well = see(&ours(), &None, true);
+        assert_eq!(unseen(&well, &open, now), [], "{shown:?}");
+    }
+}
+
+#[test]
 fn another_of_ours_that_covers_the_name_and_is_not_assigned_there_is_held_to_its_chain_and_end() {
     use Severity::Page;
     const OTHER: &str = "other.hachyderm.io";
