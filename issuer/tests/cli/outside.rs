@@ -90,8 +90,9 @@ fn outside() -> FleetFacts {
     facts
 }
 
-fn see(facts: &mut FleetFacts, probe: Option<&str>, told: Vec<Told>, at: Timestamp) {
+fn see(facts: &mut FleetFacts, probe: Option<&str>, mut told: Vec<Told>, at: Timestamp) {
     let probe: Option<HostName> = probe.map(host);
+    told.iter_mut().for_each(|told| told.looked_at = at);
     merge(facts, probe.as_ref(), told, true, at);
 }
 

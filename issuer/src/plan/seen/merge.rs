@@ -81,11 +81,13 @@ fn taken_in(
     before: Option<&Sighting>,
     now: Timestamp,
 ) -> Sighting {
+    // Told once more, after a connection was lost: what one look shows doesn't stand because it is heard twice.
+    let again = before.filter(|before| before.looked_at == told.looked_at);
     let mut sighting = Sighting {
         shown: told.shown.clone(),
         url: told.url.clone(),
         looked_at: told.looked_at,
-        at: now,
+        at: again.map_or(now, |before| before.at),
         same_since: before
             .filter(|before| same(&before.shown, &told.shown))
             .map_or(now, |b| b.same_since),

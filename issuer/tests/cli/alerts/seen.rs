@@ -361,8 +361,9 @@ fn what_one_look_shows_and_may_pass_is_told_when_the_next_shows_it_too() {
             looked_at: now,
         };
         let mut facts = fleet(now);
-        let mut see = |told: Told, second: i64| {
+        let mut see = |mut told: Told, second: i64| {
             let at = now - SignedDuration::from_secs(60 - second);
+            told.looked_at = at;
             merge(&mut facts, None, vec![told], true, at);
             keys(&alerts(&facts, now)).len()
         };

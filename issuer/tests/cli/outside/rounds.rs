@@ -73,6 +73,23 @@ fn the_seventh_fact_has_the_time_since_when_it_is_so_and_that_of_the_last_look()
     assert_eq!((other.generation, other.at_ms), (Some(1), at(10)));
 }
 
+#[test]
+fn a_look_that_is_told_twice_is_one_look() {
+    let look = || with("sally", Shown::Down("timed out".into()));
+    let mut facts = outside();
+    let mut tell = |told: Vec<Told>, minute: i64| {
+        let at = noon() + minutes(minute);
+        merge(&mut facts, Some(&host("esme")), told, true, at);
+        only(&facts, at).stands
+    };
+    assert!(!tell(look(), 0));
+    assert!(!tell(look(), 1), "a look told twice stands");
+    let mut next = look();
+    next.iter_mut()
+        .for_each(|told| told.looked_at += minutes(2));
+    assert!(tell(next, 2), "two looks");
+}
+
 /// The addresses at which sally is looked at, under a name.
 fn places(facts: &FleetFacts, name: &str) -> Vec<String> {
     let looks = looks(facts).into_iter();
