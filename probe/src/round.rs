@@ -76,7 +76,7 @@ pub async fn round(outlook: &Outlook, now: fn() -> Timestamp) -> Vec<v1::Sightin
 }
 
 /// Whether something is wrong that wasn't in the round before. One look may have failed for any reason: whoever has seen
-/// such a thing looks again after [`SOON`].
+/// such a thing looks again after [`SOON`]. That DNS leads a name to another address, which is as bad, is nothing new.
 pub fn shows_a_new_fault(before: &[v1::Sighting], now: &[v1::Sighting]) -> bool {
     let faults = |sightings: &[v1::Sighting]| -> BTreeSet<_> {
         let wrong = sightings.iter().filter_map(|sighting| {
@@ -93,7 +93,8 @@ pub fn shows_a_new_fault(before: &[v1::Sighting], now: &[v1::Sighting]) -> bool 
                 _ => return None,
             };
             let (certificate, name) = (sighting.certificate.clone(), sighting.name.clone());
-            Some((fault, certificate, name, sighting.address.clone()))
+            let address = Some(&sighting.address).filter(|_| !sighting.by_dns);
+            Some((fault, certificate, name, address.cloned()))
         });
         wrong.collect()
     };

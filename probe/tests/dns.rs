@@ -85,4 +85,13 @@ fn a_fault_is_new_until_the_round_before_has_shown_it_too() {
     }
     assert!(shows_a_new_fault(&down(), &other()));
     assert!(shows_a_new_fault(&down(), &url()));
+    // Where DNS gives another address each time, the name has the fault.
+    let by_dns = |mut fault: Vec<Sighting>| {
+        fault.iter_mut().for_each(|sighting| sighting.by_dns = true);
+        fault
+    };
+    assert!(!shows_a_new_fault(&by_dns(down()), &by_dns(other())));
+    assert!(shows_a_new_fault(&by_dns(well()), &by_dns(other())));
+    assert!(shows_a_new_fault(&by_dns(down()), &other()));
+    assert!(shows_a_new_fault(&other(), &by_dns(other())));
 }

@@ -41,13 +41,17 @@ pub fn merge(
     let anew: BTreeSet<_> = told.iter().map(|told| look_of(&told.spot)).collect();
     let known = Known::of(facts);
     let mut old = by_look(seen);
+    let spots: BTreeSet<Spot> = told.iter().map(|told| told.spot.clone()).collect();
+    let nowhere = BTreeMap::new();
     let fresh: Vec<(Spot, Sighting)> = told
         .into_iter()
         .map(|told| {
-            let before = old
-                .get(&look_of(&told.spot))
-                .and_then(|look| look.get(&told.spot));
-            let sighting = taken_in(facts, &known, &told, before, now);
+            let look = old.get(&look_of(&told.spot)).unwrap_or(&nowhere);
+            let mut sighting = taken_in(facts, &known, &told, look.get(&told.spot), now);
+            if told.spot.host.is_none() && !look.contains_key(&told.spot) {
+                let gone = look.iter().filter(|(spot, _)| !spots.contains(spot));
+                inherit(facts, &known, &told.spot, &mut sighting, gone);
+            }
             (told.spot, sighting)
         })
         .collect();
@@ -103,6 +107,24 @@ fn taken_in(
         sighting.since.insert(kind, began);
     }
     sighting
+}
+
+/// Where DNS gives other addresses each time, no place is looked at twice: what the name shows at an address that takes
+/// the place of another has been so since that one showed it.
+fn inherit<'a>(
+    facts: &FleetFacts,
+    known: &Known<'_>,
+    spot: &Spot,
+    sighting: &mut Sighting,
+    gone: impl Iterator<Item = (&'a Spot, &'a Sighting)>,
+) {
+    for (old, before) in gone.filter(|(old, _)| old.key == spot.key) {
+        for kind in known.faults(old, before) {
+            if let Some(began) = sighting.since.get_mut(&kind) {
+                *began = since(facts, old, before, kind).min(*began);
+            }
+        }
+    }
 }
 
 /// Whether two sightings show the same to whoever comes there: why nobody answers may be told in other words.

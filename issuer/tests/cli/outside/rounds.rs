@@ -1,6 +1,7 @@
 //! Round after round: what is kept, and what is looked at.
 
 use certwell_issuer::{config::Roots, plan::looks::roots};
+use jiff::SignedDuration;
 
 use super::*;
 
@@ -71,6 +72,41 @@ fn the_seventh_fact_has_the_time_since_when_it_is_so_and_that_of_the_last_look()
     );
     let other = fact(&facts, "sally").unwrap();
     assert_eq!((other.generation, other.at_ms), (Some(1), at(10)));
+}
+
+#[test]
+fn a_fault_stands_though_dns_leads_to_another_address_in_each_round() {
+    const ADDRESSES: [&str; 3] = ["203.0.113.7:443", "203.0.113.8:443", "203.0.113.9:443"];
+    let down = || Shown::Down("timed out".into());
+    let mut facts = outside();
+    configure(&mut facts, |config| {
+        let of_esme = ADDRESSES.map(|address| address.parse().unwrap());
+        config.hosts.get_mut(&host("esme")).unwrap().addresses = of_esme.to_vec();
+    });
+    let mut round = |leads: &[(&str, Shown)], second: i64| -> Vec<(String, bool)> {
+        let mut all = all_well();
+        all.extend(
+            leads
+                .iter()
+                .map(|(to, shown)| told(by_dns(to), shown.clone())),
+        );
+        let at = noon() + SignedDuration::from_secs(second);
+        see(&mut facts, None, all, at);
+        let found = findings(&facts, at).into_iter();
+        found
+            .map(|found| (found.address.unwrap().to_string(), found.stands))
+            .collect()
+    };
+    let [one, two, three] = ADDRESSES;
+    let found = |address: &str, stands: bool| (address.to_owned(), stands);
+    assert_eq!(round(&[(one, down())], 0), [found(one, false)]);
+    assert_eq!(round(&[(two, down())], 10), [found(two, true)]);
+    assert_eq!(round(&[(three, down())], 20), [found(three, true)]);
+    // Of an address that comes beside those that stay nothing was known, nor of one that takes the place of a good one.
+    let both = round(&[(three, down()), (one, down())], 30);
+    assert_eq!(both, [found(one, false), found(three, true)]);
+    assert_eq!(round(&[(two, generation(2))], 40), []);
+    assert_eq!(round(&[(one, down())], 50), [found(one, false)]);
 }
 
 #[test]
