@@ -25,5 +25,5 @@ pub use self::{
     handshake::{Answer, Ask, Key, Served, ask, config},
     outlook::{Look, Outlook},
     resolve::{Resolver, Unresolved},
-    round::{round, shows_a_new_fault},
+    round::{next_round, round, shows_a_new_fault},
 };

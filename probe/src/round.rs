@@ -10,7 +10,7 @@ use std::{
 
 use certwell_proto::{Leaf, v1};
 use jiff::Timestamp;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     chain::{self, Roots},
@@ -25,8 +25,8 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(5);
 /// A handshake that doesn't come about is tried once more after so long: a lost packet is no news.
 const AGAIN: Duration = Duration::from_millis(300);
-/// So soon another round follows one that shows a new fault.
-pub const SOON: Duration = Duration::from_secs(10);
+/// So soon after the end of a round that shows a new fault another one follows.
+const SOON: Duration = Duration::from_secs(10);
 /// Places that are looked at, and names that are asked for, at once.
 const AT_ONCE: usize = 16;
 /// Names of a leaf that are told: as many as a certificate of certwell may have.
@@ -76,7 +76,7 @@ pub async fn round(outlook: &Outlook, now: fn() -> Timestamp) -> Vec<v1::Sightin
 }
 
 /// Whether something is wrong that wasn't in the round before. One look may have failed for any reason: whoever has seen
-/// such a thing looks again after [`SOON`]. That DNS leads a name to another address, which is as bad, is nothing new.
+/// such a thing looks again soon, see [`next_round`]. That DNS leads a name to another address, which is as bad, is nothing new.
 pub fn shows_a_new_fault(before: &[v1::Sighting], now: &[v1::Sighting]) -> bool {
     let faults = |sightings: &[v1::Sighting]| -> BTreeSet<_> {
         let wrong = sightings.iter().filter_map(|sighting| {
@@ -99,6 +99,16 @@ pub fn shows_a_new_fault(before: &[v1::Sighting], now: &[v1::Sighting]) -> bool 
         wrong.collect()
     };
     !faults(now).is_subset(&faults(before))
+}
+
+/// When the round after one that began and ended then is due. A quick one leaves the same pause however long the last
+/// took: where nobody answers a round may take minutes, and the others are looked at as well.
+pub fn next_round(began: Instant, ended: Instant, every: Duration, is_new: bool) -> Instant {
+    let regular = began + every;
+    match is_new {
+        true => regular.min(ended + SOON),
+        false => regular,
+    }
 }
 
 /// Each name once.

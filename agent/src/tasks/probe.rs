@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use certwell_probe::{Outlook, round::SOON, shows_a_new_fault};
+use certwell_probe::{Outlook, next_round, shows_a_new_fault};
 use certwell_proto::{pace::pace, v1};
 use jiff::Timestamp;
 use tokio::{
@@ -64,8 +64,7 @@ impl ProbeTask {
                         .as_ref()
                         .map(|seen| seen.sightings.clone());
                     let is_new = shows_a_new_fault(&before.unwrap_or_default(), &sightings);
-                    let every = if is_new { every.min(SOON) } else { every };
-                    let due = began + every.max(SHORTEST);
+                    let due = next_round(began, Instant::now(), every.max(SHORTEST), is_new);
                     let sightings = Arc::new(sightings);
                     self.seen.send_replace(Some(Round {
                         number,

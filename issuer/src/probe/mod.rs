@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use certwell_probe::{Outlook, chain::Roots, outlook::LOOKS, round::SOON, shows_a_new_fault};
+use certwell_probe::{Outlook, chain::Roots, next_round, outlook::LOOKS, shows_a_new_fault};
 use certwell_proto::pace::pace;
 use tokio::time::{Instant, sleep_until};
 
@@ -57,9 +57,8 @@ pub async fn run(registry: Registry) {
             ),
         }
         let life = shortest_life(&facts, clock::now());
-        let every = pace(settings.every, life);
-        let every = if is_new { every.min(SOON) } else { every };
-        let due = began + every.max(SHORTEST);
+        let every = pace(settings.every, life).max(SHORTEST);
+        let due = next_round(began, Instant::now(), every, is_new);
         let respite = began + (began.elapsed() * RESPITE).max(SHORTEST);
         // Cancel-safe: nothing is lost of a change that comes while the other wins.
         tokio::select! {
