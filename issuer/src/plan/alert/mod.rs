@@ -9,11 +9,12 @@
 //! age       fractions of a life
 //! text      sentences that classes share
 //! unseen    which open ones nobody has looked at since
-//! expiry, install, lagging, hosts, orders, seen, issuer, unmanaged   the classes, a group in each
+//! expiry, install, lagging, hosts, orders, seen, dns, issuer, unmanaged   the classes, a group in each
 //! ```
 
 mod age;
 pub mod class;
+mod dns;
 mod expiry;
 mod hosts;
 mod install;
@@ -96,6 +97,7 @@ pub fn alerts(facts: &FleetFacts, now: Timestamp) -> Vec<Alert> {
         hosts::alerts,
         orders::alerts,
         seen::alerts,
+        dns::alerts,
         issuer::alerts,
         unmanaged::alerts,
     ];

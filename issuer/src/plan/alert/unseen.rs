@@ -4,7 +4,7 @@ use certwell_proto::CertificateName;
 use jiff::Timestamp;
 
 use super::{
-    Alert, Class, Member,
+    Alert, Class, Member, dns,
     seen::{CLASSES, awaits_another_look},
 };
 use crate::plan::{
@@ -31,6 +31,9 @@ pub fn unseen<'a>(
     open.filter(|alert| is_of_looks(alert.key.class))
         .filter(|alert| {
             let class = alert.key.class;
+            if dns::is_one(alert) {
+                return !dns::is_known(facts, &looks, alert);
+            }
             let mut members = alert.members.iter();
             members.any(|member| {
                 !is_known(facts, &looks, &known, class, member)

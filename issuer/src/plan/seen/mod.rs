@@ -5,6 +5,7 @@
 //! addresses   where a host is looked at, and whose an address is
 //! verdict     one sighting, held against what is known now
 //! trust       which sightings count
+//! unanswered  which probes no DNS server answers
 //! merge       what a probe's report changes in what is known
 //! fact        the seventh fact of a certificate on a host
 //! findings    what is wrong, each fault once
@@ -19,6 +20,7 @@ pub mod merge;
 mod sighting;
 mod told;
 pub mod trust;
+pub mod unanswered;
 pub mod verdict;
 pub mod wire;
 

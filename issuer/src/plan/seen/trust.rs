@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
 };
 
 use certwell_proto::HostName;
@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     findings::Kind,
     sighting::{Probe, Shown, Sighting, Spot},
+    unanswered::{Unanswered, asks_dns, unanswered},
 };
 use crate::plan::{facts::FleetFacts, words};
 
@@ -49,8 +50,10 @@ pub struct Looks<'a> {
     blind: BTreeMap<Option<&'a HostName>, Blind<'a>>,
     /// Probes that have no route to any address of a family, with those that they should look at.
     cut_off: BTreeMap<(Option<&'a HostName>, Family), CutOff<'a>>,
-    /// Probes whose resolvers answer for no name, with how many there are and what came in the place of an answer.
-    unanswered: BTreeMap<Option<&'a HostName>, (usize, &'a str)>,
+    /// Probes that no DNS server answers.
+    unanswered: BTreeMap<Option<&'a HostName>, Unanswered<'a>>,
+    /// Probes that asked DNS for a name.
+    asking: BTreeSet<Option<&'a HostName>>,
 }
 
 /// Of IP.
@@ -107,10 +110,13 @@ impl<'a> Looks<'a> {
                 sighting,
             }));
         }
+        // Before any is dropped: who was led to an address that it can't reach was answered.
+        let unanswered = unanswered(facts, &looks);
+        let asking = looks.iter().filter(|look| asks_dns(look.spot));
+        let asking = asking.map(|look| look.probe).collect();
         // Whoever has no IPv6 has looked at no IPv6 address.
         let cut_off = cut_off(&looks);
         looks.retain(|look| !is_cut_off(&cut_off, look));
-        let unanswered = unanswered(&looks);
         looks.retain(|look| {
             !matches!(look.sighting.shown, Shown::NoAnswer(_))
                 || !unanswered.contains_key(&look.probe)
@@ -121,6 +127,7 @@ impl<'a> Looks<'a> {
             blind,
             cut_off,
             unanswered,
+            asking,
         }
     }
 
@@ -130,6 +137,16 @@ impl<'a> Looks<'a> {
             .iter()
             .copied()
             .filter(|look| !self.blind.contains_key(&look.probe))
+    }
+
+    /// Probes that no DNS server answers, whichever name they ask for.
+    pub fn unanswered(&self) -> impl Iterator<Item = (Option<&'a HostName>, &Unanswered<'a>)> {
+        self.unanswered.iter().map(|(probe, of)| (*probe, of))
+    }
+
+    /// Whether that probe has asked DNS for a name.
+    pub fn asked_dns(&self, probe: Option<&HostName>) -> bool {
+        self.asking.contains(&probe)
     }
 
     /// What is the matter with probes themselves, a sentence for each.
@@ -146,11 +163,12 @@ impl<'a> Looks<'a> {
                 cut_off.why
             )
         });
-        let unanswered = self.unanswered.iter().map(|(probe, (names, why))| {
+        let unanswered = self.unanswered().map(|(probe, of)| {
             format!(
-                "no DNS server answers {}, whichever of {} it asks for: where they lead isn't seen from there ({why})",
-                who(*probe),
-                words::count(*names, "name")
+                "no DNS server answers {}, whichever of {} it asks for: where they lead isn't seen from there ({})",
+                who(probe),
+                words::count(of.names.len(), "name"),
+                of.why
             )
         });
         let all = cut_off.chain(unanswered).chain(self.blind_ones());
@@ -244,34 +262,6 @@ fn is_cut_off(
     look: &Look<'_>,
 ) -> bool {
     family(look).is_some_and(|family| cut_off.contains_key(&(look.probe, family)))
-}
-
-fn unanswered<'a>(looks: &[Look<'a>]) -> BTreeMap<Option<&'a HostName>, (usize, &'a str)> {
-    let mut names: BTreeMap<_, (BTreeSet<&str>, &str)> = BTreeMap::new();
-    let by_dns = |look: &&Look<'a>| look.spot.host.is_none() && !is_address(look);
-    for look in looks.iter().filter(by_dns) {
-        if let Shown::NoAnswer(why) = &look.sighting.shown {
-            let of = names.entry(look.probe).or_default();
-            of.0.insert(&look.spot.name);
-            of.1 = why;
-        }
-    }
-    for look in looks.iter().filter(by_dns) {
-        if !matches!(look.sighting.shown, Shown::NoAnswer(_)) {
-            names.remove(&look.probe);
-        }
-    }
-    // Of one name alone nobody can tell whether its own servers are to blame.
-    names
-        .into_iter()
-        .filter(|(_, (names, _))| names.len() >= PLACES)
-        .map(|(probe, (names, why))| (probe, (names.len(), why)))
-        .collect()
-}
-
-/// What no DNS server was asked for.
-fn is_address(look: &Look<'_>) -> bool {
-    look.spot.name.parse::<IpAddr>().is_ok()
 }
 
 fn blind<'a>(looks: &[Look<'a>]) -> BTreeMap<Option<&'a HostName>, Blind<'a>> {

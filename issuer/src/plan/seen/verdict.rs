@@ -130,19 +130,6 @@ impl<'a> Known<'a> {
         !proven || declared.hosts.iter().all(written)
     }
 
-    /// Whether the name stands in a file as it is looked at, and not in the place of a wildcard's.
-    fn is_written(&self, spot: &Spot) -> bool {
-        let declared = self.facts.config.certificates.get(&spot.certificate);
-        declared.is_some_and(|declared| {
-            let url = declared.probe_url.as_ref().map(|url| url.name.as_str());
-            url == Some(&spot.name)
-                || declared
-                    .identifiers
-                    .iter()
-                    .any(|id| id.to_string() == spot.name)
-        })
-    }
-
     fn certificate(&self, spot: &Spot) -> Option<&'a CertificateFacts> {
         self.facts.certificates.get(&spot.certificate)
     }
@@ -159,7 +146,7 @@ impl<'a> Known<'a> {
         let mut faults = Vec::new();
         match &sighting.shown {
             // That nobody has a made-up name is as it should be.
-            Shown::Unresolved(_) | Shown::NoAnswer(_) if !self.is_written(spot) => {}
+            Shown::Unresolved(_) | Shown::NoAnswer(_) if !is_written(self.facts, spot) => {}
             Shown::Unresolved(_) | Shown::NoAnswer(_) => faults.push(Kind::Unresolved),
             Shown::Down(_) | Shown::NoRoute(_) | Shown::Rejects => faults.push(Kind::Down),
             Shown::NoSuchKey => {}
@@ -184,6 +171,19 @@ impl<'a> Known<'a> {
         }
         faults
     }
+}
+
+/// Whether the name stands in a file as it is looked at, and not in the place of a wildcard's.
+pub(super) fn is_written(facts: &FleetFacts, spot: &Spot) -> bool {
+    let declared = facts.config.certificates.get(&spot.certificate);
+    declared.is_some_and(|declared| {
+        let url = declared.probe_url.as_ref().map(|url| url.name.as_str());
+        url == Some(&spot.name)
+            || declared
+                .identifiers
+                .iter()
+                .any(|id| id.to_string() == spot.name)
+    })
 }
 
 /// The generation that is desired.
