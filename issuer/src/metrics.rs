@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     fleet::Measured,
     plan::{
-        alert::{Class, Severity, alerts},
+        alert::{Class, Severity, alerts, is_of_looks},
         facts::{CertificateFacts, FleetFacts},
         inventory::{Managed, Served},
         presence,
@@ -257,11 +257,21 @@ fn hosts(page: &mut Page, facts: &FleetFacts) {
 /// What somebody should know.
 fn told(page: &mut Page, facts: &FleetFacts, open: &[v1::Alert], now: Timestamp) {
     let mut causes: BTreeMap<(Class, Severity), usize> = BTreeMap::new();
-    for alert in alerts(facts, now) {
+    let found = alerts(facts, now);
+    for alert in &found {
         *causes.entry((alert.key.class, alert.severity)).or_default() += 1;
     }
-    for class in [Class::NotifierFailing, Class::Drill] {
-        for alert in open.iter().filter(|alert| alert.class == class.slug()) {
+    // Of notifiers and drills facts know nothing, and what is seen from outside stays open until somebody looks again.
+    for alert in open {
+        let Ok(class) = alert.class.parse::<Class>() else {
+            continue;
+        };
+        let is_known = found
+            .iter()
+            .any(|found| found.key.class == class && found.key.subject == alert.subject);
+        if !is_known
+            && (matches!(class, Class::NotifierFailing | Class::Drill) || is_of_looks(class))
+        {
             let severity = match alert.severity() {
                 v1::AlertSeverity::Page => Severity::Page,
                 _ => Severity::Warning,

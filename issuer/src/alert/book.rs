@@ -12,7 +12,7 @@ use crate::{
     config::Alerts,
     plan::{
         alert::{Alert, Class},
-        deliver::{Change, Kind, Standing, Tried, reconcile, silenced_until},
+        deliver::{Change, Held, Kind, Standing, Tried, not_after, not_later, reconcile},
     },
     store::{self, AlertRecord, DeliveryRecord, SilenceRecord, Store},
 };
@@ -31,8 +31,8 @@ pub(super) struct Live {
     /// Of these notifiers the store doesn't have what they accepted.
     unstored: BTreeSet<String>,
     pub(super) tried: BTreeMap<String, Tried>,
-    /// Whether a silence held all of it back when it was last looked at, and when the last one ended.
-    silenced: bool,
+    /// By silences, and when the last of them ended.
+    held: Held,
     pub(super) released: Option<Timestamp>,
 }
 
@@ -131,7 +131,7 @@ impl Book {
             deliveries: BTreeMap::new(),
             unstored: BTreeSet::new(),
             tried: BTreeMap::new(),
-            silenced: false,
+            held: Held::default(),
             released: None,
         });
         self.serials
@@ -206,14 +206,25 @@ impl Book {
             .find(|live| live.is_open() && live.record.last.key.class == Class::Drill)
     }
 
+    /// Before anything is judged by the clock, which may have been set back.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        for live in &mut self.lives {
+            not_after(&mut live.record, now);
+            for delivery in live.deliveries.values_mut() {
+                delivery.accepted_at = delivery.accepted_at.min(now);
+            }
+            for tried in live.tried.values_mut() {
+                tried.not_before = not_later(tried.not_before, now);
+            }
+        }
+    }
+
     /// Notices silences that have ended since it was last asked.
     pub(super) fn look_at_silences(&mut self, now: Timestamp) {
         for live in &mut self.lives {
-            let silenced = silenced_until(&live.record.last, &self.silences, now).is_some();
-            if live.silenced && !silenced {
+            if live.held.ends(&live.record.last, &self.silences, now) {
                 live.released = Some(now);
             }
-            live.silenced = silenced;
         }
     }
 

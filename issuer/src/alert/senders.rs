@@ -94,12 +94,15 @@ impl Senders {
         }
     }
 
-    /// An answer came.
-    pub(super) fn answered(&mut self, answer: &Answer) {
+    /// An answer came; whether from the notifier as it is declared now.
+    pub(super) fn answered(&mut self, answer: &Answer) -> bool {
         let sender = self.senders.get_mut(&answer.notifier);
-        if let Some(sender) = sender.filter(|sender| sender.number == answer.sender) {
+        let current = sender.filter(|sender| sender.number == answer.sender);
+        let is_current = current.is_some();
+        if let Some(sender) = current {
             sender.busy = None;
         }
+        is_current
     }
 
     /// Whether anything is on its way.

@@ -249,6 +249,18 @@ impl Task {
         })
     }
 
+    /// Whether an alert says that this notifier accepts nothing.
+    fn is_about(&self, alert: &AlertRecord, notifier: &str) -> bool {
+        let key = &alert.last.key;
+        key.class == Class::NotifierFailing && key.subject == notifier
+    }
+
+    fn accepts(&self, notifier: &str) -> bool {
+        self.health
+            .get(notifier)
+            .is_some_and(|health| health.accepts)
+    }
+
     fn escalation_health(&self) -> BTreeMap<String, Health> {
         let order = self.settings().notify.iter();
         order
@@ -261,12 +273,11 @@ impl Task {
 
     /// How many notifiers that work are told before this one; `None`: it isn't told of this alert.
     pub(super) fn place(&self, alert: &AlertRecord, notifier: &str) -> Option<usize> {
-        let key = &alert.last.key;
         let order = &self.settings().notify;
         let place = order.iter().position(|name| name == notifier)?;
         // That it accepts nothing is told by the others. It is tried with that too: there may be nothing else to try it
         // with, and once it accepts something it is well again.
-        if key.class == Class::NotifierFailing && key.subject == notifier {
+        if self.is_about(alert, notifier) {
             return Some(0);
         }
         let before = order.iter().take(place);
@@ -287,15 +298,15 @@ impl Task {
             tried: live.tried.get(&notifier.name),
             released: live.released,
         };
-        let mut due = due(
-            &live.record,
-            &told,
-            &self.book.silences,
-            self.settings(),
-            now,
-        )?;
+        // Whoever is tried by its own alert is, though somebody knows of it.
+        let own = self.is_about(&live.record, &notifier.name) && live.is_open();
+        let (record, silences) = match own && !self.accepts(&notifier.name) {
+            true => (&without_holds(&live.record), &[][..]),
+            false => (&live.record, self.book.silences.as_slice()),
+        };
+        let mut due = due(record, &told, silences, self.settings(), now)?;
         if let Some(until) = self.left_alone.get(&notifier.name) {
-            due.at = due.at.max(not_later(*until, now));
+            due.at = due.at.max(*until);
         }
         Some(due)
     }
@@ -303,6 +314,10 @@ impl Task {
     /// Gives each notifier that is idle what presses most of what is due to it; returns when to look again.
     fn hand_out(&mut self) -> Instant {
         let now = clock::now();
+        self.book.not_after(now);
+        for until in self.left_alone.values_mut() {
+            *until = not_later(*until, now);
+        }
         self.book.look_at_silences(now);
         let mut wake = self.evaluate.min(Instant::now() + LONGEST);
         let Some(fleet) = self.fleet.clone() else {
@@ -347,7 +362,7 @@ impl Task {
 
     /// A notifier answered. What it accepted is committed before it is told anything else of the same alert.
     async fn answered(&mut self, answer: Answer) {
-        self.senders.answered(&answer);
+        let is_current = self.senders.answered(&answer);
         let now = clock::now();
         let Answer {
             notifier,
@@ -374,6 +389,13 @@ impl Task {
                     );
                 }
                 self.fared(&notifier, None, now);
+            }
+            // What was mended meanwhile is judged by what it answers itself.
+            Err(refused) if !is_current => {
+                tracing::info!(
+                    alert = job.told.alert,
+                    "not accepted, by what the notifier was before: {refused}"
+                );
             }
             Err(refused) => {
                 tracing::warn!(alert = job.told.alert, "not accepted: {refused}");
@@ -459,6 +481,13 @@ impl Task {
             }
             None => self.events.issuer(EventKind::Alert, text).await,
         }
+    }
+}
+
+fn without_holds(alert: &AlertRecord) -> AlertRecord {
+    AlertRecord {
+        acknowledged: None,
+        ..alert.clone()
     }
 }
 

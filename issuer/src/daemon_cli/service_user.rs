@@ -15,7 +15,7 @@ pub(super) fn as_service<T>(state_directory: &Path, look: impl FnOnce() -> T) ->
         Ok(meta) if Uid::effective().is_root() && meta.uid() != 0 => meta,
         _ => return Ok(look()),
     };
-    let groups = getgroups()?;
+    let (group, groups) = (Gid::effective(), getgroups()?);
     let uid = Uid::from_raw(service.uid());
     match User::from_uid(uid)? {
         Some(user) => {
@@ -23,15 +23,15 @@ pub(super) fn as_service<T>(state_directory: &Path, look: impl FnOnce() -> T) ->
             setegid(user.gid)?;
         }
         None => {
-            let group = Gid::from_raw(service.gid());
-            setgroups(&[group])?;
-            setegid(group)?;
+            let theirs = Gid::from_raw(service.gid());
+            setgroups(&[theirs])?;
+            setegid(theirs)?;
         }
     }
     seteuid(uid)?;
     let seen = look();
     seteuid(Uid::from_raw(0))?;
-    setegid(Gid::from_raw(0))?;
+    setegid(group)?;
     setgroups(&groups)?;
     Ok(seen)
 }

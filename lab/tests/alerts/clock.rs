@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use crate::{
     SOON,
     classes::{comes_of, listening},
-    ear::Ear,
+    ear::{Ear, Speed, drill, tell},
     on_sally, sally,
 };
 
@@ -83,6 +83,30 @@ pub(crate) fn a_clock_that_was_set_back_before_anything_happened() -> Result<()>
         let told = comes_of(&ear, Class::IssuerClock, || clock.set_off(BACK))?;
         let cause = told.text("cause");
         ensure!(cause.contains("was set back by 10 minutes"), "{cause}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_clock_that_was_ahead_and_is_set_right_keeps_nothing_back() -> Result<()> {
+    story("alert-clock-right", &sally(), |world| {
+        let clock = MachineClock::new(world.directory())?;
+        clock.set_off(SignedDuration::from_hours(24))?;
+        world.issuer.stop();
+        world.issuer.set_clock(clock.clone());
+        world.issuer.serve()?;
+        let ear = Ear::listen(world, "hook", 0)?;
+        let speed = Speed {
+            repeat_first: "2s",
+            repeat_min: "2s",
+            ..Speed::default()
+        };
+        tell(world, &[&ear], &speed, "")?;
+        drill(world)?;
+        ear.wait("the drill", SOON, |heard| heard.number == 1)?;
+        clock.set_off(SignedDuration::ZERO)?;
+        let before = ear.heard().len() as u64;
+        ear.wait("three more", SOON, |heard| heard.number == before + 3)?;
         Ok(())
     })
 }

@@ -103,9 +103,12 @@ impl Issuer {
                 next.push((certificate.name.clone(), sentence.clone()));
             }
         }
-        // An issuer of an older version has none.
+        // An issuer of an older version has none; where it can't tell, none is over.
         let asked = ask(admin.list_alerts(v1::ListAlertsRequest { all: false })).await;
-        let alerts = asked.map(|listed| listed.alerts).unwrap_or_default();
+        let alerts = match asked {
+            Ok(listed) => listed.alerts,
+            Err(_) => self.shown.alerts.clone(),
+        };
         self.shown = Shown {
             status,
             next,

@@ -37,7 +37,7 @@ use super::facts::FleetFacts;
 
 pub use certwell_notice::Severity;
 pub use class::Class;
-pub use unseen::unseen;
+pub use unseen::{is_of_looks, unseen};
 
 /// Which cause: what makes two alerts the same one, seen at two instants.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

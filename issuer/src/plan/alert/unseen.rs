@@ -53,7 +53,8 @@ fn is_of(finding: &Finding, class: Class, member: &Member) -> bool {
         && member.host == finding.host
 }
 
-fn is_of_looks(class: Class) -> bool {
+/// Whether only looks from outside tell of it.
+pub fn is_of_looks(class: Class) -> bool {
     matches!(
         class,
         Class::UrlBroken

@@ -72,7 +72,7 @@ pub fn due(
             say: Say::Firing,
         },
     };
-    let not_before = told.tried.map_or(due.at, |tried| tried.not_before(now));
+    let not_before = told.tried.map_or(due.at, |tried| tried.not_before);
     Some(Due {
         at: due.at.max(not_before),
         ..due
@@ -116,28 +116,19 @@ fn firing(
     let acknowledged = acknowledgement(alert, now).map(|made| made.until);
     match (told.delivery, acknowledged.max(silenced)) {
         // It was told that this is over, which it is no more.
-        (Some(delivery), _) if delivery.over && silenced.is_none() => accepted_at(delivery, now),
+        (Some(delivery), _) if delivery.over && silenced.is_none() => delivery.accepted_at,
         // Whatever is held back, those who forget are told.
-        (Some(delivery), Some(_)) if resend.is_some() && !delivery.over => {
-            resent(delivery, resend, now)
-        }
+        (Some(delivery), Some(_)) if resend.is_some() && !delivery.over => resent(delivery, resend),
         (_, Some(until)) => until,
-        (None, None) => engaged(alert, told.place, settings, now),
-        (Some(delivery), None) => resent(delivery, resend, now)
+        (None, None) => engaged(alert, told, settings, now),
+        (Some(delivery), None) => resent(delivery, resend)
             .min(repeated(alert, delivery, silences, settings, now))
             .min(held_until(alert, told.released, delivery, now).unwrap_or(Timestamp::MAX)),
     }
 }
 
-/// By a clock that was set back since, it lies in the future.
-fn accepted_at(delivery: &DeliveryRecord, now: Timestamp) -> Timestamp {
-    delivery.accepted_at.min(now)
-}
-
-fn resent(delivery: &DeliveryRecord, resend: Option<Duration>, now: Timestamp) -> Timestamp {
-    resend.map_or(Timestamp::MAX, |every| {
-        later(accepted_at(delivery, now), every)
-    })
+fn resent(delivery: &DeliveryRecord, resend: Option<Duration>) -> Timestamp {
+    resend.map_or(Timestamp::MAX, |every| later(delivery.accepted_at, every))
 }
 
 /// When an acknowledgement or a silence ended after it was told last: what is still wrong then is told then.
@@ -156,17 +147,16 @@ fn held_until(
 }
 
 /// The first is told at once, each further one when so much longer nobody acknowledged.
-fn engaged(alert: &AlertRecord, place: usize, settings: &Alerts, now: Timestamp) -> Timestamp {
-    let ended = alert.acknowledged.as_ref().map(|made| made.until);
-    let since = match ended {
-        Some(ended) if ended <= now => ended.max(alert.escalates),
-        _ => alert.escalates,
-    }
-    .min(now);
+fn engaged(alert: &AlertRecord, told: &Told<'_>, settings: &Alerts, now: Timestamp) -> Timestamp {
+    let acknowledged = alert.acknowledged.as_ref().map(|made| made.until);
+    let ended = [acknowledged, told.released].into_iter().flatten();
+    let since = ended
+        .filter(|ended| *ended <= now)
+        .fold(alert.escalates, Timestamp::max);
     let each = between_messages(settings.escalate_after, alert.last.ends, now);
     later(
         since,
-        each.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX)),
+        each.saturating_mul(u32::try_from(told.place).unwrap_or(u32::MAX)),
     )
 }
 
@@ -180,7 +170,7 @@ fn repeated(
 ) -> Timestamp {
     let last = &alert.last;
     if last.severity > delivery.severity || alert.rounds > delivery.round || delivery.over {
-        return accepted_at(delivery, now);
+        return delivery.accepted_at;
     }
     let more =
         audible(last, silences, now).any(|member| !delivery.members.contains(&member.label()));
@@ -192,10 +182,7 @@ fn repeated(
     };
     // What is over can't be missed any more by a slow pace.
     let ends = last.ends.filter(|ends| *ends > now);
-    later(
-        accepted_at(delivery, now),
-        between_messages(pause, ends, now),
-    )
+    later(delivery.accepted_at, between_messages(pause, ends, now))
 }
 
 /// Half as long each time. What has expired has no life left that could set the pace.

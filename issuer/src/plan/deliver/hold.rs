@@ -1,5 +1,7 @@
 //! What holds messages back: somebody knows already, or somebody works there.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -35,6 +37,25 @@ pub fn silenced_until(
     each.map(|member| member_silenced_until(alert, member, silences, now))
         .min()
         .flatten()
+}
+
+/// What silences held back of an alert when it was last looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Held(Option<(Severity, BTreeSet<String>)>);
+
+impl Held {
+    /// Looks anew: whether a silence has ended that held all of this back. That there is more to an alert than was silenced
+    /// is no end: it is news, which has its own pace.
+    pub fn ends(&mut self, alert: &Alert, silences: &[SilenceRecord], now: Timestamp) -> bool {
+        let labels = || alert.members.iter().map(|member| member.label());
+        if silenced_until(alert, silences, now).is_some() {
+            self.0 = Some((alert.severity, labels().collect()));
+            return false;
+        }
+        self.0.take().is_some_and(|(severity, members)| {
+            alert.severity <= severity && labels().all(|label| members.contains(&label))
+        })
+    }
 }
 
 /// The members that aren't silenced, by their labels.

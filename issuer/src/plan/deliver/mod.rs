@@ -23,10 +23,10 @@ mod view;
 
 pub use due::{Due, Say, Told, accepted, due};
 pub use failing::{Health, failing};
-pub use hold::{acknowledgement, silenced_until};
+pub use hold::{Held, acknowledgement, silenced_until};
 pub use message::message;
 pub use raise::{Change, Kind, Standing, acknowledge, reconcile};
-pub use retry::{Tried, after_refusal, left_alone_until, not_later};
+pub use retry::{Tried, after_refusal, left_alone_until, not_after, not_later};
 pub use view::{acknowledge_command, sorted, view};
 
 use std::time::Duration;

@@ -19,17 +19,10 @@ const LONGEST: Duration = Duration::from_secs(300);
 pub struct Tried {
     /// How many.
     pub failures: u32,
-    /// When it may be tried again; see [`Tried::not_before`].
-    pub next: Timestamp,
+    /// When it may be tried again.
+    pub not_before: Timestamp,
     /// Why the last try failed, one sentence.
     pub problem: String,
-}
-
-impl Tried {
-    /// When it may be tried again. By a clock that was set back since, that could be years ahead.
-    pub fn not_before(&self, now: Timestamp) -> Timestamp {
-        not_later(self.next, now)
-    }
 }
 
 /// One more refusal, at `now`; `jitter` lies in `0.0..=1.0`.
@@ -52,7 +45,7 @@ pub fn after_refusal(
     };
     Tried {
         failures: failures.saturating_add(1),
-        next: later(now, pause),
+        not_before: later(now, pause),
         problem,
     }
 }
@@ -62,7 +55,14 @@ pub fn left_alone_until(retry_after: Duration, now: Timestamp) -> Timestamp {
     later(now, retry_after.min(LONGEST))
 }
 
-/// An end of a pause, as far ahead as pauses are.
+/// The end of a pause, not further ahead than pauses are. By a clock that was set back since, it could be years.
 pub fn not_later(end: Timestamp, now: Timestamp) -> Timestamp {
     end.min(later(now, LONGEST))
+}
+
+/// Takes instants that have passed, and lie in the future by a clock that was set back since, for `now`.
+pub fn not_after(alert: &mut AlertRecord, now: Timestamp) {
+    alert.opened = alert.opened.min(now);
+    alert.escalates = alert.escalates.min(now);
+    alert.resolved = alert.resolved.map(|resolved| resolved.min(now));
 }

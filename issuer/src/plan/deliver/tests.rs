@@ -368,7 +368,7 @@ fn a_refusal_is_followed_by_longer_and_longer_pauses() {
     let mut tried: Option<Tried> = None;
     for _ in 0..9 {
         let next = after_refusal(alert, tried.as_ref(), "500".into(), &settings, at(0), 1.0);
-        pauses.push(next.next.duration_since(at(0)).as_secs());
+        pauses.push(next.not_before.duration_since(at(0)).as_secs());
         tried = Some(next);
     }
     assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300]);

@@ -149,14 +149,14 @@ fn a_receiver_is_left_alone_for_five_minutes_at_most_and_pauses_end_before_an_en
     let mut course = told(Alerts::default());
     let often = Tried {
         failures: 20,
-        next: at(0),
+        not_before: at(0),
         problem: "no".into(),
     };
     course.known[0].last.ends = Some(at(100));
     let settings = Alerts::default();
     let alert = &course.known[0];
     let next = after_refusal(alert, Some(&often), "no".into(), &settings, at(0), 1.0);
-    assert_eq!(next.next, at(10));
+    assert_eq!(next.not_before, at(10));
 }
 
 #[test]
@@ -213,20 +213,22 @@ fn a_clock_that_was_ahead_and_is_set_right_silences_nobody() {
     course.evaluate(&cause, true, AHEAD - 60);
     course.evaluate(&cause, true, AHEAD);
     course.accept("discord", Say::Firing, AHEAD);
-    assert_eq!(course.next("discord", 0, 0), Some(4 * 3_600));
-    assert_eq!(course.next("mail", 1, 0), Some(900));
     course.acknowledge(600, AHEAD);
     course.silences = vec![SilenceRecord {
         since: at(AHEAD),
         ..silence(None, None, AHEAD + 600)
     }];
-    assert_eq!(course.next("discord", 0, 0), Some(4 * 3_600));
-    let refused = Tried {
-        failures: 1,
-        next: at(AHEAD),
-        problem: String::new(),
-    };
-    assert_eq!(refused.not_before(at(0)), at(300));
+    // What the book does before anything is judged.
+    not_after(&mut course.known[0], at(0));
+    for delivery in course.deliveries.values_mut() {
+        delivery.accepted_at = delivery.accepted_at.min(at(0));
+    }
+    assert_eq!(
+        course.tell("discord", 0, 0..27_500),
+        [4 * 3_600, 6 * 3_600, 7 * 3_600, 7 * 3_600 + 1_800]
+    );
+    assert_eq!(course.tell("mail", 1, 0..1_000), [900]);
+    assert_eq!(not_later(at(AHEAD), at(0)), at(300));
     // What was found by that clock, or missed, isn't waited for until then.
     course.evaluate(&[], true, AHEAD + 10);
     course.evaluate(&[], true, 0);
@@ -235,4 +237,39 @@ fn a_clock_that_was_ahead_and_is_set_right_silences_nobody() {
     course.evaluate(&cause, true, AHEAD);
     assert_eq!(course.evaluate(&cause, true, 0), []);
     assert_eq!(course.evaluate(&cause, true, 60), [Kind::Raised]);
+}
+
+#[test]
+fn when_a_silence_ends_one_notifier_is_told_after_the_other() {
+    let mut course = Course {
+        silences: vec![silence(Some("sally"), None, 6_000)],
+        ..Course::default()
+    };
+    course.evaluate(&[warning(&["sally"])], true, -60);
+    course.evaluate(&[warning(&["sally"])], true, 0);
+    assert_eq!(course.next("discord", 0, 0), Some(6_000));
+    course.silences.clear();
+    course.released = Some(at(5_000));
+    assert_eq!(course.next("discord", 0, 5_000), Some(0));
+    assert_eq!(course.next("mail", 1, 5_000), Some(900));
+}
+
+#[test]
+fn a_silence_ends_when_it_holds_no_more_and_not_when_there_is_more_than_it_holds() {
+    let sally = [silence(Some("sally"), None, 600)];
+    let both = warning(&["esme", "sally"]);
+    let mut held = Held::default();
+    assert!(!held.ends(&warning(&["sally"]), &sally, at(0)));
+    assert!(!held.ends(&both, &sally, at(30)), "esme is news of her own");
+    assert!(
+        !held.ends(&warning(&["sally"]), &sally, at(60)),
+        "silenced again"
+    );
+    assert!(held.ends(&warning(&["sally"]), &sally, at(600)));
+    assert!(!held.ends(&warning(&["sally"]), &sally, at(630)), "once");
+    // Nor when it presses more.
+    let page = found(Class::InstallFailing, Severity::Page, &["sally"]);
+    let class = [silence(None, Some(Class::InstallFailing), 600)];
+    assert!(!held.ends(&warning(&["sally"]), &class, at(0)));
+    assert!(!held.ends(&page, &[], at(30)));
 }
