@@ -2,15 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use certwell_issuer::plan::alert::Class;
-use certwell_lab::{MEDIA, Settings, World, clock::MachineClock, story};
-use jiff::SignedDuration;
+use certwell_lab::{
+    MEDIA, Settings, World,
+    clock::{MachineClock, now},
+    story, wait_for,
+};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     SOON,
     classes::{comes_of, listening},
-    ear::{Ear, Speed, drill, tell},
+    ear::{Ear, Heard, Speed, drill, tell},
     on_sally, sally,
 };
 
@@ -103,10 +107,30 @@ fn a_clock_that_was_ahead_and_is_set_right_keeps_nothing_back() -> Result<()> {
         };
         tell(world, &[&ear], &speed, "")?;
         drill(world)?;
-        ear.wait("the drill", SOON, |heard| heard.number == 1)?;
+        ear.wait("the drill", SOON, |heard| heard.class == "drill")?;
         clock.set_off(SignedDuration::ZERO)?;
-        let before = ear.heard().len() as u64;
-        ear.wait("three more", SOON, |heard| heard.number == before + 3)?;
+        wait_for("the issuer to go by it", SOON, || {
+            let silence = [
+                "alerts", "silence", "--host", "sally", "--for", "1s", "--json",
+            ];
+            let said = world.issuer.certwell(&silence)?.success("silence")?;
+            let said: serde_json::Value = serde_json::from_str(&said.stdout)?;
+            let since = said["silence"]["since"].as_str().context("no since")?;
+            let ahead = since.parse::<Timestamp>()?.duration_since(now());
+            ensure!(ahead < SignedDuration::from_hours(1), "{ahead} ahead");
+            Ok::<_, anyhow::Error>(())
+        })?;
+        // Not those that say that the clock was set back.
+        let is_drill = |heard: &Heard| heard.class == "drill";
+        let heard = ear.heard();
+        let last = heard
+            .iter()
+            .filter(|heard| is_drill(heard))
+            .map(|heard| heard.number);
+        let last = last.max().context("no drill")?;
+        ear.wait("two more", SOON, |heard| {
+            is_drill(heard) && heard.number == last + 2
+        })?;
         Ok(())
     })
 }
