@@ -14,6 +14,8 @@ use crate::{
 
 /// Nobody has joined as this one yet.
 const ANNOUNCED: &str = "[host.granny]\n";
+/// A drill needs somebody who is told.
+const PAGER: &str = "[notifier.pager]\ntype = \"exec\"\ncommand = \"/usr/bin/true\"\n";
 /// A name that somebody serves from elsewhere, and nobody renews.
 const FORGOTTEN: &str = "forgotten.hachyderm.io";
 /// More than anybody has the patience to press it.
@@ -26,7 +28,7 @@ fn a_failing_host_is_named_everywhere_and_its_alert_is_taken_without_scripts_or_
         story("page-failing", &Settings::default(), |world| {
             world
                 .issuer
-                .declare("30-alerts", &format!("{ANNOUNCED}{ALERTS}"))?;
+                .declare("30-alerts", &format!("{ANNOUNCED}{ALERTS}{PAGER}"))?;
             let esme = world.host_mut("esme")?;
             esme.nginx.add_site(Site::new(FORGOTTEN, &[FORGOTTEN]))?;
             esme.nginx.reload()?;
