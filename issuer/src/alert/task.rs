@@ -297,14 +297,10 @@ impl Task {
             delivery: live.deliveries.get(&notifier.name),
             tried: live.tried.get(&notifier.name),
             released: live.released,
+            trial: self.is_about(&live.record, &notifier.name) && !self.accepts(&notifier.name),
         };
-        // Whoever is tried by its own alert is, though somebody knows of it.
-        let own = self.is_about(&live.record, &notifier.name) && live.is_open();
-        let (record, silences) = match own && !self.accepts(&notifier.name) {
-            true => (&without_holds(&live.record), &[][..]),
-            false => (&live.record, self.book.silences.as_slice()),
-        };
-        let mut due = due(record, &told, silences, self.settings(), now)?;
+        let silences = &self.book.silences;
+        let mut due = due(&live.record, &told, silences, self.settings(), now)?;
         if let Some(until) = self.left_alone.get(&notifier.name) {
             due.at = due.at.max(*until);
         }
@@ -481,13 +477,6 @@ impl Task {
             }
             None => self.events.issuer(EventKind::Alert, text).await,
         }
-    }
-}
-
-fn without_holds(alert: &AlertRecord) -> AlertRecord {
-    AlertRecord {
-        acknowledged: None,
-        ..alert.clone()
     }
 }
 

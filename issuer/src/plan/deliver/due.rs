@@ -49,6 +49,9 @@ pub struct Told<'a> {
     pub tried: Option<&'a Tried>,
     /// When the last silence of this alert ended.
     pub released: Option<Timestamp>,
+    /// Whether it is tried by this, to learn whether it accepts anything again: that somebody knows, or works there, holds
+    /// no trial back.
+    pub trial: bool,
 }
 
 /// What is due of `alert` to one notifier, if anything is.
@@ -114,7 +117,8 @@ fn firing(
     let (last, resend) = (&alert.last, told.resend);
     let silenced = silenced_until(last, silences, now);
     let acknowledged = acknowledgement(alert, now).map(|made| made.until);
-    match (told.delivery, acknowledged.max(silenced)) {
+    let held = acknowledged.max(silenced).filter(|_| !told.trial);
+    match (told.delivery, held) {
         // It was told that this is over, which it is no more.
         (Some(delivery), _) if delivery.over && silenced.is_none() => delivery.accepted_at,
         // Whatever is held back, those who forget are told.

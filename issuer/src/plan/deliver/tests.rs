@@ -63,6 +63,7 @@ struct Course {
     silences: Vec<SilenceRecord>,
     deliveries: BTreeMap<(u64, String), DeliveryRecord>,
     released: Option<Timestamp>,
+    trial: bool,
     settings: Alerts,
 }
 
@@ -100,6 +101,7 @@ impl Course {
             delivery,
             tried: None,
             released: self.released,
+            trial: self.trial,
         };
         due(alert, &told, &self.silences, &self.settings, at(second))
     }
@@ -378,6 +380,7 @@ fn a_refusal_is_followed_by_longer_and_longer_pauses() {
         delivery: None,
         tried: tried.as_ref(),
         released: None,
+        trial: false,
     };
     let due = due(alert, &told, &[], &settings, at(0)).unwrap();
     assert_eq!(due.at, at(300));

@@ -273,3 +273,17 @@ fn a_silence_ends_when_it_holds_no_more_and_not_when_there_is_more_than_it_holds
     assert!(!held.ends(&warning(&["sally"]), &class, at(0)));
     assert!(!held.ends(&page, &[], at(30)));
 }
+
+#[test]
+fn nothing_holds_a_trial_back() {
+    let mut course = Course {
+        silences: vec![silence(None, None, 6_000)],
+        ..Course::default()
+    };
+    course.evaluate(&[warning(&["sally"])], true, -60);
+    course.evaluate(&[warning(&["sally"])], true, 0);
+    course.acknowledge(DAY, 0);
+    assert_eq!(course.next("discord", 0, 0), Some(DAY));
+    course.trial = true;
+    assert_eq!(course.next("discord", 0, 0), Some(0));
+}
