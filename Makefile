@@ -5,6 +5,8 @@ SHELL := /bin/sh
 
 CARGO ?= cargo
 export RUST_LIB_BACKTRACE ?= 0
+# A failed test is to end with its own words; `make test RUST_BACKTRACE=1` adds where from.
+export RUST_BACKTRACE = 0
 # Tests of hosts wait for nginx and its workers more than they compute.
 waiters = $$(($$(nproc) * 2))
 heading = @printf '\n== %s\n' "$(1)"
@@ -27,11 +29,11 @@ test: ## Everything: set-up, lints, unit and end-to-end tests, shipped configura
 	$(call heading,build)
 	$(CARGO) build --workspace --bins
 	$(call heading,unit and component tests)
-	$(CARGO) test --workspace --exclude certwell-lab -- --test-threads=$(waiters)
+	$(CARGO) test --workspace --exclude certwell-lab --no-fail-fast -- --test-threads=$(waiters)
 	$(call heading,the whole fleet and the shipped configurations)
-	$(CARGO) test --package certwell-lab -- --test-threads=3
+	$(CARGO) test --package certwell-lab --no-fail-fast -- --test-threads=3
 	$(call heading,whole Debian hosts: packages and incident and docs/operations.md)
-	$(CARGO) test --package certwell-lab --test debian --test incident --test operations -- --test-threads=3
+	$(CARGO) test --package certwell-lab --test debian --test incident --test operations --no-fail-fast -- --test-threads=3
 
 check: ## The quick part, for every edit: formatting, lints, tests that start no other program
 	$(CARGO) fmt --all --check

@@ -51,6 +51,19 @@ impl Program {
     }
 }
 
+/// Writes a program of these lines of shell, which anybody may run. Another process writes the file: were it open for
+/// writing here while another test starts a process, running it would fail with "text file busy".
+///
+/// # Errors
+/// When it can't be written.
+pub fn write_program(path: &Path, lines: &str) -> Result<()> {
+    let to = path.display().to_string();
+    let install = Program::new("install", "install", ["-m", "755", "/dev/stdin", &to]);
+    let text = format!("#!/bin/sh\n{lines}\n");
+    let ran = install.run(Path::new("/"), &text, Duration::from_secs(20))?;
+    ran.success(&format!("install {to}")).map(drop)
+}
+
 /// How a program that was run to its end ended, and what it said.
 #[derive(Debug, Clone)]
 pub struct Output {

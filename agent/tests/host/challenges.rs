@@ -36,14 +36,13 @@ async fn a_map_that_nginx_does_not_read_is_told_until_it_is_included() {
     world.offer(&world.bundle(1));
     world.host.start_agent();
     world.outcome(1, v1::Outcome::Converged).await;
-    let path = world.host.path("nginx.conf");
-    let whole = fs::read_to_string(&path).unwrap();
+    let whole = fs::read_to_string(world.host.path("nginx.conf")).unwrap();
     let without = whole.replace("/conf.d/*.conf", "/conf.d/*.none").replace(
         &format!("include {}/snippets", world.host.root().display()),
         "#",
     );
     for (text, told) in [(without, true), (whole, false)] {
-        fs::write(&path, text).unwrap();
+        world.host.replace("nginx.conf", text);
         world.host.reload_nginx();
         eventually("the map is told of, or no longer", || async {
             let memory = world.issuer.memory.lock().unwrap();

@@ -3,12 +3,14 @@
 //! it wakes nobody.
 
 use std::{
+    collections::BTreeSet,
     fs,
+    io::Write as _,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -89,6 +91,13 @@ impl Host {
         self.path("live").join(NAME)
     }
 
+    /// Another text in the place of a file, at once, as editors do it: nginx never reads half of it.
+    pub(crate) fn replace(&self, below: &str, text: impl AsRef<[u8]>) {
+        let new = self.path("temp/new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.path(below)).unwrap();
+    }
+
     /// nginx's configuration; `extra` goes to http level.
     pub(crate) fn write_nginx(&self, include: bool, extra: &str) {
         let Self { http, https, .. } = self;
@@ -111,15 +120,17 @@ impl Host {
              server {{\n  listen {https} ssl;\n  server_name {NAME} www.example.org;\n  \
              ssl_certificate {live}/fullchain.pem;\n  ssl_certificate_key {live}/privkey.pem;\n }}\n}}\n"
         );
-        fs::write(self.path("nginx.conf"), text).unwrap();
+        self.replace("nginx.conf", text);
     }
 
     /// Another key in nginx's configuration than the one that lies beside the certificate.
     pub(crate) fn pin_key(&self, key: &Path) {
-        let path = self.path("nginx.conf");
-        let text = fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(self.path("nginx.conf")).unwrap();
         let ours = format!("{}/privkey.pem", self.live().display());
-        fs::write(path, text.replace(&ours, &key.display().to_string())).unwrap();
+        self.replace(
+            "nginx.conf",
+            text.replace(&ours, &key.display().to_string()),
+        );
     }
 
     /// A line more in the `[nginx]` table of the agent's configuration.
@@ -413,9 +424,43 @@ impl Drop for Host {
 /// On a loopback address of this process's own: there no other process takes the port before nginx does, be it for a
 /// server or for the near end of a connection.
 pub(crate) fn free_port() -> SocketAddr {
+    // What is free again may be given by the kernel once more, also to the same host.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let [.., high, middle, low] = std::process::id().to_be_bytes();
     let own = std::net::Ipv4Addr::new(127, high | 128, middle, low.clamp(1, 254));
-    TcpListener::bind((own, 0)).unwrap().local_addr().unwrap()
+    loop {
+        let free = TcpListener::bind((own, 0)).unwrap().local_addr().unwrap();
+        if GIVEN.lock().unwrap().insert(free.port()) {
+            return free;
+        }
+    }
+}
+
+/// Puts a program there which anybody may run: a copy of a file, or of the standard input. Another process writes the
+/// file: were it open for writing here while another test starts a process, running it would fail with "text file
+/// busy".
+fn install(from: &Path, to: &Path) -> Command {
+    let mut install = Command::new("install");
+    install.args(["-m", "755"]).args([from, to]);
+    install
+}
+
+/// A copy of a program, which is never busy when it is run.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    assert!(install(from, to).status().unwrap().success());
+}
+
+/// A program of these lines of shell, which is never busy when it is run.
+pub(crate) fn write_program(to: &Path, lines: &str) {
+    let mut child = install(Path::new("/dev/stdin"), to)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = format!("#!/bin/sh\n{lines}\n");
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
 }
 
 /// The leaf that is served there, by a handshake of the test's own.

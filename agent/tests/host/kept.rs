@@ -1,12 +1,12 @@
 //! What stays: another hand's better certificate, and what is active where the way back leads to something worse.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::fs;
 
 use certwell_proto::{pem, v1};
 
 use super::{
     fleet::now_second,
-    host::{Host, NAME},
+    host::{Host, NAME, write_program},
     issuer::eventually,
     quiet::settled,
     recovery::activate_unknown,
@@ -191,8 +191,7 @@ async fn what_nginx_refuses_by_itself_is_rejected_before_anything_is_touched() {
     let mut world = world().await;
     // Stands for an nginx that doesn't take this certificate in a configuration of its own.
     let refuses = world.host.path("refuses");
-    let text = r#"#!/bin/sh
-for argument in "$@"; do
+    let text = r#"for argument in "$@"; do
   case "$argument" in
   *.candidate-*/nginx.conf)
     echo "nginx: [emerg] $(grep -o '[^ "]*fullchain.pem' "$argument" | head -n 1): ee key too small" >&2
@@ -201,8 +200,7 @@ for argument in "$@"; do
 done
 exec /usr/sbin/nginx "$@"
 "#;
-    fs::write(&refuses, text).unwrap();
-    fs::set_permissions(&refuses, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&refuses, text);
     world.host.set_agent("binary = \"refuses\"");
     world.host.begin_map();
     let before = fs::read(world.host.live().join("fullchain.pem")).unwrap();

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 use certwell_proto::v1;
 
 use super::{
-    host::{Host, NAME},
+    host::{Host, NAME, write_program},
     issuer::eventually,
     world::{World, leaf, serving_as, world},
 };
@@ -14,8 +14,7 @@ use super::{
 fn write_hook(host: &Host, lines: &str) -> PathBuf {
     let path = host.path("hook");
     let new = host.path("hook.new");
-    fs::write(&new, format!("#!/bin/sh\n{lines}\n")).unwrap();
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&new, lines);
     fs::rename(&new, &path).unwrap();
     path
 }

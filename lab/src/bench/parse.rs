@@ -4,7 +4,6 @@ use std::{
     fmt::Write as _,
     fs,
     io::{Read as _, Write as _},
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -12,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use certwell_lab::{certs::Pair, paths};
+use certwell_lab::{certs::Pair, paths, program::write_program};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -49,8 +48,7 @@ pub(super) fn run() -> Result<()> {
         fs::write(&dump, nginx()?)?;
         // Stands in for nginx where only what the child does by itself is to be measured.
         let told = home.path().join("told");
-        fs::write(&told, format!("#!/bin/sh\nexec cat {}\n", dump.display()))?;
-        fs::set_permissions(&told, fs::Permissions::from_mode(0o755))?;
+        write_program(&told, &format!("exec cat {}", dump.display()))?;
         let dumped = timed(|| nginx().map(drop))?;
         let real = Path::new(paths::nginx());
         let whole = timed(|| child(real, &config, home.path(), false).map(drop))?;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::machine::Machine;
-use crate::program::{Output, Program};
+use crate::program::{self, Output, Program};
 
 /// For a command that nobody gave a limit.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -114,6 +114,16 @@ impl Machine {
             self.path(on_host),
             fs::Permissions::from_mode(mode),
         )?)
+    }
+
+    /// A program of these lines of shell, which is never busy when it is run.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_program(&self, on_host: &str, lines: &str) -> Result<()> {
+        let path = self.path(on_host);
+        make_parent(&path)?;
+        program::write_program(&path, lines)
     }
 
     /// The last `lines` of a unit's journal, or of all; empty when the host is off.

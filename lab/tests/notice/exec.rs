@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
-use certwell_lab::wait_for;
+use certwell_lab::{program::write_program, wait_for};
 use certwell_notice::{Exec, Notifier, Service, json};
 
 use crate::{Place, SOON, message, notifier, refused, sent};
@@ -17,11 +17,7 @@ impl Pager {
     fn new(name: &str, script: &str) -> Result<Self> {
         let place = Place::take(name)?;
         let program = place.path("page");
-        fs::write(
-            &program,
-            format!("#!/bin/sh\ncd {:?}\n{script}\n", place.home.path()),
-        )?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        write_program(&program, &format!("cd {:?}\n{script}", place.home.path()))?;
         Ok(Self { place, program })
     }
 

@@ -1,14 +1,16 @@
 //! The units: what systemd says of them, and that they agree with the rest.
 
 use std::{
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt as _,
+    fs,
     path::Path,
     time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use certwell_lab::{clock, paths, program::Program};
+use certwell_lab::{
+    clock, paths,
+    program::{Program, write_program},
+};
 
 use super::made::{BOTH, ENDS, entries, run, unpacked};
 
@@ -183,11 +185,8 @@ fn the_agent_may_write_where_it_is_known_to_write_and_nowhere_else() -> Result<(
 fn the_pause_before_a_start_doubles_up_to_five_minutes_and_begins_anew_after_a_good_run()
 -> Result<()> {
     let home = tempfile::tempdir()?;
-    let program = |name: &str, text: &str| -> Result<()> {
-        let path = home.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n"))?;
-        Ok(fs::set_permissions(&path, Permissions::from_mode(0o755))?)
-    };
+    let program =
+        |name: &str, text: &str| -> Result<()> { write_program(&home.path().join(name), text) };
     // In the place of what waits, and of a systemd that counts.
     program("sleep", "echo \"$1\"")?;
     let kept = home.path().join("kept");

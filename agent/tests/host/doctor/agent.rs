@@ -12,7 +12,7 @@ use std::{
 
 use super::{Told, command, doctor, is_root, run};
 use crate::{
-    host::{Host, NAME, free_port},
+    host::{Host, NAME, copy_program, free_port},
     world::{World, world},
 };
 
@@ -96,7 +96,7 @@ async fn rights_that_are_lacking_are_named() {
     fs::set_permissions(host.root(), fs::Permissions::from_mode(0o755)).unwrap();
     // Where the built one lies may be out of others' reach.
     let copy = host.path("certwell-agent");
-    fs::copy(agent.get_program(), &copy).unwrap();
+    copy_program(Path::new(agent.get_program()), &copy);
     let mut stranger = Command::new(&copy);
     stranger
         .args(agent.get_args())

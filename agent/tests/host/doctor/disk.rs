@@ -96,7 +96,12 @@ async fn what_lies_in_the_place_of_a_directory_and_whose_it_is_is_told() {
             if directory == "live" && matches!(*name, "a file" | "a dangling link" | "missing") {
                 all.push("nginx-refuses");
             }
-            assert_eq!(told.in_the_way(), all, "{directory}: {name}");
+            assert_eq!(
+                told.in_the_way(),
+                all,
+                "{directory}: {name}: {:#?}",
+                told.in_the_way
+            );
             if let Some(expected) = expected {
                 told.says(expected, &[&path.display().to_string()]);
             }

@@ -18,7 +18,7 @@ use crate::{
         serves, status_says,
         witness::Witness,
     },
-    host::{Host, NAME},
+    host::{Host, NAME, copy_program},
     issuer::eventually,
     world::{World, leaf, world},
 };
@@ -222,7 +222,7 @@ impl Packaged {
     /// As dpkg does it: a new file takes the place of the old one.
     fn unpack(&self) {
         let new = self.binary.with_extension("dpkg-new");
-        fs::copy("/usr/sbin/nginx", &new).unwrap();
+        copy_program(Path::new("/usr/sbin/nginx"), &new);
         fs::rename(new, &self.binary).unwrap();
     }
 

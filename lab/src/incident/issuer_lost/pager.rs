@@ -13,7 +13,7 @@ use crate::{
 };
 
 const PROGRAM: &str = "/usr/local/bin/page-somebody";
-const SCRIPT: &str = "#!/bin/sh\nset -e\ncat >> /root/paged\necho >> /root/paged\n";
+const SCRIPT: &str = "set -e\ncat >> /root/paged\necho >> /root/paged";
 const PAGED: &str = "/root/paged";
 const DECLARED: &str =
     "\n[alarm.pager]\ntype = \"exec\"\ncommand = \"/usr/local/bin/page-somebody\"\n";
@@ -21,7 +21,7 @@ const DECLARED: &str =
 /// Every edge gets one, and tries it.
 pub(super) fn hand_out(fleet: &Fleet) -> Result<()> {
     for edge in &fleet.edges {
-        edge.write_as(PROGRAM, SCRIPT, 0o755)?;
+        edge.write_program(PROGRAM, SCRIPT)?;
         let config = edge.shell("cat /etc/certwell/agent.toml")?;
         if !config.contains(DECLARED) {
             edge.write("/etc/certwell/agent.toml", format!("{config}{DECLARED}"))?;
