@@ -5,8 +5,8 @@
 #   setup.sh packages   what Debian packages are made and judged with: cargo-deb, dpkg-shlibdeps, lintian
 #   setup.sh fleet      the same, and what whole Debian hosts are made and booted with
 #   setup.sh screenshots  the demo's, and a browser
-#   setup.sh test       all of it, and what the faults are made with: faketime, strace; haproxy and certbot to live beside;
-#                       nginx's module for stream blocks; aiosmtpd and Alertmanager to send messages to;
+#   setup.sh test       all of it, and what the faults are made with: faketime, strace, attr; haproxy and certbot to live
+#                       beside; nginx's module for stream blocks; aiosmtpd and Alertmanager to send messages to;
 #                       headless Chromium to look at the page with
 set -eu
 
@@ -160,6 +160,7 @@ test)
     need_browser
     need faketime faketime
     need strace strace
+    need setfattr attr
     need haproxy haproxy
     need certbot certbot
     need promtool prometheus
