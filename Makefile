@@ -8,7 +8,7 @@ export RUST_LIB_BACKTRACE ?= 0
 # A failed test is to end with its own words; `make test RUST_BACKTRACE=1` adds where from.
 export RUST_BACKTRACE = 0
 # Tests of hosts wait for nginx and its workers more than they compute.
-waiters = $$(($$(nproc) * 2))
+waiters = $$(($$(nproc) * 4))
 heading = @printf '\n== %s\n' "$(1)"
 
 help: ## Says what there is
