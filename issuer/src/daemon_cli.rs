@@ -1,36 +1,34 @@
 //! The command line of `certwell-issuer`: definitions, verbs, and the exit code of each failure.
 
+mod check;
+mod init;
 mod restore;
 mod service_user;
 
 use std::{
     io::{self, Write as _},
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::Context as _;
-use certwell_proto::{Exit, FleetName, exit};
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use certwell_proto::{Exit, exit};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    admin::socket::{self, SocketError},
+    admin::socket::SocketError,
     backup::BackupError,
     clock,
-    config::{self, Config, ConfigErrors},
-    init::{self, InitError, Made},
+    config::ConfigErrors,
+    init::InitError,
     making::MakeError,
     restore::RestoreError,
-    store::{
-        StoreError,
-        keys::{Kek, KeyError},
-    },
+    store::{StoreError, keys::KeyError},
 };
 
 use self::{
+    init::{InitArgs, initialize},
     restore::{BackupArgs, KeyInput, RestoreArgs, back_up},
-    service_user::as_service,
 };
 
 /// Obtains certificates by ACME, keeps them sealed, and offers them to the agents of a fleet.
@@ -84,7 +82,11 @@ enum Verb {
     ///
     /// Tells every mistake, with file, line and column, whether the group in admin-group exists, and whether the
     /// key-encryption key is acceptable.
-    Check,
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -95,39 +97,6 @@ enum Verb {
         /// Where to write certwell-issuer.1 and a page for each command
         directory: Option<PathBuf>,
     },
-}
-
-#[derive(Debug, Args)]
-struct InitArgs {
-    /// The fleet's name; it can't be changed later
-    #[arg(long, value_name = "NAME")]
-    fleet: FleetName,
-    /// HOST:PORT by which agents reach this issuer; may be given several times
-    #[arg(long = "endpoint", value_name = "HOST:PORT", required = true, value_parser = endpoint)]
-    endpoints: Vec<String>,
-    /// ADDRESS:PORT where agents connect; may be given several times
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:7443", value_parser = listen_address)]
-    listen: Vec<SocketAddr>,
-    /// Where the store goes; absent or empty
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/certwell-issuer")]
-    state_directory: PathBuf,
-    /// Where the key-encryption key goes, outside the state directory [default: issuer.kek beside the configuration]
-    #[arg(long, value_name = "PATH")]
-    key_file: Option<PathBuf>,
-    /// The Unix socket on which `certwell` asks
-    #[arg(long, value_name = "PATH", default_value = "/run/certwell/admin.sock")]
-    admin_socket: PathBuf,
-}
-
-fn endpoint(text: &str) -> Result<String, String> {
-    config::check_endpoint(text).map(|()| text.to_owned())
-}
-
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() != 0 => Ok(address),
-        _ => Err("an IP address and a port are needed, as in 0.0.0.0:7443 or [::]:7443".to_owned()),
-    }
 }
 
 /// Runs `certwell-issuer`.
@@ -146,21 +115,24 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode
         }
     };
     match run(cli) {
-        Ok(()) => Exit::Done.into(),
+        Ok(exit) => exit.into(),
         Err(error) => {
-            let mut stderr = io::stderr().lock();
-            let _ = match error
-                .chain()
-                .find_map(|cause| cause.downcast_ref::<ConfigErrors>())
-            {
-                Some(errors) => {
-                    writeln!(stderr, "{errors}\n\ncertwell-issuer: {}", counted(errors))
-                }
-                None => writeln!(stderr, "certwell-issuer: {}", sentence(&error)),
-            };
+            show(&error);
             exit_of(&error).into()
         }
     }
+}
+
+/// On standard error.
+fn show(error: &anyhow::Error) {
+    let mut stderr = io::stderr().lock();
+    let _ = match error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<ConfigErrors>())
+    {
+        Some(errors) => writeln!(stderr, "{errors}\n\ncertwell-issuer: {}", counted(errors)),
+        None => writeln!(stderr, "certwell-issuer: {}", sentence(error)),
+    };
 }
 
 /// The failure and its causes, each said once: some already name their cause.
@@ -182,9 +154,10 @@ fn counted(errors: &ConfigErrors) -> String {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<Exit> {
     let Cli { config, verb } = cli;
     match verb {
+        Verb::Check { json } => return check::check(&config, json),
         Verb::Init(arguments) => initialize(config, arguments),
         Verb::Serve => {
             keep_from_core_files()?;
@@ -194,7 +167,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Verb::Backup(arguments) => back_up(&config, &arguments),
         Verb::Restore(arguments) => restore::restore(&config, &arguments),
-        Verb::Check => check(&config),
         Verb::Completions { shell } => {
             // By way of a buffer: clap_complete panics when a pipe closes.
             let mut script = Vec::new();
@@ -211,6 +183,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             print(&page)
         }
     }
+    .map(|()| Exit::Done)
 }
 
 /// A reader that has seen enough and closed the pipe is no failure.
@@ -236,98 +209,6 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// nor can another process of its user look into it.
 fn keep_from_core_files() -> anyhow::Result<()> {
     nix::sys::prctl::set_dumpable(false).context("core dumps can't be switched off")
-}
-
-fn initialize(config: PathBuf, arguments: InitArgs) -> anyhow::Result<()> {
-    keep_from_core_files()?;
-    clock::check()?;
-    let InitArgs {
-        fleet,
-        endpoints,
-        listen,
-        state_directory,
-        key_file,
-        admin_socket,
-    } = arguments;
-    let options = init::Options {
-        config,
-        fleet,
-        endpoints,
-        listen,
-        state_directory,
-        key_file,
-        admin_socket,
-    };
-    let made = runtime()?.block_on(init::init(options, show_recovery_key))?;
-    let (config, key_file) = (made.config.display(), made.key_file.display());
-    let credential = match made.key_file == Path::new("/etc/certwell/issuer.kek") {
-        true => String::new(),
-        false => format!(
-            "\n     The unit takes the key from elsewhere; by `systemctl edit certwell-issuer`:\n       \
-             [Service]\n       LoadCredential=\n       LoadCredential=certwell-kek:{key_file}"
-        ),
-    };
-    let mut stderr = io::stderr().lock();
-    let _ = write!(
-        stderr,
-        "\n\
-         Made {config}, the key {key_file} and the store in {}.\n\
-         Fleet CA: {}\n\n\
-         Next:\n  \
-         1. declare an authority, hosts and certificates in {config} or conf.d/*.toml beside it\n  \
-         2. certwell-issuer --config {config} check\n  \
-         3. certwell-issuer --config {config} serve    (or: systemctl restart certwell-issuer){credential}\n  \
-         4. certwell token create --host NAME, and on that host: certwell-agent enroll TOKEN\n",
-        made.state_directory.display(),
-        made.ca,
-    );
-    Ok(())
-}
-
-fn show_recovery_key(made: &Made) -> io::Result<()> {
-    let text = made.recovery_key.to_text();
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", text.as_str())?;
-    writeln!(
-        stdout,
-        "This recovery key is shown only now. It opens the store, or a backup of it, when {} is lost:\n\
-         write it down and keep it away from this machine and from its backups.",
-        made.key_file.display()
-    )?;
-    stdout.flush()
-}
-
-fn check(path: &Path) -> anyhow::Result<()> {
-    let (issuer, _) = config::Issuer::load(path)?;
-    let config = as_service(&issuer.state_directory, || Config::load(path))
-        .context("looking with the rights of the service's user failed")??;
-    let issuer = &config.issuer;
-    socket::group(issuer.admin_group.as_deref())?;
-    // Before `init`, or without the right to look, only the files can be judged.
-    if std::fs::read_dir(&issuer.state_directory).is_ok() {
-        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        Kek::load(
-            &issuer.key_encryption_key,
-            credentials.as_deref(),
-            &issuer.state_directory,
-        )?;
-    }
-    let counted = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    };
-    let authorities = match config.authorities.len() {
-        1 => "1 authority".to_owned(),
-        count => format!("{count} authorities"),
-    };
-    let (certificates, hosts) = (config.certificates.len(), config.hosts.len());
-    writeln!(
-        io::stdout(),
-        "ok: {}, {}, {authorities}",
-        counted(certificates, "certificate"),
-        counted(hosts, "host")
-    )?;
-    Ok(())
 }
 
 /// The exit code of a failure, by the first of its causes that has one.

@@ -194,7 +194,11 @@ Exit codes: 0 done, 1 holds.json is damaged, 2 usage, 4 configuration, 6 not roo
     },
     /// Validate the configuration file without starting anything.
     #[command(after_help = "Exit codes: 0 it is right, 4 it is not.")]
-    Check,
+    Check {
+        /// As JSON, stable for scripts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print completions for a shell.
     Completions {
         /// Which one.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! args    the command line
+//! check   whether agent.toml can be used
 //! hold    keeps the running agent's hands off a certificate
 //! enroll  a join token becomes an identity, and the unit is started
 //! leave   the host leaves its fleet
@@ -17,6 +18,7 @@
 mod adopt;
 mod alarm;
 mod args;
+mod check;
 mod doctor;
 mod enroll;
 mod hold;
@@ -38,13 +40,13 @@ use certwell_proto::Exit;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use jiff::Timestamp;
 use nix::unistd::Uid;
+use serde::Serialize;
 
 pub use self::args::Cli;
 use self::args::Verb;
 use crate::{
     app::{self, AppError},
     config::{self, Config, ConfigError},
-    disk::Permissions,
     issuer::IdentityError,
     nginx::dump,
     tasks::installer::OpenError,
@@ -197,13 +199,7 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
             keep_from_core_files()?;
             runtime()?.block_on(alarm::test(&load(cli)?, *json))
         }
-        Verb::Check => {
-            let config = load(cli)?;
-            Permissions::new(config.file_group.as_deref())
-                .map_err(|error| Failure::new(Exit::Configuration, error))?;
-            say("ok");
-            Ok(Exit::Done)
-        }
+        Verb::Check { json } => check::perform(cli, *json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "certwell-agent", &mut script);
@@ -274,6 +270,14 @@ fn write_out(text: &[u8]) -> Result<Exit, Failure> {
 /// A line on standard output; a reader that has gone away is no failure of ours.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// What `--json` prints, and nothing else does.
+fn say_json(document: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document)
+        .map_err(|error| Failure::new(Exit::Internal, error))?;
+    say(text);
+    Ok(())
 }
 
 /// The same of what others named.

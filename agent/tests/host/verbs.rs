@@ -9,6 +9,8 @@ use std::{
     process::Command,
 };
 
+use serde_json::json;
+
 use super::{
     host::Host,
     issuer::{TestIssuer, eventually},
@@ -45,6 +47,67 @@ fn check_says_ok_or_shows_every_mistake_with_a_caret() {
     assert!(text.contains("^^^^^^"), "{text}");
     fs::remove_file(host.path("agent.toml")).unwrap();
     assert_eq!(host.verb(&["check"]).status.code(), Some(4));
+}
+
+/// The document, which is all of standard output.
+fn told(output: &std::process::Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)))
+}
+
+#[test]
+fn check_tells_a_script_every_mistake_on_standard_output_alone() {
+    let host = Host::new();
+    let check = || {
+        let output = host.verb(&["check", "--json"]);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        (output.status.code(), told(&output))
+    };
+    let path = host.path("agent.toml");
+    let right = fs::read_to_string(&path).unwrap();
+    assert_eq!(check(), (Some(0), json!({"version": 1, "mistakes": []})));
+
+    let mistake = |what: &str, at: [Option<u32>; 2], problem: &str| {
+        json!({
+            "what": what,
+            "file": path.display().to_string(),
+            "line": at[0],
+            "column": at[1],
+            "problem": problem,
+            "remedy": null,
+        })
+    };
+    fs::write(&path, "state-dir = \"x\"\n[nginx]\nedit-hold = \"soon\"\n").unwrap();
+    let (code, document) = check();
+    let problem = |index: usize| document["mistakes"][index]["problem"].as_str().unwrap();
+    assert!(
+        problem(0).contains("unknown key state-dir"),
+        "{}",
+        problem(0)
+    );
+    assert!(!document.to_string().contains('^'), "{document}");
+    let what = "configuration-mistake";
+    let wanted = json!({"version": 1, "mistakes": [
+        mistake(what, [Some(1), Some(1)], problem(0)),
+        mistake(what, [Some(3), Some(13)], problem(1)),
+    ]});
+    assert_eq!((code, &document), (Some(4), &wanted));
+
+    fs::write(&path, format!("file-group = \"nobody-has-it\"\n{right}")).unwrap();
+    let (code, document) = check();
+    let words = "file-group \"nobody-has-it\" is no group of this machine; make it (groupadd --system nobody-has-it) or leave the setting out";
+    let wanted = mistake("file-group-unknown", [None, None], words);
+    assert_eq!(
+        (code, document),
+        (Some(4), json!({"version": 1, "mistakes": [wanted]}))
+    );
+
+    fs::remove_file(&path).unwrap();
+    let (code, document) = check();
+    assert_eq!(code, Some(4));
+    assert_eq!(
+        document["mistakes"][0]["what"], "configuration-unreadable",
+        "{document}"
+    );
 }
 
 #[test]

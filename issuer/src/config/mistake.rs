@@ -1,7 +1,7 @@
 //! Mistakes in the files, shown where they are: path, line, column, the line itself, a caret, and what to do.
 
 use std::{
-    fmt,
+    fmt, io,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -51,6 +51,8 @@ pub struct Mistake {
     pub advice: Option<String>,
     /// Where in the file; `None` when the whole file is meant.
     pub excerpt: Option<Excerpt>,
+    /// Whether the file can't be read at all.
+    pub unreadable: bool,
 }
 
 /// The line of a mistake.
@@ -180,6 +182,7 @@ impl<'s> Mistakes<'s> {
                 problem,
                 advice,
                 excerpt,
+                unreadable: false,
             },
         ));
     }
@@ -191,13 +194,29 @@ impl<'s> Mistakes<'s> {
         problem: impl Into<String>,
         advice: Option<String>,
     ) {
+        self.put_file(path, problem.into(), advice, false);
+    }
+
+    /// A file that nobody knows the content of.
+    pub(super) fn unreadable(&mut self, path: PathBuf, why: &io::Error, advice: Option<String>) {
+        self.put_file(path, format!("can't be read: {why}"), advice, true);
+    }
+
+    fn put_file(
+        &mut self,
+        path: PathBuf,
+        problem: String,
+        advice: Option<String>,
+        unreadable: bool,
+    ) {
         self.list.push((
             None,
             Mistake {
                 path,
-                problem: problem.into(),
+                problem,
                 advice,
                 excerpt: None,
+                unreadable,
             },
         ));
     }

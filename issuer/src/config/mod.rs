@@ -69,7 +69,7 @@ impl Config {
             let advice = (error.kind() == io::ErrorKind::NotFound).then(|| {
                 "`certwell-issuer init` makes one; --config names another place".to_owned()
             });
-            mistakes.of_file(file, format!("can't be read: {error}"), advice);
+            mistakes.unreadable(file, &error, advice);
         }
         let config = read(path, &mut mistakes);
         match (mistakes.into_errors(), config) {

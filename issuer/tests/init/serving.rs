@@ -7,6 +7,7 @@ use std::{
 
 use certwell_issuer::store::{keys::Kek, sqlite::SqliteStore};
 use certwell_proto::Exit;
+use serde_json::json;
 
 use super::fleet::*;
 
@@ -51,6 +52,97 @@ fn check_and_serve_tell_every_mistake_and_end_with_the_configuration_code() {
             );
         }
     }
+}
+
+/// What `check --json` says, which is all that is said.
+fn checked(fleet: &Fleet, exit: Exit) -> serde_json::Value {
+    let output = fleet.run(&["check", "--json"]);
+    assert_eq!(ended(&output, exit), "");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn check_tells_a_script_every_mistake_on_standard_output_alone() {
+    let fleet = Fleet::new();
+    ended(&fleet.init_with(&[]), Exit::Done);
+    let more = fleet.path("etc/conf.d/a.toml");
+    fs::write(
+        &more,
+        "[authority.ca]\ndirectory = \"https://ca.example/\"\n[host.sally]\n",
+    )
+    .unwrap();
+    let right =
+        json!({"version": 1, "mistakes": [], "certificates": 0, "hosts": 1, "authorities": 1});
+    assert_eq!(checked(&fleet, Exit::Done), right);
+
+    fs::write(&more, "[host.sally]\ncolour = 1\n").unwrap();
+    let told = checked(&fleet, Exit::Configuration);
+    let mistake = &told["mistakes"][0];
+    assert!(
+        mistake["problem"].as_str().unwrap().contains("colour"),
+        "{told}"
+    );
+    assert!(!told.to_string().contains('^'), "{told}");
+    let wanted = json!({
+        "version": 1,
+        "mistakes": [{
+            "what": "configuration-mistake",
+            "file": more,
+            "line": 2,
+            "column": 1,
+            "problem": mistake["problem"],
+            "remedy": mistake["remedy"],
+        }],
+        "certificates": null,
+        "hosts": null,
+        "authorities": null,
+    });
+    assert_eq!(told, wanted);
+    fs::remove_file(&more).unwrap();
+
+    fleet.set(
+        "#admin-group = \"certwell\"",
+        "admin-group = \"no-such-group-here\"",
+    );
+    let (file, key) = (fleet.path("etc/issuer.toml"), fleet.path("etc/issuer.kek"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let lacking = |what: &str, file: &std::path::Path, problem: String| json!({"what": what, "file": file, "line": null, "column": null, "problem": problem, "remedy": null});
+    let group = lacking(
+        "admin-group-unknown",
+        &file,
+        "there is no group \"no-such-group-here\" (admin-group); create it, or remove the setting"
+            .to_owned(),
+    );
+    let shown = key.display();
+    let open = lacking(
+        "key-unusable",
+        &key,
+        format!(
+            "the key-encryption key {shown} is open to others (mode 0644); run: chmod 600 {shown}"
+        ),
+    );
+    let told = checked(&fleet, Exit::Configuration);
+    assert_eq!(told["mistakes"], json!([group, open]));
+    // People are told of both as well.
+    let stderr = ended(&fleet.run(&["check"]), Exit::Configuration);
+    assert!(
+        stderr.contains("no-such-group-here") && stderr.contains("chmod 600"),
+        "{stderr}"
+    );
+
+    fs::remove_file(&file).unwrap();
+    let told = checked(&fleet, Exit::Configuration);
+    assert_eq!(
+        told["mistakes"][0]["what"], "configuration-unreadable",
+        "{told}"
+    );
+    assert!(
+        told["mistakes"][0]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("certwell-issuer init"),
+        "{told}"
+    );
 }
 
 #[test]

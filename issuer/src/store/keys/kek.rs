@@ -85,6 +85,19 @@ pub enum KeyError {
 }
 
 impl KeyError {
+    /// The file or directory that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Missing { path }
+            | Self::Unreadable { path, .. }
+            | Self::Open { path, .. }
+            | Self::Owner { path, .. }
+            | Self::Beside { path, .. }
+            | Self::Form { path } => path,
+            Self::Directory { directory } => directory,
+        }
+    }
+
     /// Whether it is the system that refuses, and not what the key or its place is like.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
