@@ -1,14 +1,16 @@
-//! `certwell-agent adopt LINEAGE [--undo]`: what is done in which order, and how it is told.
+//! `certwell-agent adopt LINEAGE [--undo]`: what is done in which order. How it is told: [`done`].
+
+mod done;
 
 use certwell_proto::{CertificateName, Exit};
 
-use super::{Failure, exit_of_io, tell};
+use self::done::{Done, Served};
+use super::{Failure, exit_of_io};
 use crate::{
     certbot::{
         Places,
         adoption::StepError,
         lock::{CertbotLock, LockError},
-        proof::Proof,
         work::{Applied, Before, Direction, Work},
         wrong::WorkError,
     },
@@ -26,6 +28,7 @@ pub(super) async fn perform(
     lineage: &str,
     certificate: Option<&CertificateName>,
     back: bool,
+    json: bool,
 ) -> Result<Exit, Failure> {
     if config.exec.is_some() {
         return Err(Failure::new(
@@ -58,9 +61,9 @@ pub(super) async fn perform(
     })?;
     let work = Work::on(config, lineage)?;
     if back {
-        give_back(work, lineage).await
+        give_back(work, lineage, json).await
     } else {
-        take_over(work, lineage, certificate).await
+        take_over(work, lineage, certificate, json).await
     }
 }
 
@@ -68,22 +71,21 @@ async fn take_over(
     mut work: Work<'_>,
     lineage: &str,
     wanted: Option<&CertificateName>,
+    json: bool,
 ) -> Result<Exit, Failure> {
     // A run that was cut off goes on with the certificate that it began with.
     let noted = work.note().map(|note| note.certificate.clone());
-    work.by(match wanted {
+    let certificate = match wanted {
         Some(name) => name.to_string(),
         None => noted.unwrap_or_else(|| lineage.to_owned()),
-    });
-    let (live, target) = (work.places.live(), work.target());
-    let (live, target) = (live.display(), target.display());
+    };
+    work.by(certificate.clone());
+    let mut done = Done::new(&work, lineage, certificate);
+    done.leads_to(&work);
     let found = work.look()?;
     let in_place = matches!(&found.live, Entry::Link(to) if *to == work.target());
     if in_place && work.note().is_some_and(|note| note.settled) {
-        tell(format_args!(
-            "{lineage} is adopted already: {live} leads to {target}"
-        ));
-        return Ok(Exit::Done);
+        return done.unchanged().say(json);
     }
     if matches!(found.live, Entry::Link(_))
         && !in_place
@@ -111,7 +113,7 @@ async fn take_over(
     };
     // What is in the way is known before anything is touched.
     work.next(Direction::Adopt)?;
-    let generation = work.fit(&before)?;
+    done.generation = Some(work.fit(&before)?.0);
     work.may_reload(&before)?;
     if let Err(error) = work.walk(Direction::Adopt) {
         if matches!(error, WorkError::Step(StepError::CannotExchange { .. })) {
@@ -120,11 +122,11 @@ async fn take_over(
         }
         return Err(error.into());
     }
-    let said = match judge(work.apply(&before).await?) {
-        Judged::Well(said) => said,
+    done.served = match judge(work.apply(&before).await?) {
+        Judged::Well(served) => Some(served),
         Judged::Pending(why) => {
-            return Err(Failure::new(
-                Exit::NotConverged,
+            return Err(done.unserved(
+                json,
                 format!(
                     "{lineage} is adopted on disk, and not served yet: {why}; see to that, and run this again (or certwell-agent adopt --undo {lineage})"
                 ),
@@ -134,7 +136,7 @@ async fn take_over(
             work.walk(Direction::Undo)?;
             // nginx had what was there before; it is told only where it took the other.
             let told = match exit {
-                Exit::NginxRefused => Judged::Well(String::new()),
+                Exit::NginxRefused => Judged::Well(Served::Stopped),
                 _ => judge(work.apply(&before).await?),
             };
             let and = match told {
@@ -155,25 +157,11 @@ async fn take_over(
         }
     };
     work.save(true)?;
-    tell(format_args!(
-        "{lineage} is adopted: {live} leads to {target}, generation {generation}"
-    ));
-    tell(said);
-    tell(format_args!(
-        "certbot leaves it alone: its renewal configuration is {}",
-        work.places.conf_aside().display()
-    ));
-    let hooks = work.hooks();
-    if !hooks.is_empty() {
-        tell(format_args!(
-            "certbot ran {} after a renewal; certwell runs none of it and reloads nginx by itself: whatever else reads {live} has to be told of a new certificate by other means",
-            hooks.join(", ")
-        ));
-    }
-    Ok(Exit::Done)
+    done.hooks = work.hooks();
+    done.say(json)
 }
 
-async fn give_back(mut work: Work<'_>, lineage: &str) -> Result<Exit, Failure> {
+async fn give_back(mut work: Work<'_>, lineage: &str, json: bool) -> Result<Exit, Failure> {
     let noted = work.note().map(|note| note.certificate.clone());
     let Some(certificate) = noted.or(work.linked()?) else {
         return Err(Failure::new(
@@ -181,14 +169,15 @@ async fn give_back(mut work: Work<'_>, lineage: &str) -> Result<Exit, Failure> {
             format!("{lineage} is not adopted: there is nothing to undo"),
         ));
     };
-    work.by(certificate);
+    work.by(certificate.clone());
+    let mut done = Done::new(&work, lineage, certificate);
     work.next(Direction::Undo)?;
     // What nginx refuses may be just what is to be undone.
     let before = work.before().await?.unwrap_or_default();
     work.may_reload(&before)?;
     work.walk(Direction::Undo)?;
-    let said = match judge(work.apply(&before).await?) {
-        Judged::Well(said) => said,
+    done.served = match judge(work.apply(&before).await?) {
+        Judged::Well(served) => Some(served),
         Judged::Bad(Exit::NginxRefused, why) => {
             // certbot's own pair is broken: certwell's stays.
             work.walk(Direction::Adopt)?;
@@ -199,8 +188,8 @@ async fn give_back(mut work: Work<'_>, lineage: &str) -> Result<Exit, Failure> {
             ));
         }
         Judged::Pending(why) | Judged::Bad(_, why) => {
-            return Err(Failure::new(
-                Exit::NotConverged,
+            return Err(done.unserved(
+                json,
                 format!(
                     "{lineage} is certbot's again on disk, and not served yet: {why}; see to that, and run this again"
                 ),
@@ -208,25 +197,15 @@ async fn give_back(mut work: Work<'_>, lineage: &str) -> Result<Exit, Failure> {
         }
     };
     work.forget()?;
-    tell(format_args!(
-        "{lineage} is certbot's again: {} and {} are as they were",
-        work.places.live().display(),
-        work.places.conf().display()
-    ));
-    tell(said);
     let end = work.leaf().map(|leaf| leaf.not_after);
-    if let Some(end) = end.filter(|end| *end <= clock::now()) {
-        tell(format_args!(
-            "its certificate expired at {end}: run `certbot renew --cert-name {lineage}` now, or adopt it again"
-        ));
-    }
-    Ok(Exit::Done)
+    done.expired = end.filter(|end| *end <= clock::now());
+    done.say(json)
 }
 
-/// What nginx's answer means, in words.
+/// What nginx's answer means.
 enum Judged {
-    /// It is served, or will be: a sentence.
-    Well(String),
+    /// It is served, or will be.
+    Well(Served),
     /// It isn't served yet: why.
     Pending(String),
     /// It must not stay: how it ends, and why.
@@ -236,10 +215,7 @@ enum Judged {
 fn judge(applied: Applied) -> Judged {
     let proof = match applied {
         Applied::Stopped => {
-            return Judged::Well(
-                "nginx takes it (nginx -t), and is not running: it is served when nginx is started"
-                    .into(),
-            );
+            return Judged::Well(Served::Stopped);
         }
         Applied::Refused(words) => {
             return Judged::Bad(Exit::NginxRefused, format!("nginx -t fails ({words})"));
@@ -248,30 +224,14 @@ fn judge(applied: Applied) -> Judged {
         Applied::Told(proof) => proof,
     };
     match proof.verdict {
-        Verdict::Converged => Judged::Well(figures(&proof)),
+        Verdict::Converged => Judged::Well(Served::Reloaded {
+            proven: proof.proven,
+            exempt: proof.exempt,
+            handshakes: proof.handshakes,
+        }),
         Verdict::Regressed => Judged::Bad(Exit::NotConverged, proof.why),
         Verdict::NotApplied | Verdict::Wait => Judged::Pending(proof.why),
     }
-}
-
-fn figures(proof: &Proof) -> String {
-    let Proof {
-        proven,
-        exempt,
-        handshakes,
-        ..
-    } = proof;
-    if proven + exempt == 0 {
-        return "nginx was tested and reloaded; no server block of it uses this lineage".into();
-    }
-    let s = if *proven == 1 { "" } else { "s" };
-    let rest = match exempt {
-        0 => String::new(),
-        exempt => format!("; {exempt} can't be asked"),
-    };
-    format!(
-        "nginx was tested and reloaded; {proven} listener{s} and name{s} serve it by {handshakes} handshakes{rest}"
-    )
 }
 
 impl From<WorkError> for Failure {

@@ -5,7 +5,7 @@ use certwell_proto::Exit;
 use serde::Serialize;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{Failure, say, tell};
+use super::{Failure, say_json, tell};
 use crate::{clock, config::Config, issuer::IdentityStore, outside};
 
 /// What `--json` prints.
@@ -66,9 +66,7 @@ pub(super) async fn test(config: &Config, json: bool) -> Result<Exit, Failure> {
             version: 1,
             notifiers,
         };
-        let text = serde_json::to_string_pretty(&told)
-            .map_err(|error| Failure::new(Exit::Internal, error))?;
-        say(text);
+        say_json(&told)?;
     } else {
         for Answer {
             notifier,

@@ -68,6 +68,9 @@ Exit codes: 0 enrolled, and the unit runs (there may be things left to do),
         /// Leave the unit alone: neither start nor enable it.
         #[arg(long)]
         no_start: bool,
+        /// As JSON, stable for scripts.
+        #[arg(long)]
+        json: bool,
         /// The line that `certwell token create` printed; `-` reads it from standard input.
         #[arg(value_name = "TOKEN")]
         token: String,
@@ -79,12 +82,16 @@ each certificate ends is told. The issuer isn't asked: `certwell hosts retire`
 there makes it forget this host. A later `enroll`, in another fleet too, begins
 anew. Run again, it goes on where it was cut off.
 
-Exit codes: 0 left, 1 systemd refuses, 4 configuration, 6 not root, or answered
-with no, 7 this host is in no fleet, 8 an agent runs that isn't the unit's.")]
+Exit codes: 0 left, 1 systemd refuses, 2 --json without --yes, 4 configuration,
+6 not root, or answered with no, 7 this host is in no fleet, 8 an agent runs that
+isn't the unit's.")]
     Leave {
         /// Don't ask.
         #[arg(long)]
         yes: bool,
+        /// As JSON, stable for scripts; never asks, so it needs --yes.
+        #[arg(long, requires = "yes")]
+        json: bool,
     },
     /// Show what this host serves, as the running agent last saw it.
     #[command(after_help = "\
@@ -119,6 +126,9 @@ certbot is at work, or somebody changed what lies there, 9 nginx refuses it: all
         /// Give it back: all of certbot's is put where it was.
         #[arg(long)]
         undo: bool,
+        /// As JSON, stable for scripts.
+        #[arg(long)]
+        json: bool,
         /// The lineage's name, as `certbot certificates` tells it.
         #[arg(value_name = "LINEAGE", value_parser = lineage)]
         lineage: String,
@@ -181,8 +191,8 @@ Exit codes: 0 done, 1 holds.json is damaged, 2 usage, 4 configuration, 6 not roo
         /// End the hold.
         #[arg(long, requires = "name")]
         release: bool,
-        /// The list as JSON, stable for scripts.
-        #[arg(long, conflicts_with = "name")]
+        /// As JSON, stable for scripts.
+        #[arg(long)]
         json: bool,
     },
     /// Whom this host tells by itself when the issuer is away and what it serves gets old.

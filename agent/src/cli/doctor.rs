@@ -3,7 +3,7 @@
 use certwell_proto::Exit;
 use serde::Serialize;
 
-use super::{Cli, Failure, escaped, say};
+use super::{Cli, Failure, escaped, say, say_json};
 use crate::{
     clock, config, doctor,
     plan::doctor::{Finding, Findings, examine},
@@ -15,12 +15,28 @@ const VERSION: u32 = 1;
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     version: u32,
+    #[serde(flatten)]
+    found: Lists<'a>,
+}
+
+/// What was found, as every document has it.
+#[derive(Debug, Serialize)]
+pub(super) struct Lists<'a> {
     in_the_way: Vec<Told<'a>>,
     notes: Vec<Told<'a>>,
 }
 
+impl<'a> Lists<'a> {
+    pub(super) fn of(found: &'a Findings) -> Self {
+        Self {
+            in_the_way: found.in_the_way.iter().map(told).collect(),
+            notes: found.notes.iter().map(told).collect(),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+pub(super) struct Told<'a> {
     what: &'static str,
     sentence: &'a str,
     remedy: &'a str,
@@ -33,14 +49,10 @@ pub(super) async fn perform(cli: &Cli, json: bool, port: u16) -> Result<Exit, Fa
     let gathered = doctor::gather(&config, fault.as_ref(), port).await;
     let found = examine(&gathered.facts, clock::now());
     if json {
-        let document = Document {
+        say_json(&Document {
             version: VERSION,
-            in_the_way: found.in_the_way.iter().map(told).collect(),
-            notes: found.notes.iter().map(told).collect(),
-        };
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Failure::new(Exit::Internal, error))?;
-        say(text);
+            found: Lists::of(&found),
+        })?;
     } else {
         print(&found);
     }
@@ -108,11 +120,13 @@ mod tests {
             file: "/etc/nginx/sites-enabled/a".into(),
             line: 12,
         };
-        let found = [finding(Some(place)), finding(None)];
+        let found = Findings {
+            in_the_way: vec![finding(Some(place)), finding(None)],
+            notes: Vec::new(),
+        };
         let document = Document {
             version: VERSION,
-            in_the_way: found.iter().map(told).collect(),
-            notes: Vec::new(),
+            found: Lists::of(&found),
         };
         let wanted = serde_json::json!({
             "version": 1,

@@ -7,9 +7,14 @@ use std::{
 };
 
 use certwell_proto::{Exit, JoinToken};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{Failure, exit_of_identity, failure_of, left_to_do, patiently, say};
+use super::{
+    Failure, exit_of_identity, failure_of,
+    left_to_do::{self, LeftToDo},
+    patiently, say, say_json,
+};
 use crate::{
     app, clock,
     config::Config,
@@ -23,6 +28,7 @@ use crate::{
 
 /// A token has some hundreds of characters.
 const LONGEST_INPUT: u64 = 64 * 1024;
+const VERSION: u32 = 1;
 
 /// What a person asked for.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +39,23 @@ pub(super) struct Wanted<'a> {
     pub(super) again: bool,
     /// The unit is left alone.
     pub(super) no_start: bool,
+    /// What is said is for a program.
+    pub(super) json: bool,
+}
+
+/// What `--json` prints, once the host is enrolled.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    host: String,
+    fleet: String,
+    /// Of the identity.
+    fingerprint: String,
+    unit: &'static str,
+    /// Why the unit doesn't run though it should.
+    problem: Option<&'a str>,
+    /// Null where the agent wasn't started.
+    left_to_do: Option<left_to_do::Told<'a>>,
 }
 
 pub(super) async fn perform(
@@ -70,24 +93,63 @@ pub(super) async fn perform(
             Err(Failure::new(Exit::Internal, "interrupted: nothing is known of the enrollment; run it again"))
         }
     };
-    if let Err(failure) = joined {
-        return Err(match stopped {
-            true => failure.and(start().await.err()),
-            false => failure,
-        });
+    let enrolled = match joined {
+        Ok(enrolled) => enrolled,
+        Err(failure) => {
+            return Err(match stopped {
+                true => failure.and(start().await.err()),
+                false => failure,
+            });
+        }
+    };
+    if !wanted.json {
+        say(format_args!(
+            "enrolled as {} in fleet {} (identity {})",
+            enrolled.host,
+            enrolled.fleet,
+            enrolled.fingerprint.short()
+        ));
     }
+    let in_json = |unit, problem, left: Option<&LeftToDo>| {
+        say_json(&Document {
+            version: VERSION,
+            host: enrolled.host.to_string(),
+            fleet: enrolled.fleet.to_string(),
+            fingerprint: enrolled.fingerprint.to_string(),
+            unit,
+            problem,
+            left_to_do: left.map(LeftToDo::told),
+        })
+    };
     if wanted.no_start || !unit.is_there() {
         let masked = unit == Unit::Masked;
-        say(how_to_start(wanted.no_start && unit.is_there(), masked));
+        let left_alone = wanted.no_start && unit.is_there();
+        if wanted.json {
+            in_json(unit_word(left_alone, masked), None, None)?;
+        } else {
+            say(how_to_start(left_alone, masked));
+        }
         return Ok(Exit::Done);
     }
     let began = clock::now();
-    start().await?;
-    say(format_args!(
-        "{} is running, and starts with this machine",
-        unit::NAME
-    ));
-    left_to_do::tell(config, began).await;
+    if let Err(failure) = start().await {
+        if wanted.json {
+            in_json("down", Some(&failure.sentence), None)?;
+        }
+        return Err(failure);
+    }
+    if !wanted.json {
+        say(format_args!(
+            "{} is running, and starts with this machine",
+            unit::NAME
+        ));
+    }
+    let left = left_to_do::find(config, began).await;
+    if wanted.json {
+        in_json("running", None, Some(&left))?;
+    } else {
+        left.print();
+    }
     Ok(Exit::Done)
 }
 
@@ -97,22 +159,13 @@ async fn join(
     store: &IdentityStore,
     token: &JoinToken,
     again: bool,
-) -> Result<(), Failure> {
+) -> Result<Enrolled, Failure> {
     let _lock = app::lock_state(config).map_err(|error| failure_of(&error))?;
     let info = app::gather_host_info(config).await;
     let asking = enrollment::enroll(store, token, again, info, unix_now());
-    let Enrolled {
-        host,
-        fleet,
-        fingerprint,
-    } = patiently("waiting for the issuer", asking)
+    patiently("waiting for the issuer", asking)
         .await
-        .map_err(|error| Failure::new(exit_of(&error), &error))?;
-    say(format_args!(
-        "enrolled as {host} in fleet {fleet} (identity {})",
-        fingerprint.short()
-    ));
-    Ok(())
+        .map_err(|error| Failure::new(exit_of(&error), &error))
 }
 
 async fn start() -> Result<(), Failure> {
@@ -126,6 +179,14 @@ async fn start() -> Result<(), Failure> {
             ),
             error => error.into(),
         })
+}
+
+fn unit_word(left_alone: bool, masked: bool) -> &'static str {
+    match (left_alone, masked) {
+        (_, true) => "masked",
+        (true, false) => "left-alone",
+        (false, false) => "none",
+    }
 }
 
 fn how_to_start(there: bool, masked: bool) -> String {

@@ -7,7 +7,7 @@ use certwell_proto::{CertificateName, Exit};
 use jiff::{SignedDuration, Span, Timestamp};
 use serde::Serialize;
 
-use super::{Failure, exit_of_io, failure_of, say, seconds};
+use super::{Failure, exit_of_io, failure_of, say, say_json, seconds};
 use crate::{
     app, clock,
     config::Config,
@@ -23,6 +23,7 @@ use crate::{
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 /// A sentence has room for so many characters.
 const LONGEST_NOTE: usize = 200;
+const VERSION: u32 = 1;
 
 /// `--for`.
 pub(super) fn length(text: &str) -> Result<Duration, String> {
@@ -66,6 +67,30 @@ struct Row {
     note: Option<String>,
 }
 
+impl Row {
+    fn new(certificate: impl Into<String>, hold: Hold) -> Self {
+        let Hold { since, until, note } = hold;
+        Self {
+            certificate: certificate.into(),
+            since,
+            until,
+            note,
+        }
+    }
+}
+
+/// What it prints with a name.
+#[derive(Debug, Serialize)]
+struct Changed {
+    version: u32,
+    certificate: String,
+    /// From now on.
+    hold: Option<Row>,
+    changed: bool,
+    /// Whether an agent runs that heeds it.
+    running: bool,
+}
+
 /// `certwell-agent hold`.
 pub(super) fn list(config: &Config, json: bool) -> Result<Exit, Failure> {
     may_look(config)?;
@@ -77,21 +102,13 @@ pub(super) fn list(config: &Config, json: bool) -> Result<Exit, Failure> {
     let rows: Vec<Row> = holds
         .certificates
         .into_iter()
-        .map(|(certificate, Hold { since, until, note })| Row {
-            certificate,
-            since,
-            until,
-            note,
-        })
+        .map(|(certificate, hold)| Row::new(certificate, hold))
         .collect();
     if json {
-        let list = List {
-            version: 1,
+        say_json(&List {
+            version: VERSION,
             holds: rows,
-        };
-        let text = serde_json::to_string_pretty(&list)
-            .map_err(|error| Failure::new(Exit::Internal, error))?;
-        say(text);
+        })?;
         return Ok(Exit::Done);
     }
     if rows.is_empty() {
@@ -119,6 +136,7 @@ pub(super) fn change(
     name: &CertificateName,
     length: Option<Duration>,
     note: Option<String>,
+    json: bool,
 ) -> Result<Exit, Failure> {
     may_look(config)?;
     let path = config.holds_file();
@@ -135,36 +153,65 @@ pub(super) fn change(
             ),
         ));
     }
-    let Some(length) = length else {
-        if present.is_none_or(|hold| hold.until <= now) {
-            say(format_args!("{name} was not held"));
-            return Ok(Exit::Done);
+    let (hold, changed) = match length {
+        Some(length) => {
+            let until = now
+                .checked_add(length)
+                .map_err(|error| Failure::new(Exit::Usage, error))?;
+            let hold = Hold {
+                since: seconds(now),
+                until: seconds(until),
+                note,
+            };
+            Holds::change(&path, |holds| {
+                holds.forget_lapsed(now);
+                holds.set(name, hold.clone());
+            })
+            .map_err(unusable)?;
+            (Some(hold), true)
         }
-        Holds::change(&path, |holds| {
-            holds.certificates.remove(name.as_str());
-            holds.forget_lapsed(now);
-        })
-        .map_err(unusable)?;
-        say(format_args!("{name} is released"));
-        return Ok(Exit::Done);
+        None if present.is_none_or(|hold| hold.until <= now) => (None, false),
+        None => {
+            Holds::change(&path, |holds| {
+                holds.certificates.remove(name.as_str());
+                holds.forget_lapsed(now);
+            })
+            .map_err(unusable)?;
+            (None, true)
+        }
     };
-    let until = now
-        .checked_add(length)
-        .map_err(|error| Failure::new(Exit::Usage, error))?;
-    let until = seconds(until);
-    let since = seconds(now);
-    Holds::change(&path, |holds| {
-        holds.forget_lapsed(now);
-        holds.set(name, Hold { since, until, note });
-    })
-    .map_err(unusable)?;
-    say(format_args!(
-        "{name} is held until {until}; to end that: certwell-agent hold {name} --release"
-    ));
-    if !app::is_running(config).map_err(|error| failure_of(&error))? {
-        say("the agent is not running; it heeds this when it is started");
+    let running = app::is_running(config).map_err(|error| failure_of(&error))?;
+    let certificate = name.to_string();
+    let changed = Changed {
+        version: VERSION,
+        hold: hold.map(|hold| Row::new(&certificate, hold)),
+        certificate,
+        changed,
+        running,
+    };
+    if json {
+        say_json(&changed)?;
+    } else {
+        print(&changed);
     }
     Ok(Exit::Done)
+}
+
+fn print(changed: &Changed) {
+    let name = &changed.certificate;
+    let Some(hold) = &changed.hold else {
+        return match changed.changed {
+            true => say(format_args!("{name} is released")),
+            false => say(format_args!("{name} was not held")),
+        };
+    };
+    say(format_args!(
+        "{name} is held until {}; to end that: certwell-agent hold {name} --release",
+        hold.until
+    ));
+    if !changed.running {
+        say("the agent is not running; it heeds this when it is started");
+    }
 }
 
 /// Whoever may not look knows nothing of damage.

@@ -3,7 +3,7 @@
 use certwell_proto::{Exit, Generation};
 use serde::Serialize;
 
-use super::{Failure, exit_of_io, say, tell};
+use super::{Failure, exit_of_io, say_json, tell};
 use crate::{
     clock,
     config::Config,
@@ -81,9 +81,7 @@ pub(super) async fn perform(config: &Config, json: bool) -> Result<Exit, Failure
             nginx: of_host(&host),
             certificates: rows.iter().map(of_row).collect(),
         };
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Failure::new(Exit::Internal, error))?;
-        say(text);
+        say_json(&document)?;
     } else {
         print(&host, &rows);
     }

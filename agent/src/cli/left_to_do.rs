@@ -1,19 +1,29 @@
 //! What is left to do on a host that was just enrolled: what doctor finds, and the lines that nginx's configuration
 //! lacks.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use certwell_proto::CertificateName;
 use jiff::Timestamp;
+use serde::Serialize;
 
-use super::{doctor::print, patiently, say, tell as tell_escaped};
+use super::{
+    doctor::{Lists, print},
+    patiently, say, tell,
+};
 use crate::{
     app, clock,
     config::Config,
     disk::{Live, LiveDirectory, Store},
     doctor, inventory,
     issuer::{Desired, Wanted},
-    plan::{doctor::examine, inventory::unnamed},
+    plan::{
+        doctor::{Findings, examine},
+        inventory::unnamed,
+    },
     tasks::state_file::StateFile,
 };
 
@@ -23,8 +33,31 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Where a CA's requests arrive.
 const PORT: u16 = 80;
 
-/// Tells it, of the agent that was started then.
-pub(super) async fn tell(config: &Config, began: Timestamp) {
+/// What was found.
+#[derive(Debug)]
+pub(super) struct LeftToDo {
+    found: Findings,
+    live: PathBuf,
+    /// Whether the server isn't nginx.
+    other_server: bool,
+    /// `None` where the issuer hasn't said it yet.
+    assigned: Option<Vec<CertificateName>>,
+    /// Those that no server block of nginx names; `None` where its configuration isn't known.
+    unnamed: Option<Vec<CertificateName>>,
+}
+
+/// The same for `--json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Told<'a> {
+    #[serde(flatten)]
+    found: Lists<'a>,
+    live_directory: String,
+    assigned: Option<Vec<&'a str>>,
+    unnamed: Option<Vec<&'a str>>,
+}
+
+/// Looks, at the agent that was started then.
+pub(super) async fn find(config: &Config, began: Timestamp) -> LeftToDo {
     let asked = assigned(config, began);
     let desired = patiently(
         "waiting for the issuer's word on this host's certificates",
@@ -35,40 +68,63 @@ pub(super) async fn tell(config: &Config, began: Timestamp) {
         patiently("waiting for a first pair of each", placed(config, desired)).await;
     }
     let gathered = doctor::gather(config, None, PORT).await;
-    print(&examine(&gathered.facts, clock::now()));
-    let Some(desired) = desired else {
-        say(
-            "which certificates this host is to serve isn't known yet: `certwell-agent status` tells when the issuer has said so",
-        );
-        return;
-    };
-    let names: Vec<CertificateName> = desired.certificates.keys().cloned().collect();
-    if names.is_empty() {
-        say(
-            "no certificate is assigned to this host yet: name it under `hosts` of one in the issuer's configuration",
-        );
-        return;
-    }
-    say(format_args!("assigned to this host: {}", joined(&names)));
-    if config.exec.is_some() {
-        say(format_args!(
-            "have the server name {}/NAME/combined.pem of each",
-            config.live_directory.display()
-        ));
-        return;
-    }
+    let assigned: Option<Vec<CertificateName>> =
+        desired.map(|desired| desired.certificates.keys().cloned().collect());
+    let other_server = config.exec.is_some();
     let facts = gathered
         .parsed
+        .filter(|_| !other_server)
         .and_then(|parsed| inventory::on_disk(config, &parsed).ok());
-    match facts {
-        Some(facts) => {
-            for line in lines(&config.live_directory, &unnamed(&facts, &names)) {
-                tell_escaped(line);
-            }
+    LeftToDo {
+        found: examine(&gathered.facts, clock::now()),
+        live: config.live_directory.clone(),
+        other_server,
+        unnamed: facts
+            .zip(assigned.as_deref())
+            .map(|(facts, assigned)| unnamed(&facts, assigned)),
+        assigned,
+    }
+}
+
+impl LeftToDo {
+    pub(super) fn told(&self) -> Told<'_> {
+        fn names(of: Option<&Vec<CertificateName>>) -> Option<Vec<&str>> {
+            of.map(|of| of.iter().map(CertificateName::as_str).collect())
         }
-        None => say(
-            "which of them nginx's configuration names isn't known, since it can't be read: `certwell-agent inventory` tells when it can",
-        ),
+        Told {
+            found: Lists::of(&self.found),
+            live_directory: self.live.display().to_string(),
+            assigned: names(self.assigned.as_ref()),
+            unnamed: names(self.unnamed.as_ref()),
+        }
+    }
+
+    /// For people.
+    pub(super) fn print(&self) {
+        print(&self.found);
+        let Some(names) = &self.assigned else {
+            return say(
+                "which certificates this host is to serve isn't known yet: `certwell-agent status` tells when the issuer has said so",
+            );
+        };
+        if names.is_empty() {
+            return say(
+                "no certificate is assigned to this host yet: name it under `hosts` of one in the issuer's configuration",
+            );
+        }
+        say(format_args!("assigned to this host: {}", joined(names)));
+        if self.other_server {
+            return say(format_args!(
+                "have the server name {}/NAME/combined.pem of each",
+                self.live.display()
+            ));
+        }
+        match &self.unnamed {
+            Some(unnamed) => lines(&self.live, unnamed).iter().for_each(tell),
+            None => say(
+                "which of them nginx's configuration names isn't known, since it can't be read: `certwell-agent inventory` tells when it can",
+            ),
+        }
     }
 }
 
@@ -160,5 +216,30 @@ mod tests {
             lines(live, &[]),
             ["nginx's configuration names each of them: nothing is to be put there"]
         );
+    }
+
+    /// What scripts read, as docs/cli.md shows it.
+    #[test]
+    fn the_json_names_what_is_assigned_and_what_nginx_lacks() {
+        let name = || "media.example.org".parse().unwrap();
+        let mut left = LeftToDo {
+            found: Findings::default(),
+            live: "/etc/certwell/live".into(),
+            other_server: false,
+            assigned: Some(vec![name(), "a.example.org".parse().unwrap()]),
+            unnamed: Some(vec![name()]),
+        };
+        let mut wanted = serde_json::json!({
+            "in_the_way": [],
+            "notes": [],
+            "live_directory": "/etc/certwell/live",
+            "assigned": ["media.example.org", "a.example.org"],
+            "unnamed": ["media.example.org"],
+        });
+        assert_eq!(serde_json::to_value(left.told()).unwrap(), wanted);
+        (left.assigned, left.unnamed) = (None, None);
+        wanted["assigned"] = serde_json::Value::Null;
+        wanted["unnamed"] = serde_json::Value::Null;
+        assert_eq!(serde_json::to_value(left.told()).unwrap(), wanted);
     }
 }

@@ -128,6 +128,7 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
         Verb::Enroll {
             again,
             no_start,
+            json,
             token,
         } => {
             keep_from_core_files()?;
@@ -135,12 +136,13 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
                 token,
                 again: *again,
                 no_start: *no_start,
+                json: *json,
             };
             runtime()?.block_on(enroll::perform(&cli.config, &load(cli)?, wanted))
         }
-        Verb::Leave { yes } => {
+        Verb::Leave { yes, json } => {
             keep_from_core_files()?;
-            runtime()?.block_on(leave::perform(&cli.config, &load(cli)?, *yes))
+            runtime()?.block_on(leave::perform(&cli.config, &load(cli)?, *yes, *json))
         }
         Verb::Status { json } => status::perform(&load(cli)?, *json),
         Verb::Inventory { json } => {
@@ -151,11 +153,13 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
             lineage,
             certificate,
             undo,
+            json,
         } => runtime()?.block_on(adopt::perform(
             &load(cli)?,
             lineage,
             certificate.as_ref(),
             *undo,
+            *json,
         )),
         Verb::Doctor {
             json,
@@ -190,7 +194,7 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
             let config = load(cli)?;
             match name {
                 None => hold::list(&config, *json),
-                Some(name) => hold::change(&config, name, *length, note.clone()),
+                Some(name) => hold::change(&config, name, *length, note.clone(), *json),
             }
         }
         Verb::Alarm {

@@ -6,7 +6,7 @@ use std::io;
 use certwell_proto::Exit;
 use serde::Serialize;
 
-use super::{Failure, exit_of_identity, failure_of, say, seconds};
+use super::{Failure, exit_of_identity, failure_of, say, say_json, seconds};
 use crate::{
     app, clock,
     config::Config,
@@ -83,9 +83,7 @@ pub(super) fn perform(config: &Config, json: bool) -> Result<Exit, Failure> {
         problems,
     };
     if json {
-        let text = serde_json::to_string_pretty(&status)
-            .map_err(|error| Failure::new(Exit::Internal, error))?;
-        say(text);
+        say_json(&status)?;
     } else {
         print(&status);
     }

@@ -68,6 +68,8 @@ mod refusals;
 #[cfg(test)]
 mod retries;
 #[cfg(test)]
+mod scripted;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod told;
