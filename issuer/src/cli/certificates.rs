@@ -143,6 +143,12 @@ pub(super) async fn show(
         screen.table(&outside::COLUMNS, seen)?;
     }
     outside::findings(screen, &certificate.findings, now)?;
+    if certificate.ignores_dns {
+        screen.sentence(
+            "Where public DNS leads isn't looked at: probe-dns = false.",
+            2,
+        )?;
+    }
     Ok(Exit::Done)
 }
 

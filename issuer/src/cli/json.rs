@@ -50,6 +50,7 @@ pub(super) struct Certificate {
     generation: u64,
     not_after: Option<String>,
     hosts: Vec<Host>,
+    probe_dns: bool,
     elsewhere: Vec<Sighting>,
     findings: Vec<Finding>,
 }
@@ -207,6 +208,7 @@ impl From<v1::CertificateStatus> for Certificate {
             generation: status.generation,
             not_after: status.not_after.map(seconds),
             hosts: status.hosts.into_iter().map(Host::from).collect(),
+            probe_dns: !status.ignores_dns,
             elsewhere: status.elsewhere.into_iter().map(Sighting::from).collect(),
             findings: status.findings.into_iter().map(Finding::from).collect(),
         }

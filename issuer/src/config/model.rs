@@ -209,6 +209,8 @@ pub struct Certificate {
     pub key_type: KeyType,
     /// What is got at each address besides.
     pub probe_url: Option<ProbeUrl>,
+    /// Whether it is looked at where public DNS leads its names, too; false where something else stands there.
+    pub probe_dns: bool,
 }
 
 /// Kinds of private key.

@@ -155,6 +155,7 @@ impl Known {
             },
             key_type: declared.key_type,
             probe_url: declared.probe_url,
+            probe_dns: declared.probe_dns,
         }
     }
 

@@ -270,14 +270,17 @@ impl<'t, 'i> Section<'t, 'i> {
         &mut self,
         key: &'static str,
         mistakes: &mut Mistakes<'_>,
-    ) -> Option<bool> {
+    ) -> Option<At<bool>> {
         let At { value, place } = self.find(key)?;
         let DeValue::Boolean(boolean) = value else {
             let problem = format!("{key} must be true or false, not {}", kind(value));
             mistakes.add(place, problem);
             return None;
         };
-        Some(*boolean)
+        Some(At {
+            value: *boolean,
+            place,
+        })
     }
 
     /// As in `[issuer]`.

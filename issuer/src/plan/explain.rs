@@ -33,6 +33,11 @@ pub fn explain(facts: &FleetFacts, name: &CertificateName, now: Timestamp) -> Op
         sentences.push(about_host(host, judged, known, now));
         sentences.extend(seen::sentence(&outside, name, host, now));
     }
+    if !declared.probe_dns {
+        sentences.push(
+            "Where public DNS leads isn't looked at: probe-dns = false in its table".to_owned(),
+        );
+    }
     let found = seen::findings(facts, now).into_iter();
     sentences.extend(
         found

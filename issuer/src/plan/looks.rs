@@ -1,10 +1,11 @@
 //! What there is to look at from outside: pure.
 //!
-//! Each certificate is looked at on each of its hosts, under each of its names; and under each name where DNS leads.
+//! Each certificate is looked at on each of its hosts, under each of its names; and under each name where DNS leads,
+//! unless something else is to stand there.
 //! Where there is too much of it for one round or one message, the first names of each certificate go before the
 //! others.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use certwell_probe::{Look, outlook::ADDRESSES, url::Expected};
 use certwell_proto::{HostName, Identifier, v1};
@@ -38,7 +39,9 @@ pub fn looks(facts: &FleetFacts) -> Vec<Look> {
                 port,
                 url: url(declared, &sent),
             };
-            looks.push((index, look(None, Vec::new())));
+            if asks_dns(declared, &sent) {
+                looks.push((index, look(None, Vec::new())));
+            }
             for host in &declared.hosts {
                 let addresses: Vec<SocketAddr> = of_host(facts, host)
                     .into_iter()
@@ -61,6 +64,11 @@ pub fn looks(facts: &FleetFacts) -> Vec<Look> {
     // Stable: of each certificate the first name, then of each the second.
     looks.sort_by_key(|(index, _)| *index);
     looks.into_iter().map(|(_, look)| look).collect()
+}
+
+/// Whether a name is looked at besides where no host is told: an address is one by itself, and DNS isn't asked for it.
+fn asks_dns(declared: &Certificate, sent: &str) -> bool {
+    declared.probe_dns || sent.parse::<IpAddr>().is_ok()
 }
 
 /// As they are sent: a wildcard by a made-up label.

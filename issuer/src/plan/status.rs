@@ -147,6 +147,7 @@ fn certificate(
             .unwrap_or_default(),
         elsewhere: outside.elsewhere(name),
         findings,
+        ignores_dns: !declared.probe_dns,
     }
 }
 

@@ -210,6 +210,15 @@ const CASES: &[Case] = &[
         &["all this is by the last good one: issuer.toml:3:1: unknown key."],
     ),
     (
+        "something else stands where DNS leads",
+        |f, _| {
+            configure(f, |c| {
+                c.certificates.values_mut().next().unwrap().probe_dns = false;
+            })
+        },
+        &["Where public DNS leads isn't looked at: probe-dns = false in its table."],
+    ),
+    (
         "expired",
         |f, now| media(f, MEDIA).issued.as_mut().unwrap().not_after = now - days(2),
         &[

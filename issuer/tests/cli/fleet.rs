@@ -174,6 +174,7 @@ pub(crate) fn declare(facts: &mut FleetFacts, name: &str, hosts: &[&str]) {
                 authorities: vec!["letsencrypt".into()],
                 key_type: KeyType::EcdsaP256,
                 probe_url: None,
+                probe_dns: true,
             },
         );
     });

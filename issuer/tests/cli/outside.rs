@@ -693,6 +693,19 @@ fn what_is_seen_is_told_to_scripts_and_in_tables() {
             shown.out
         );
     }
+    assert_eq!(media["probe_dns"], true);
+    assert!(!shown.out.contains("public DNS"), "{}", shown.out);
+    let mut facts = outside();
+    configure(&mut facts, |config| {
+        let declared = config.certificates.get_mut(&certificate(MEDIA)).unwrap();
+        declared.probe_dns = false;
+    });
+    let left_out = Issuer::at(facts, Some(noon()));
+    let json = left_out.run(&["status", "--json"]).json();
+    assert_eq!(json["certificates"][0]["probe_dns"], false);
+    let shown = left_out.run(&["certificates", "show", MEDIA]);
+    let words = "Where public DNS leads isn't looked at: probe-dns = false.";
+    assert!(shown.out.contains(words), "{}", shown.out);
     let host = issuer.run(&["hosts", "show", "esme"]);
     assert!(host.out.contains("SEEN"), "{}", host.out);
 }

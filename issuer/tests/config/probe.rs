@@ -53,7 +53,38 @@ fn left_out_the_issuer_looks_every_five_minutes_and_no_host_does() {
     assert_eq!(config.probe, certwell_issuer::config::Probe::default());
     assert_eq!(config.probe.every, Duration::from_secs(300));
     assert!(config.probe.enabled && config.hosts.values().all(|host| !host.probe));
-    assert_eq!(config.certificates.values().next().unwrap().probe_url, None);
+    let media = config.certificates.values().next().unwrap();
+    assert_eq!((&media.probe_url, media.probe_dns), (&None, true));
+}
+
+#[test]
+fn where_dns_leads_is_left_out_for_a_certificate_that_says_so_and_has_a_name() {
+    let probe_dns = |text: &str| {
+        let config = with(&format!("{MEDIA}{text}\n")).load().unwrap();
+        config.certificates.values().next().unwrap().probe_dns
+    };
+    assert!(!probe_dns("probe-dns = false"));
+    assert!(probe_dns("probe-dns = true"));
+    let mixed = "identifiers = [\"192.0.2.1\", \"media.example.org\"]\nprobe-dns = false";
+    assert!(!probe_dns(mixed));
+    for (text, place, words) in [
+        (
+            "identifiers = [\"192.0.2.1\"]\nprobe-dns = false",
+            "12:13",
+            "probe-dns is about names, and the certificate has none",
+        ),
+        (
+            "probe-dns = \"no\"",
+            "11:13",
+            "probe-dns must be true or false, not a string",
+        ),
+        ("probe-dn = false", "11:1", "did you mean probe-dns?"),
+    ] {
+        tells(
+            &with(&format!("{MEDIA}{text}\n")),
+            &[&format!("issuer.toml:{place}: "), words, "^"],
+        );
+    }
 }
 
 #[test]

@@ -82,6 +82,32 @@ async fn a_change_is_told_to_whoever_listens_and_shown_to_whoever_asks_then() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_not_looked_at_where_dns_leads_is_shown_with_that() {
+    let world = World::start(Reading::Free).await;
+    let media = async || world.get("/certificates/media.hachyderm.io").await.body;
+    assert!(!media().await.contains("probe-dns"));
+    let mut live = Live::open(&world).await;
+    live.changes(1).await;
+    let file = world.path("conf.d/fleet.toml");
+    let declared = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, declared + "probe-dns = false\n").unwrap();
+    let shown = async {
+        let mut told = 1;
+        while !media().await.contains("probe-dns = false") {
+            told += 1;
+            live.changes(told).await;
+        }
+    };
+    timeout(PATIENCE, shown).await.unwrap();
+    let media = media().await;
+    assert!(
+        media.contains("<dt>Public DNS</dt><dd>not looked at: <code>probe-dns = false</code></dd>"),
+        "{media}"
+    );
+    world.app.stop().await;
+}
+
+#[tokio::test]
 async fn no_more_browsers_are_told_than_the_issuer_bears() {
     let world = World::start(Reading::Free).await;
     let mut open = Vec::new();

@@ -9,7 +9,7 @@ use certwell_lab::{Host, MEDIA, Settings, Site, World, story, wait_for};
 
 use crate::{
     SOON,
-    classes::{comes_of, ends, living, taken_up},
+    classes::{comes, comes_of, ends, living, now, taken_up},
     ear::{Ear, Heard, Speed, tell_all},
     media_on_sally, on_sally, sally,
 };
@@ -121,6 +121,33 @@ pub(crate) fn a_name_that_leads_elsewhere() -> Result<()> {
         );
         world.dns.set(MEDIA, &[ours])?;
         ends(ear, &told).map(drop)
+    })
+}
+
+#[test]
+fn a_cdn_before_a_name_is_an_alert_until_its_table_says_that_dns_is_left_out() -> Result<()> {
+    watched("alert-cdn", &sally(), |world, ear| {
+        let cdn: IpAddr = world.net.ip(199);
+        let told = comes_of(ear, Class::SeenElsewhere, || world.dns.set(MEDIA, &[cdn]))?;
+        ensure!(
+            told.text("next").contains("Write probe-dns = false in"),
+            "{told:?}"
+        );
+        let declared = media_on_sally() + "probe-dns = false\n";
+        world.issuer.declare("20-media", &declared)?;
+        ends(ear, &told)?;
+        let status = world.issuer.status()?;
+        let media = status.certificate(MEDIA).context("it isn't declared")?;
+        ensure!(media.findings.is_empty(), "{:?}", media.findings);
+        // The edge itself is looked at all the same: by its address, and told when it is off.
+        world.host_mut("sally")?.nginx.stop();
+        let down = comes(ear, Class::SeenDown, now())?;
+        ensure!(down.hosts() == ["sally"], "{down:?}");
+        let elsewhere = |heard: &&Heard| heard.class == Class::SeenElsewhere.slug();
+        let heard = ear.heard();
+        let last = heard.iter().rfind(elsewhere).context("none was heard")?;
+        ensure!(last.state == "resolved", "told again: {last:?}");
+        Ok(())
     })
 }
 

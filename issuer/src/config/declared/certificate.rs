@@ -2,7 +2,7 @@
 
 use certwell_proto::{CertificateName, Identifier};
 
-use super::probe::{PROBE_URL, probe_url};
+use super::probe::{PROBE_URL, probe_dns, probe_url};
 use crate::config::{
     KeyType, ProbeUrl,
     mistake::{At, Mistakes, listed},
@@ -18,6 +18,7 @@ pub(in crate::config) struct DeclaredCertificate {
     pub(in crate::config) authorities: Option<Vec<At<String>>>,
     pub(in crate::config) key_type: KeyType,
     pub(in crate::config) probe_url: Option<ProbeUrl>,
+    pub(in crate::config) probe_dns: bool,
 }
 
 pub(super) fn certificate(
@@ -52,6 +53,9 @@ pub(super) fn certificate(
     let probe_url = section
         .inline("probe-url", PROBE_URL, mistakes)
         .and_then(|inline| probe_url(inline, &identifiers, mistakes));
+    let probe_dns = section
+        .boolean("probe-dns", mistakes)
+        .is_none_or(|written| probe_dns(&written, &identifiers, mistakes));
     if hosts.is_none() && !section.has("hosts") {
         section.missing(
             "hosts",
@@ -67,6 +71,7 @@ pub(super) fn certificate(
         authorities,
         key_type: key_type.unwrap_or_default(),
         probe_url,
+        probe_dns,
     }
 }
 

@@ -215,7 +215,9 @@ fn host(mut section: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Host {
         .map(|at| at.value)
         .unwrap_or_default();
     let addresses = addresses(&mut section, "addresses", mistakes);
-    let probe = section.boolean("probe", mistakes).unwrap_or_default();
+    let probe = section
+        .boolean("probe", mistakes)
+        .is_some_and(|at| at.value);
     section.finish(mistakes);
     for At { value, place } in &labels {
         if !is_plain_name(value) {

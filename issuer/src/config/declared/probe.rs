@@ -35,7 +35,7 @@ pub(super) fn probe(mut section: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -
         mistakes.advise(*place, "every is shorter than a second", advice);
     }
     Probe {
-        enabled: enabled.unwrap_or(default.enabled),
+        enabled: enabled.map_or(default.enabled, |at| at.value),
         every: every.map_or(default.every, |at| at.value),
         resolvers,
         port: port.unwrap_or(default.port),
@@ -123,6 +123,26 @@ pub(super) fn probe_url(
             .map(|at| at.value.to_ascii_lowercase())
             .unwrap_or_default(),
     })
+}
+
+/// Whether DNS is asked for the names of a certificate: where none of its identifiers is a name, it isn't asked anyway,
+/// and whoever says so expects something else of it.
+pub(super) fn probe_dns(
+    written: &At<bool>,
+    identifiers: &[Identifier],
+    mistakes: &mut Mistakes<'_>,
+) -> bool {
+    let mut all = identifiers.iter();
+    // Of a certificate whose names are wrong nothing can be said.
+    if !identifiers.is_empty() && all.all(|identifier| matches!(identifier, Identifier::Ip(_))) {
+        let advice = "remove it: addresses are looked at as they are";
+        mistakes.advise(
+            written.place,
+            "probe-dns is about names, and the certificate has none",
+            advice,
+        );
+    }
+    written.value
 }
 
 /// The host of an https URL, without the brackets of an IPv6 address.

@@ -64,6 +64,7 @@ fn about(certificate: &Certificate) -> Markup {
             }
             @if certificate.paused { div { dt { "Renewal" } dd { "paused: no orders and no offers" } } }
             @else if let Some(renewal) = &certificate.renewal { div { dt { "Renewal" } dd { (parts::dated(renewal)) } } }
+            @if certificate.ignores_dns { div { dt { "Public DNS" } dd { "not looked at: " code { "probe-dns = false" } } } }
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Certificate {
     pub sentences: Vec<String>,
     /// What is wrong when looked at from outside, and since when.
     pub findings: Vec<(String, Moment)>,
+    /// Whether nobody looks where public DNS leads.
+    pub ignores_dns: bool,
     /// What public DNS led to that is no host's of it.
     pub elsewhere: Vec<Look>,
     /// Each host of it; those that aren't well first.
@@ -108,6 +110,7 @@ impl Certificate {
                     (finding.text.clone(), since)
                 })
                 .collect(),
+            ignores_dns: status.ignores_dns,
             elsewhere: looks(&status.elsewhere, now),
             hosts,
         }

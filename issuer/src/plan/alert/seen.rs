@@ -233,8 +233,16 @@ fn next(scene: &Scene<'_>, certificate: &Certificate<'_>, class: Class) -> Strin
         Some(at) => format!("it looks again on {}", text::at(at, now)),
         None => "it looks again with the next round".to_owned(),
     };
+    // Only people know that somebody else is to be there.
+    let meant = match class {
+        Class::SeenElsewhere => format!(
+            "Is that meant, as with a CDN? Write probe-dns = false in [certificate.\"{}\"]. ",
+            certificate.name
+        ),
+        _ => String::new(),
+    };
     let told = format!(
-        "certwell doesn't touch {who}; {again}. {}",
+        "certwell doesn't touch {who}; {again}. {meant}{}",
         text::next(scene, certificate)
     );
     text::full_stop(text::cut(&told, text::NEXT))

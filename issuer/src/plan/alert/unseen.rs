@@ -1,6 +1,6 @@
 //! Open alerts about what is seen from outside, where nobody has looked since: that they are over isn't known.
 
-use certwell_proto::CertificateName;
+use certwell_proto::{CertificateName, Identifier};
 use jiff::Timestamp;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::plan::{
     facts::FleetFacts,
-    seen::{Finding, Shown, findings, trust::Looks, verdict::Known},
+    seen::{Finding, Shown, addresses::is_behind_others, findings, trust::Looks, verdict::Known},
 };
 
 /// Those of the open alerts that stay as they are until a probe that counts has looked there: an issuer that was started
@@ -86,6 +86,17 @@ fn is_known(
     let host = member.host.as_ref();
     let host = host.filter(|_| class != Class::SeenElsewhere);
     if host.is_some_and(|host| !declared.hosts.contains(host)) {
+        return true;
+    }
+    let is_looked_at = match host {
+        Some(host) => declared.probe_dns || !is_behind_others(facts, host),
+        // An address is looked at whatever DNS says of names.
+        None => {
+            let mut identifiers = declared.identifiers.iter();
+            declared.probe_dns || identifiers.any(|id| matches!(id, Identifier::Ip(_)))
+        }
+    };
+    if !is_looked_at {
         return true;
     }
     looks

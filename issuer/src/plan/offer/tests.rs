@@ -28,6 +28,7 @@ fn declared(hosts: &[&str], challenge_hosts: &[&str], identifiers: &[&str]) -> C
         authorities: vec!["one".into(), "two".into()],
         key_type: KeyType::EcdsaP256,
         probe_url: None,
+        probe_dns: true,
     }
 }
 

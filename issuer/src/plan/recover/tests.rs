@@ -70,6 +70,7 @@ fn facts(root: Vec<u8>, fullchain: Vec<Vec<u8>>, life: i64) -> FleetFacts {
         authorities: vec!["ca".into()],
         key_type: KeyType::EcdsaP256,
         probe_url: None,
+        probe_dns: true,
     };
     let config = Config {
         issuer: config::Issuer {

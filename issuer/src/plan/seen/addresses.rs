@@ -85,6 +85,11 @@ pub fn of_host(
     reported
 }
 
+/// Whether all that a host reports stands behind something else, so that only DNS leads there.
+pub fn is_behind_others(facts: &FleetFacts, host: &HostName) -> bool {
+    listeners(facts, host).next().is_some() && of_host(facts, host).is_empty()
+}
+
 fn listeners<'a>(
     facts: &'a FleetFacts,
     host: &HostName,

@@ -102,7 +102,9 @@ impl<'a> Looks<'a> {
                 let host = spot.host.as_ref();
                 let assigned = declared
                     .is_some_and(|declared| host.is_none_or(|host| declared.hosts.contains(host)));
-                assigned && now <= counts_until(probe, sighting)
+                // A probe that hasn't heard of it yet still tells where DNS leads.
+                let by_dns = declared.is_some_and(|declared| declared.probe_dns);
+                assigned && (by_dns || !asks_dns(spot)) && now <= counts_until(probe, sighting)
             });
             looks.extend(fresh.map(|(spot, sighting)| Look {
                 probe: name.as_ref(),

@@ -85,7 +85,7 @@ pub fn can_be(facts: &FleetFacts) -> bool {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (name, declared) in &facts.config.certificates {
         let known = facts.certificates.get(name);
-        if known.is_none_or(|known| known.issued.is_none()) {
+        if !declared.probe_dns || known.is_none_or(|known| known.issued.is_none()) {
             continue;
         }
         names.extend(declared.probe_url.iter().map(|url| url.name.as_str()));

@@ -11,10 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::{keys, of, on, told};
 use crate::fleet::{MEDIA, certificate, configure, fleet, host, noon};
 
-const IMG: &str = "img.hachyderm.io";
+pub(super) const IMG: &str = "img.hachyderm.io";
 
 /// One certificate with these names besides its own; esme is a probe.
-fn named(more: &[&str]) -> FleetFacts {
+pub(super) fn named(more: &[&str]) -> FleetFacts {
     let mut facts = fleet(noon());
     configure(&mut facts, |config| {
         config.hosts.get_mut(&host("esme")).unwrap().probe = true;
@@ -25,7 +25,7 @@ fn named(more: &[&str]) -> FleetFacts {
     facts
 }
 
-fn silent() -> Shown {
+pub(super) fn silent() -> Shown {
     Shown::NoAnswer("no answer within 10 s".into())
 }
 
@@ -33,12 +33,17 @@ fn gone() -> Shown {
     Shown::Unresolved("the name doesn't exist".into())
 }
 
-fn second(second: i64) -> Timestamp {
+pub(super) fn second(second: i64) -> Timestamp {
     noon() - SignedDuration::from_secs(60 - second)
 }
 
 /// A round of a probe that asks DNS for these names alone.
-fn ask(facts: &mut FleetFacts, probe: Option<&str>, at: Timestamp, names: &[(&str, Shown)]) {
+pub(super) fn ask(
+    facts: &mut FleetFacts,
+    probe: Option<&str>,
+    at: Timestamp,
+    names: &[(&str, Shown)],
+) {
     let looks = names.iter().map(|(name, shown)| Told {
         spot: Spot {
             certificate: certificate(MEDIA),

@@ -1,5 +1,6 @@
 //! What somebody should know, class by class; each alert is enough by itself.
 
+mod behind;
 mod dns;
 mod expiry;
 mod hosts;
