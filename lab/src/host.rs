@@ -226,7 +226,7 @@ impl Host {
         let config = fs::read_to_string(self.nginx.config())?;
         let with_pinned = config.replace(&key.display().to_string(), &pinned.display().to_string());
         ensure!(with_pinned != config, "no such line: {config}");
-        fs::write(self.nginx.config(), with_pinned)?;
+        self.nginx.replace_config(&with_pinned)?;
         self.nginx.reload()
     }
 

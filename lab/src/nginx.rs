@@ -237,11 +237,17 @@ impl Nginx {
              proxy_temp_path temp/proxy;\n    fastcgi_temp_path temp/fastcgi;\n    uwsgi_temp_path temp/uwsgi;\n    \
              scgi_temp_path temp/scgi;\n    include conf.d/*.conf;\n{servers}}}\n"
         );
-        // As an editor does it: no reader sees half a file.
+        self.replace_config(&text)
+    }
+
+    /// Exchanges its configuration file at once, as an editor does it: no reader sees half a file.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn replace_config(&self, text: &str) -> Result<()> {
         let new = self.prefix.join("nginx.conf.new");
         fs::write(&new, text)?;
-        fs::rename(&new, self.config())?;
-        Ok(())
+        Ok(fs::rename(&new, self.config())?)
     }
 
     fn servers(&self, site: &Site) -> String {

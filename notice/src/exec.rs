@@ -44,23 +44,35 @@ impl Exec {
     pub(crate) async fn run(&self, input: Vec<u8>, limit: Duration) -> Result<Accepted, Refused> {
         trust::check_program("command", &self.program).map_err(Refused::new)?;
         let shown = self.program.display();
-        match tokio::time::timeout(limit, self.ended(&input)).await {
-            Err(_) => Err(Refused::new(format!(
+        let Ran {
+            status,
+            said,
+            is_cut_off,
+        } = self
+            .ended(&input, limit)
+            .await
+            .map_err(|error| Refused::new(format!("{shown} can't be run: {error}")))?;
+        let left = if is_cut_off {
+            format!("; what it left running was stopped after {limit:?}")
+        } else {
+            String::new()
+        };
+        let said = quoted(&said);
+        match status {
+            None => Err(Refused::new(format!(
                 "{shown} was stopped after {limit:?}, with all that it started; run it by hand to see why"
             ))),
-            Ok(Err(error)) => Err(Refused::new(format!("{shown} can't be run: {error}"))),
-            Ok(Ok((status, said))) if status.success() => Ok(Accepted {
-                text: format!("{shown} ended with exit code 0{}", quoted(&said)),
+            Some(status) if status.success() => Ok(Accepted {
+                text: format!("{shown} ended with exit code 0{left}{said}"),
             }),
-            Ok(Ok((status, said))) => Err(Refused::new(format!(
-                "{shown} ended with {status}{}",
-                quoted(&said)
+            Some(status) => Err(Refused::new(format!(
+                "{shown} ended with {status}{left}{said}"
             ))),
         }
     }
 
-    /// How it ended, and the end of what it said on both outputs.
-    async fn ended(&self, input: &[u8]) -> io::Result<(ExitStatus, Vec<u8>)> {
+    /// Until it and all that it started have closed their outputs, or the time is over.
+    async fn ended(&self, input: &[u8], limit: Duration) -> io::Result<Ran> {
         let mut words = self
             .launcher
             .iter()
@@ -87,26 +99,46 @@ impl Exec {
                 let _ = stdin.write_all(input).await;
             }
         };
-        let ((), out, err, status) =
-            tokio::join!(writing, end_of(stdout), end_of(stderr), child.wait());
-        let mut said = out;
+        let (mut said, mut err, mut status) = (Vec::new(), Vec::new(), None);
+        let waiting = async { status = Some(child.wait().await) };
+        let all = async {
+            tokio::join!(
+                writing,
+                end_of(stdout, &mut said),
+                end_of(stderr, &mut err),
+                waiting
+            )
+        };
+        let is_cut_off = tokio::time::timeout(limit, all).await.is_err();
         said.extend(err);
-        Ok((status?, said))
+        Ok(Ran {
+            status: status.transpose()?,
+            said,
+            is_cut_off,
+        })
     }
 }
 
-/// The last bytes, as far as they could be read.
-async fn end_of(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
-    let mut bytes = Vec::new();
+/// What became of a program.
+struct Ran {
+    /// How it ended; `None`: its time was over first.
+    status: Option<ExitStatus>,
+    /// The end of what it said on both outputs.
+    said: Vec<u8>,
+    /// Something that it started was still there when the time was over.
+    is_cut_off: bool,
+}
+
+/// Keeps the last bytes, as far as they can be read.
+async fn end_of(pipe: Option<impl AsyncRead + Unpin>, bytes: &mut Vec<u8>) {
     if let Some(mut pipe) = pipe {
-        while pipe.read_buf(&mut bytes).await.is_ok_and(|count| count > 0) {
+        while pipe.read_buf(bytes).await.is_ok_and(|count| count > 0) {
             if bytes.len() > 2 * KEPT {
                 bytes.drain(..bytes.len() - KEPT);
             }
         }
     }
     bytes.drain(..bytes.len().saturating_sub(KEPT));
-    bytes
 }
 
 fn quoted(said: &[u8]) -> String {

@@ -73,7 +73,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) headers: Vec<(&'static str, String)>,
     /// `None`: nothing is posted.
     pub(crate) body: Option<Vec<u8>>,
-    /// For all of it.
+    /// For all of it, to the answer's status.
     pub(crate) limit: Duration,
 }
 
@@ -82,7 +82,8 @@ impl Asking<'_> {
     pub(crate) async fn send(self) -> Result<Accepted, Refused> {
         let (target, limit) = (self.target, self.limit);
         match tokio::time::timeout(limit, self.exchange()).await {
-            Ok(answered) => answered,
+            // The words behind the status have a limit of their own.
+            Ok(answered) => judge(target, answered?).await,
             Err(_) => Err(Refused::new(format!(
                 "{} didn't answer within {limit:?}",
                 target.host()
@@ -90,7 +91,7 @@ impl Asking<'_> {
         }
     }
 
-    async fn exchange(self) -> Result<Accepted, Refused> {
+    async fn exchange(self) -> Result<Response<Incoming>, Refused> {
         let target = self.target;
         let failed =
             |problem: String| Refused::new(format!("{} {}", target.host(), target.scrub(&problem)));
@@ -116,10 +117,10 @@ impl Asking<'_> {
         let request = request
             .body(Full::from(self.body.unwrap_or_default()))
             .map_err(|error| failed(format!("can't be asked: {error}")))?;
-        match client.request(request).await {
-            Ok(response) => judge(target, response).await,
-            Err(error) => Err(failed(format!("can't be reached: {}", chain(&error)))),
-        }
+        client
+            .request(request)
+            .await
+            .map_err(|error| failed(format!("can't be reached: {}", chain(&error))))
     }
 }
 

@@ -4,13 +4,12 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use certwell_proto::Secret;
 use jiff::Timestamp;
-use lettre::{
-    address::Envelope,
-    transport::smtp::{
-        authentication::{Credentials as Login, DEFAULT_MECHANISMS},
-        client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters},
-        extension::ClientId,
-    },
+use lettre::transport::smtp::{
+    Error,
+    authentication::{Credentials as Login, DEFAULT_MECHANISMS},
+    client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters},
+    commands::{Data, Mail, Rcpt},
+    extension::{ClientId, Extension, MailBodyParameter, MailParameter},
 };
 
 use crate::{
@@ -176,6 +175,14 @@ impl Server {
     }
 }
 
+/// What became of a letter that a server took.
+struct Taken {
+    /// Its last words.
+    said: String,
+    /// For whom it doesn't take letters, and why; fewer than all.
+    refused: Vec<(String, Error)>,
+}
+
 impl Email {
     pub(crate) async fn send(
         &self,
@@ -212,10 +219,14 @@ impl Email {
                 "{host}:{port} didn't accept the letter within {limit:?}"
             ))),
             Ok(Err(error)) => Err(self.refused(&error)),
-            Ok(Ok((said, connection))) => {
+            Ok(Ok((taken, connection))) => {
                 // It has the letter: what it says from now on changes nothing.
                 let _ = tokio::time::timeout(FAREWELL, farewell(connection)).await;
-                let text = format!("{host}:{port} answered {}", self.shown(&said));
+                let mut text = format!("{host}:{port} answered {}", self.shown(&taken.said));
+                for (address, error) in &taken.refused {
+                    let said = self.shown(&chain(error));
+                    text.push_str(&format!("; it takes nothing for {address}: {said}"));
+                }
                 Ok(Accepted { text })
             }
         }
@@ -225,10 +236,7 @@ impl Email {
         &self,
         letter: &[u8],
         limit: Duration,
-    ) -> Result<(String, AsyncSmtpConnection), lettre::transport::smtp::Error> {
-        let to = self.to.iter().map(|address| address.0.clone()).collect();
-        // With a sender and at least one receiver there is always one.
-        let envelope = Envelope::new(Some(self.from.0.clone()), to).ok();
+    ) -> Result<(Taken, AsyncSmtpConnection), Error> {
         let Server {
             host,
             port,
@@ -261,16 +269,53 @@ impl Email {
             let login = Login::new(credentials.username.clone(), password);
             connection.auth(DEFAULT_MECHANISMS, &login).await?;
         }
-        let mut said = String::new();
-        if let Some(envelope) = envelope {
-            let response = connection.send(&envelope, letter).await?;
-            let words: Vec<&str> = response.message().collect();
-            said = format!("{} {}", response.code(), words.join(" "));
-        }
-        Ok((said, connection))
+        let taken = self.hand_over(&mut connection, letter).await?;
+        Ok((taken, connection))
     }
 
-    async fn tls(&self) -> Result<TlsParameters, lettre::transport::smtp::Error> {
+    /// One letter for all (RFC 5321 3.3). Whom the server doesn't know keeps it from nobody else.
+    async fn hand_over(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        letter: &[u8],
+    ) -> Result<Taken, Error> {
+        let offers = |extension| connection.server_info().supports_feature(extension);
+        let mut options = Vec::new();
+        let addresses = || self.to.iter().chain([&self.from]);
+        if !addresses().all(|address| address.0.to_string().is_ascii())
+            && offers(Extension::SmtpUtfEight)
+        {
+            options.push(MailParameter::SmtpUtfEight);
+        }
+        if !letter.is_ascii() && offers(Extension::EightBitMime) {
+            options.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        let mail = Mail::new(Some(self.from.0.clone()), options);
+        connection.command(mail).await?;
+        let mut refused = Vec::new();
+        for address in &self.to {
+            match connection
+                .command(Rcpt::new(address.0.clone(), Vec::new()))
+                .await
+            {
+                Ok(_) => {}
+                // Said by the server, about this one.
+                Err(error) if error.status().is_some() && refused.len() + 1 < self.to.len() => {
+                    refused.push((address.0.to_string(), error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        connection.command(Data).await?;
+        let response = connection.message(letter).await?;
+        let words: Vec<&str> = response.message().collect();
+        Ok(Taken {
+            said: format!("{} {}", response.code(), words.join(" ")),
+            refused,
+        })
+    }
+
+    async fn tls(&self) -> Result<TlsParameters, Error> {
         let mut builder = TlsParameters::builder(self.server.host.clone());
         if let Roots::These(certificates) = &self.roots {
             builder = builder.certificate_store(CertificateStore::None);
@@ -286,7 +331,7 @@ impl Email {
         }
     }
 
-    fn refused(&self, error: &lettre::transport::smtp::Error) -> Refused {
+    fn refused(&self, error: &Error) -> Refused {
         let Server { host, port, .. } = &self.server;
         let status = error.status().map(u16::from);
         let said = self.shown(&chain(error));

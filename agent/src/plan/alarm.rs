@@ -107,6 +107,21 @@ pub struct Sent {
     pub resolved: bool,
 }
 
+impl Record {
+    /// The same, where it was written by a clock that was ahead and is set right: nobody waits for what it said.
+    fn not_ahead(mut self, facts: &Facts, now: Timestamp) -> Self {
+        self.opened = self.opened.min(now);
+        self.since = self.since.min(now);
+        self.over = self.over.map(|over| over.min(now));
+        self.not_before = self.not_before.min(plus(now, spread(facts, now)));
+        for sent in self.sent.values_mut() {
+            sent.at = sent.at.map(|at| at.min(now));
+            sent.again = sent.again.map(|again| again.min(plus(now, AGAIN_MOST)));
+        }
+        self
+    }
+}
+
 /// Somebody who is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receiver<'a> {
@@ -114,6 +129,8 @@ pub struct Receiver<'a> {
     pub name: &'a str,
     /// It forgets what isn't sent again within this.
     pub resend: Option<Duration>,
+    /// A message is on its way to it.
+    pub is_busy: bool,
 }
 
 /// A message that is due.
@@ -147,6 +164,7 @@ pub fn step(
     now: Timestamp,
     jitter: f64,
 ) -> Step {
+    let record = record.map(|record| record.not_ahead(facts, now));
     let stands = match facts.reach {
         // A start is no news: what was open stays open, and nothing is told of it yet.
         Reach::Unknown => {
@@ -269,12 +287,19 @@ fn tell(mut record: Record, facts: &Facts, receivers: &[Receiver<'_>], now: Time
     let mut left = false;
     for receiver in receivers {
         let sent = record.sent.get(receiver.name).cloned().unwrap_or_default();
+        // What it will have heard is known when that has come back.
+        if receiver.is_busy {
+            left = true;
+            continue;
+        }
         // Who never heard of it needn't hear that it is over.
         if is_over && (sent.accepted == 0 || sent.resolved) {
             continue;
         }
         left = true;
-        let repeated = sent.at.filter(|_| !is_over).map(|at| {
+        // Who heard that it is over hears at once that it stands again.
+        let stood = sent.at.filter(|_| !is_over && !sent.resolved);
+        let repeated = stood.map(|at| {
             let pace = interval(sent.accepted, facts, now);
             plus(at, receiver.resend.map_or(pace, |resend| resend.min(pace)))
         });
@@ -336,8 +361,9 @@ pub fn answered(
         Some((problem, wanted)) => {
             let doubled = backoff(AGAIN, AGAIN_MOST, sent.failures, 1.0);
             let half = paced(doubled, facts, now) / 2;
-            let pause =
-                (half + half.mul_f64(jitter.clamp(0.0, 1.0))).max(wanted.unwrap_or_default());
+            // It is somebody else's wish, and an alarm: it is heeded as far as we would wait by ourselves.
+            let wanted = wanted.unwrap_or_default().min(AGAIN_MOST);
+            let pause = (half + half.mul_f64(jitter.clamp(0.0, 1.0))).max(wanted);
             sent.failures = sent.failures.saturating_add(1);
             sent.again = Some(plus(now, pause));
             sent.problem = problem;

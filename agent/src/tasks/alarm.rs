@@ -11,7 +11,7 @@ use std::{
 
 use certwell_notice::{Member, Message, Notifier, Refused, Severity, State};
 use jiff::Timestamp;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use super::{Shutdown, asked_to_stop, connection::Link, observed::Observed};
 use crate::{
@@ -94,6 +94,7 @@ impl AlarmTask {
                 .map(|(name, notifier)| Receiver {
                     name,
                     resend: notifier.resend_every(),
+                    is_busy: under_way.contains(&(cause, name.clone())),
                 })
                 .collect();
             let before = records.get(&cause);
@@ -124,14 +125,13 @@ impl AlarmTask {
                 let Some(notifier) = self.notifiers.get(&due.notifier) else {
                     continue;
                 };
-                if under_way.insert((cause, due.notifier.clone())) {
-                    let message = self.message(cause, record, &due, now);
-                    let notifier = notifier.clone();
-                    sending.spawn(async move {
-                        let answer = notifier.send(&message).await;
-                        (cause, due, answer.map(drop))
-                    });
-                }
+                under_way.insert((cause, due.notifier.clone()));
+                let message = self.message(cause, record, &due, now);
+                let notifier = notifier.clone();
+                sending.spawn(async move {
+                    let answer = notifier.send(&message).await;
+                    (cause, due, answer.map(drop))
+                });
             }
         }
         wake
@@ -182,11 +182,12 @@ impl AlarmTask {
 
     fn facts(&mut self) -> Facts {
         let link = self.link.borrow_and_update();
-        let since = Timestamp::from_millisecond(link.since_ms).ok();
-        let reach = match (&link.connection, since) {
+        // As long ago as it is, whatever the clock was set to meanwhile.
+        let since = |lost: Instant| clock::now().saturating_sub(lost.elapsed()).ok();
+        let reach = match (&link.connection, link.lost.and_then(since)) {
             (Some(_), _) => Reach::Reached,
-            (None, Some(since)) if link.since_ms > 0 => Reach::Lost(since),
-            (None, _) => Reach::Unknown,
+            (None, Some(since)) => Reach::Lost(since),
+            (None, None) => Reach::Unknown,
         };
         drop(link);
         let observed = self.observed.borrow_and_update();

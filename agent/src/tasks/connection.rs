@@ -28,6 +28,8 @@ pub struct Link {
     pub told: Arc<v1::Report>,
     /// Since when it is so, milliseconds since the Unix epoch.
     pub since_ms: i64,
+    /// When it was lost, or first not established, by a clock that nobody sets; `None` while there is one.
+    pub lost: Option<Instant>,
     /// When something last came from the issuer, milliseconds since the Unix epoch; 0: not in this process.
     pub last_contact_ms: i64,
     /// Why there is none; empty when there is.
@@ -126,6 +128,7 @@ impl ConnectionTask {
         self.link.send_modify(|link| {
             if link.connection.take().is_some() || link.since_ms == 0 {
                 link.since_ms = now;
+                link.lost = Some(Instant::now());
             }
             link.problem = problem;
         });
@@ -246,6 +249,7 @@ impl ConnectionTask {
                 link.connection = Some(connection.clone());
                 link.told = Arc::new(report.clone());
                 link.since_ms = now;
+                link.lost = None;
             }
             if let Some((_, left)) = &mut link.forgotten {
                 // The old connection isn't kept open by it.

@@ -1,4 +1,4 @@
-# A mail server that keeps letters in a Maildir: ADDRESS PORT MAILDIR plain|starttls|smtps [CERTIFICATE KEY] [USER PASSWORD]
+# A mail server that keeps letters in a Maildir, but for those of gone@…, whom it doesn't know: ADDRESS PORT MAILDIR plain|starttls|smtps [CERTIFICATE KEY] [USER PASSWORD]
 import asyncio, ssl, sys
 from aiosmtpd.handlers import Mailbox
 from aiosmtpd.smtp import SMTP, AuthResult
@@ -15,9 +15,17 @@ def authenticate(server, session, envelope, mechanism, data):
     return AuthResult(success=(data.login, data.password) == login, handled=False)
 
 
+class Known(Mailbox):
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("gone@"):
+            return "550 5.1.1 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+
 def make():
     return SMTP(
-        Mailbox(maildir),
+        Known(maildir),
         tls_context=context if mode == "starttls" else None,
         require_starttls=mode == "starttls",
         authenticator=authenticate if login else None,

@@ -17,6 +17,8 @@ use crate::SOON;
 pub(crate) struct Ear {
     pub(crate) name: &'static str,
     pub(crate) server: HttpReceiver,
+    /// For one message.
+    pub(crate) limit: &'static str,
 }
 
 /// A message that came.
@@ -64,15 +66,20 @@ impl Ear {
     /// Listens at the receiver's address number `number`.
     pub(crate) fn listen(world: &World, name: &'static str, number: u8) -> Result<Self> {
         let server = HttpReceiver::start(world.net.receiver(number))?;
-        Ok(Self { name, server })
+        Ok(Self {
+            name,
+            server,
+            limit: "10s",
+        })
     }
 
     /// `[notifier.NAME]`.
     pub(crate) fn declared(&self) -> String {
         format!(
-            "[notifier.{}]\ntype = \"webhook\"\nurl = {:?}\n",
+            "[notifier.{}]\ntype = \"webhook\"\nurl = {:?}\nlimit = {:?}\n",
             self.name,
-            self.server.url("/hook")
+            self.server.url("/hook"),
+            self.limit
         )
     }
 

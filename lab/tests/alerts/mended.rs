@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Sooner than the next try would have been.
-const AT_ONCE: Duration = Duration::from_secs(8);
-const LONG: SignedDuration = SignedDuration::from_secs(15);
+const AT_ONCE: Duration = Duration::from_secs(20);
+const LONG: SignedDuration = SignedDuration::from_secs(25);
 
 #[test]
 fn a_receiver_that_is_well_again_is_found_well_though_nothing_else_is_due_to_it() -> Result<()> {

@@ -59,7 +59,7 @@ fn edit(host: &Host, change: impl FnOnce(&str) -> String) -> Result<String> {
 }
 
 fn save(host: &Host, text: &str) -> Result<()> {
-    fs::write(host.nginx.config(), text)?;
+    host.nginx.replace_config(text)?;
     let test = host.nginx.test()?;
     ensure!(test.code == 0, "{test:?}");
     host.nginx.reload()

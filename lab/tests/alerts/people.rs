@@ -47,10 +47,10 @@ fn nobody_acknowledges_and_the_next_one_is_told_and_who_was_told_hears_the_end()
         let id = drill(world)?;
         // While it is open there is no second one.
         ensure!(json(world, &["alerts", "drill", "--json"])?["alert"]["id"].to_string() == id);
-        let one = first.wait("the drill", SOON, |_| true)?;
-        let two = second.wait("the drill", SOON, |_| true)?;
+        let one = first.wait("the drill", SOON, |heard| heard.class == "drill")?;
+        let two = second.wait("the drill", SOON, |heard| heard.class == "drill")?;
         let apart = two.at.duration_since(one.at).as_secs_f64();
-        ensure!((3.0..8.0).contains(&apart), "told {apart} s apart");
+        ensure!(apart >= 3.0, "told {apart} s apart");
         ensure!(
             first.heard().iter().any(|heard| heard.number >= 2),
             "the first wasn't told again: {:?}",
@@ -118,7 +118,7 @@ fn an_acknowledged_alert_is_repeated_no_more_until_it_ends_and_its_end_is_told()
             silent(heard) && heard.number == 3
         })?;
         let id = told.id.to_string();
-        json(world, &["alerts", "ack", &id, "--for", "5s", "--json"])?;
+        json(world, &["alerts", "ack", &id, "--for", "15s", "--json"])?;
         let count = || ear.heard().iter().filter(|heard| silent(heard)).count();
         let before = count();
         holds_for("quiet", Duration::from_secs(4), || {

@@ -194,8 +194,12 @@ fn asked_by_prometheus(world: &World, issuer: SocketAddr, agents: &[SocketAddr])
         Ok(())
     })?;
     let ends = "certwell_certificate_not_after_timestamp_seconds{fact=\"served\"}";
-    let told = query(address, ends)?;
-    ensure!(told.len() == world.hosts.len(), "{told:?}");
+    // A scrape that took too long leaves a moment without.
+    let told = wait_for("the end of each", SOON, || {
+        let told = query(address, ends)?;
+        ensure!(told.len() == world.hosts.len(), "{told:?}");
+        Ok(told)
+    })?;
     for host in &world.hosts {
         let served = host.served(MEDIA)?.leaf.not_after.as_second() as f64;
         let (_, of_host) = told

@@ -104,7 +104,7 @@ fn a_renewal_that_one_host_s_nginx_refuses_is_served_by_all_the_others() -> Resu
 
         // Mended, the next one is served everywhere.
         let host = world.host(REFUSING)?;
-        fs::write(host.nginx.config(), config)?;
+        host.nginx.replace_config(&config)?;
         host.nginx.reload()?;
         world.issuer.certwell(&renew)?.success("renew")?;
         world.all_serve_new(MEDIA, Some(second.fingerprint()), SOON, |_| true)?;

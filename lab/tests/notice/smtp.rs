@@ -189,3 +189,50 @@ fn a_mail_server_that_says_nothing_is_left_when_the_time_is_over() -> Result<()>
     ensure!(refused.text.contains("within 1s"), "{refused}");
     Ok(())
 }
+
+#[test]
+fn a_mailbox_that_is_gone_keeps_the_letter_from_nobody_else() -> Result<()> {
+    let place = Place::take("mail-gone")?;
+    let settings = MailSettings {
+        tls: Tls::Plain,
+        login: None,
+    };
+    let server = MailServer::start(
+        place.net.receiver(0),
+        place.home.path(),
+        &place.root,
+        settings,
+    )?;
+    let to = |addresses: &[&str]| -> Result<Notifier> {
+        let mut notifier = mail(&server, Encryption::None, Roots::System, None)?;
+        if let Service::Email(email) = &mut notifier.service {
+            let parsed = addresses.iter().map(|address| address.parse());
+            email.to = parsed
+                .collect::<Result<_, _>>()
+                .map_err(anyhow::Error::msg)?;
+        }
+        Ok(notifier)
+    };
+    let (here, gone, also) = ("ops@example.org", "gone@example.org", "gone@example.net");
+    for addresses in [[here, gone, also], [gone, also, here]] {
+        let said = sent(&to(&addresses)?, &message())?;
+        ensure!(said.contains("250"), "{said}");
+        for gone in [gone, also] {
+            let told = format!("it takes nothing for {gone}: ");
+            ensure!(
+                said.contains(&told) && said.contains("no such mailbox"),
+                "{said}"
+            );
+        }
+    }
+    let letters = server.wait_for("two letters", SOON, |letters| {
+        (letters.len() == 2).then(|| letters.to_vec())
+    })?;
+    for letter in &letters {
+        ensure!(header(letter, "X-RcptTo") == here, "{letter}");
+    }
+    let said = refused(&to(&[gone, also])?, &message())?;
+    ensure!(said.text.contains("no such mailbox"), "{said:?}");
+    ensure!(said.status == Some(550), "{said:?}");
+    Ok(())
+}

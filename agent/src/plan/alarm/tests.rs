@@ -6,10 +6,12 @@ const DAY: i64 = 86_400;
 const HOOK: Receiver<'_> = Receiver {
     name: "hook",
     resend: None,
+    is_busy: false,
 };
 const AM: Receiver<'_> = Receiver {
     name: "am",
     resend: Some(Duration::from_secs(60)),
+    is_busy: false,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -218,7 +220,11 @@ fn who_refuses_is_asked_again_and_holds_up_nobody() {
     }
     let why = Some(("429".to_owned(), Some(Duration::from_secs(3_000))));
     answered(&mut record, &due, why, &facts, at(now), 1.0);
-    assert_eq!(record.sent["hook"].again, Some(at(now + 3_000)));
+    assert_eq!(
+        record.sent["hook"].again,
+        Some(at(now + 300)),
+        "a service may wish for less than an alarm waits by itself, no more"
+    );
     assert_eq!(record.sent["hook"].problem, "429");
     let cause = Cause::IssuerUnreachable;
     let next = step(cause, Some(record), &facts, &[AM, HOOK], at(now), 0.5);
@@ -323,6 +329,104 @@ fn an_issuer_that_comes_and_goes_is_one_alarm() {
     assert!(gone.due.is_empty());
     let record = gone.record.unwrap();
     assert_eq!((record.over, record.sent["hook"].accepted), (None, 1));
+}
+
+/// The alarm of day 68, accepted once by the hook, and over since a minute later.
+fn told_and_over() -> (Record, Facts) {
+    let (mut record, lost) = opened(68 * DAY);
+    let now = 68 * DAY + 30;
+    let due = unreached(Some(record.clone()), &lost, now).due[0].clone();
+    answered(&mut record, &due, None, &lost, at(now), 0.5);
+    let over = unreached(Some(record), &facts(Reach::Reached), now + 60);
+    (over.record.unwrap(), lost)
+}
+
+#[test]
+fn who_heard_that_it_is_over_hears_at_once_that_it_stands_again() {
+    // Somebody else wasn't told yet, so that it is the same alarm.
+    let (mut record, lost) = told_and_over();
+    let now = 68 * DAY + 200;
+    let over = Due {
+        notifier: "hook".into(),
+        resolved: true,
+        number: 2,
+    };
+    answered(
+        &mut record,
+        &over,
+        None,
+        &facts(Reach::Reached),
+        at(now),
+        0.5,
+    );
+    let again = unreached(Some(record.clone()), &lost, now + 10);
+    assert_eq!(again.due.len(), 1, "{again:?}");
+    assert_eq!((again.due[0].resolved, again.due[0].number), (false, 2));
+    let mut record = again.record.unwrap();
+    answered(&mut record, &again.due[0], None, &lost, at(now + 10), 0.5);
+    let once = unreached(Some(record.clone()), &lost, now + 11);
+    assert!(once.due.is_empty(), "{once:?}");
+    let over = unreached(Some(record), &facts(Reach::Reached), now + 300);
+    let over = unreached(over.record, &facts(Reach::Reached), now + 400);
+    assert!(over.due[0].resolved, "and that it is over once more");
+}
+
+#[test]
+fn what_is_on_its_way_when_it_ends_is_told_to_be_over_too() {
+    let (record, lost) = opened(68 * DAY);
+    let now = 68 * DAY + 30;
+    let due = unreached(Some(record.clone()), &lost, now).due[0].clone();
+    let busy = Receiver {
+        is_busy: true,
+        ..HOOK
+    };
+    let cause = Cause::IssuerUnreachable;
+    let reached = facts(Reach::Reached);
+    let ended = step(cause, Some(record), &reached, &[busy], at(now + 1), 0.0);
+    assert!(ended.due.is_empty());
+    let kept = ended.record.unwrap();
+    let mut accepted = kept.clone();
+    answered(&mut accepted, &due, None, &reached, at(now + 2), 0.0);
+    let next = unreached(Some(accepted), &reached, now + 2);
+    assert!(next.due[0].resolved, "{next:?}");
+    let mut refused = kept;
+    let why = Some(("no".to_owned(), None));
+    answered(&mut refused, &due, why, &reached, at(now + 2), 0.0);
+    let next = unreached(Some(refused), &reached, now + 2);
+    assert_eq!(next, Step::default(), "who never heard of it");
+}
+
+#[test]
+fn nobody_waits_for_what_was_written_by_a_clock_that_was_ahead() {
+    let ahead = 6 * 3_600;
+    let (told, lost) = {
+        let (mut record, lost) = opened(68 * DAY + ahead);
+        let now = 68 * DAY + ahead + 30;
+        let due = unreached(Some(record.clone()), &lost, now).due[0].clone();
+        answered(&mut record, &due, None, &lost, at(now), 0.5);
+        (record, lost)
+    };
+    let lost = Facts {
+        reach: Reach::Lost(at(68 * DAY - 3_600)),
+        ..lost
+    };
+    let next = unreached(Some(told.clone()), &lost, 68 * DAY).wake;
+    assert_eq!(next, Some(at(68 * DAY + 4 * 3_600)), "as if told just now");
+    // The same of one that refused, and of one that nobody was told of yet.
+    let mut refused = told;
+    let due = Due {
+        notifier: "hook".into(),
+        resolved: false,
+        number: 1,
+    };
+    refused.sent.clear();
+    let why = Some(("no".to_owned(), None));
+    answered(&mut refused, &due, why, &lost, at(68 * DAY + ahead), 0.5);
+    let next = unreached(Some(refused), &lost, 68 * DAY).wake.unwrap();
+    assert!(next <= at(68 * DAY + 300), "{next}");
+    let (fresh, _) = opened(68 * DAY + ahead);
+    let next = unreached(Some(fresh), &lost, 68 * DAY).wake.unwrap();
+    assert!(next <= at(68 * DAY + 60), "{next}");
 }
 
 proptest! {
