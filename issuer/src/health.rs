@@ -14,10 +14,7 @@ use crate::{
     backup, clock,
     config::Issuer,
     fleet::Registry,
-    plan::{
-        facts::FleetFacts,
-        health::{Backups, Clock, Disk, IssuerFacts, Room},
-    },
+    plan::health::{Backups, Clock, Disk, IssuerFacts, Room},
 };
 
 /// From one look to the next, paced by what life remains.
@@ -50,16 +47,8 @@ pub async fn watch(issuer: &Issuer, registry: Registry) {
         let Some(facts) = registry.facts().await else {
             return;
         };
-        tokio::time::sleep(pace(EVERY, shortest(&facts, clock::now()))).await;
+        tokio::time::sleep(pace(EVERY, facts.shortest_life(clock::now()))).await;
     }
-}
-
-/// The life that is left of what ends first.
-fn shortest(facts: &FleetFacts, now: Timestamp) -> Option<Duration> {
-    let issued = facts.certificates.values();
-    let ends = issued.filter_map(|known| Some(known.issued.as_ref()?.not_after));
-    let first = ends.min()?;
-    Some(Duration::try_from(now.duration_until(first)).unwrap_or_default())
 }
 
 /// A file system that can't be asked isn't told: the store says by itself that it can't be written.

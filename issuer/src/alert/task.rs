@@ -189,7 +189,7 @@ impl Task {
         let now = clock::now();
         self.fleet = Some(facts.fleet.clone());
         let alive = self.go_by(facts.config.clone());
-        let life = shortest_life(&facts, now);
+        let life = facts.shortest_life(now);
         self.evaluate = Instant::now() + pace(self.settings().every, life);
 
         let mut found = (self.find)(&facts, now);
@@ -478,15 +478,4 @@ impl Task {
             None => self.events.issuer(EventKind::Alert, text).await,
         }
     }
-}
-
-/// What is left of the newest certificate that ends first: it sets the pace.
-fn shortest_life(facts: &FleetFacts, now: Timestamp) -> Option<Duration> {
-    let declared = facts.config.certificates.keys();
-    let ends =
-        declared.filter_map(|name| Some(facts.certificates.get(name)?.issued.as_ref()?.not_after));
-    let lives = ends.filter(|end| *end > now);
-    lives
-        .map(|end| Duration::try_from(end.duration_since(now)).unwrap_or_default())
-        .min()
 }

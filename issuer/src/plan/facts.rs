@@ -1,6 +1,9 @@
 //! All that the issuer knows at one instant: what offers, status and explanations are computed from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use certwell_proto::{CertificateName, FleetName, Generation, HostName, Lineage};
 use jiff::Timestamp;
@@ -41,6 +44,26 @@ pub struct FleetFacts {
     pub issuer: IssuerFacts,
     /// Who came lately with an identity that isn't good any more, by the host that it names.
     pub intruders: BTreeMap<HostName, Intruder>,
+}
+
+impl FleetFacts {
+    /// When the newest generation of each declared certificate ends.
+    pub fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        let declared = self.config.certificates.keys();
+        declared.filter_map(|name| Some(self.certificates.get(name)?.issued.as_ref()?.not_after))
+    }
+
+    /// What is left of the one that ends first: it sets the pace.
+    pub fn shortest_life(&self, now: Timestamp) -> Option<Duration> {
+        shortest_life(self.ends(), now)
+    }
+}
+
+/// The life left of what ends first. What has ended hurries nobody any more: everything would be done without a pause,
+/// for ever. `None` when nothing lives.
+pub fn shortest_life(ends: impl Iterator<Item = Timestamp>, now: Timestamp) -> Option<Duration> {
+    let first = ends.filter(|end| *end > now).min()?;
+    Duration::try_from(now.duration_until(first)).ok()
 }
 
 /// Calls with an identity of ours that are refused, because it was revoked or its host is none any more.

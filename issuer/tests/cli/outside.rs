@@ -644,6 +644,26 @@ fn rounds_come_as_often_as_the_shortest_life_asks_and_what_has_ended_hurries_nob
 }
 
 #[test]
+fn only_a_declared_certificate_that_lives_sets_the_issuers_own_pace() {
+    let now = noon();
+    let mut facts = outside();
+    let others = ["expired.example", "undeclared.example"];
+    for (name, end) in others.into_iter().zip([now - days(1), now + minutes(3)]) {
+        declare(&mut facts, name, &["sally"]);
+        issue(&mut facts, name, 1, now - days(90), end);
+    }
+    configure(&mut facts, |config| {
+        config
+            .certificates
+            .remove(&certificate("undeclared.example"));
+    });
+    let ends = media(&mut facts, MEDIA).issued.as_ref().unwrap().not_after;
+    let life = Duration::try_from(now.duration_until(ends)).unwrap();
+    assert_eq!(facts.shortest_life(now), Some(life));
+    assert_eq!(facts.shortest_life(ends + minutes(1)), None);
+}
+
+#[test]
 fn what_is_seen_is_told_to_scripts_and_in_tables() {
     let mut all = with("sally", Shown::Leaf(shown(b"x", "x.example")));
     all.push(told(

@@ -1,7 +1,5 @@
 //! No word from hosts. What they serve ages, which is told as expiry; here it is that nobody can renew it.
 
-use std::time::Duration;
-
 use certwell_proto::{HostName, Leaf, pace::pace, v1};
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,7 +10,7 @@ use super::{
     text,
 };
 use crate::plan::{
-    facts::HostFacts,
+    facts::{HostFacts, shortest_life},
     presence::{self, PATIENCE},
     words,
 };
@@ -51,10 +49,9 @@ fn silent<'a>(scene: &'a Scene<'_>, host: &'a HostName) -> Option<Silent<'a>> {
         .filter(|pair| pair.host == host)
         .filter_map(|pair| Some((pair, pair.served.as_ref()?)))
         .min_by_key(|(_, served)| served.not_after);
-    let left = first.map(|(_, served)| {
-        Duration::try_from(now.duration_until(served.not_after)).unwrap_or_default()
-    });
-    let patience = pace(PATIENCE, left);
+    // What has expired would have it silent with every connection that is made anew.
+    let ends = first.map(|(_, served)| served.not_after);
+    let patience = pace(PATIENCE, shortest_life(ends.into_iter(), now));
     // After a start of the issuer agents have yet to come back.
     let started = scene.facts.sightings.since;
     let is_early = now.duration_since(started)

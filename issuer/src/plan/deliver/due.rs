@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     between_messages,
     hold::{acknowledgement, audible, silenced_until},
-    later,
+    later, left,
     retry::Tried,
 };
 use crate::{
@@ -157,7 +157,9 @@ fn engaged(alert: &AlertRecord, told: &Told<'_>, settings: &Alerts, now: Timesta
     let since = ended
         .filter(|ended| *ended <= now)
         .fold(alert.escalates, Timestamp::max);
-    let each = between_messages(settings.escalate_after, alert.last.ends, now);
+    // What is over waits for nobody.
+    let life = alert.last.ends.map(|ends| left(Some(ends), now));
+    let each = between_messages(settings.escalate_after, life.map(Option::unwrap_or_default));
     later(
         since,
         each.saturating_mul(u32::try_from(told.place).unwrap_or(u32::MAX)),
@@ -184,9 +186,10 @@ fn repeated(
     } else {
         pause(delivery.accepted, settings, last.ends, now)
     };
-    // What is over can't be missed any more by a slow pace.
-    let ends = last.ends.filter(|ends| *ends > now);
-    later(delivery.accepted_at, between_messages(pause, ends, now))
+    later(
+        delivery.accepted_at,
+        between_messages(pause, left(last.ends, now)),
+    )
 }
 
 /// Half as long each time. What has expired has no life left that could set the pace.

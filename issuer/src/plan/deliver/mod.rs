@@ -34,17 +34,21 @@ use std::time::Duration;
 use certwell_proto::pace;
 use jiff::{SignedDuration, Timestamp};
 
+use super::facts::shortest_life;
+
 /// However near an end is, nobody is told more often, or waited for shorter, unless the setting itself is shorter.
 const SHORTEST: Duration = Duration::from_secs(10);
 
 /// A pause between messages to people: at most a tenth of the life that is left, and never so short that it is noise.
-fn between_messages(setting: Duration, ends: Option<Timestamp>, now: Timestamp) -> Duration {
-    let paced = pace::pace(setting, ends.map(|ends| left(ends, now)));
+fn between_messages(setting: Duration, life: Option<Duration>) -> Duration {
+    let paced = pace::pace(setting, life);
     paced.max(SHORTEST.min(setting))
 }
 
-fn left(ends: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(ends.duration_since(now)).unwrap_or_default()
+/// What is left of a life that isn't over. One that is sets no pace: what has expired would be raised and resolved with
+/// every breath, in the middle of an incident.
+fn left(ends: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    shortest_life(ends.into_iter(), now)
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {

@@ -132,14 +132,12 @@ pub fn acknowledge(
     now: Timestamp,
 ) -> AlertRecord {
     let members = alert.last.members.iter().map(|member| member.label());
-    let ends = alert.last.ends.filter(|ends| {
-        *ends > now
-            && matches!(
-                alert.last.key.class,
-                Class::Expiry | Class::UnmanagedExpiring
-            )
-    });
-    let until = ends.map_or(until, |ends| until.min(later(now, left(ends, now) / 2)));
+    let expires = matches!(
+        alert.last.key.class,
+        Class::Expiry | Class::UnmanagedExpiring
+    );
+    let left = left(alert.last.ends.filter(|_| expires), now);
+    let until = left.map_or(until, |left| until.min(later(now, left / 2)));
     AlertRecord {
         acknowledged: Some(AcknowledgementRecord {
             at: now,
@@ -159,12 +157,12 @@ fn settle(alert: &Alert, settings: &Alerts, now: Timestamp) -> Duration {
     if alert.key.class == Class::Expiry && alert.severity == Severity::Page {
         return Duration::ZERO;
     }
-    pace::pace(settings.settle, alert.ends.map(|ends| left(ends, now)))
+    pace::pace(settings.settle, left(alert.ends, now))
 }
 
 /// How long a cause is gone before its alert is over.
 fn absence(open: &AlertRecord, settings: &Alerts, now: Timestamp) -> Duration {
-    let once = pace::pace(settings.settle, open.last.ends.map(|ends| left(ends, now)));
+    let once = pace::pace(settings.settle, left(open.last.ends, now));
     let doublings = open.rounds.saturating_sub(1).min(DOUBLINGS);
     once.saturating_mul(1 << doublings).min(LONGEST.max(once))
 }

@@ -39,10 +39,7 @@ pub fn after_refusal(
     let longest = LONGEST.min(settings.repeat_min).max(first);
     // Between half of the pause and all of it, and a tenth of the life that is left at most.
     let pause = backoff(first, longest, failures, 0.5 + jitter.clamp(0.0, 1.0) / 2.0);
-    let pause = match alert.last.ends.filter(|ends| *ends > now) {
-        Some(ends) => pace(pause, Some(left(ends, now))),
-        None => pause,
-    };
+    let pause = pace(pause, left(alert.last.ends, now));
     Tried {
         failures: failures.saturating_add(1),
         not_before: later(now, pause),

@@ -14,7 +14,7 @@ use super::{
     verdict::{Known, Whose},
     wire::{Told, by_look, look_of},
 };
-use crate::plan::facts::FleetFacts;
+use crate::plan::facts::{self, FleetFacts};
 
 /// What is kept of looks that a probe has told nothing of for so many rounds.
 const KEPT: i32 = 10;
@@ -135,8 +135,7 @@ fn same(before: &Shown, now: &Shown) -> bool {
     }
 }
 
-/// The life left of what is desired or of ours seen, whichever ends first. What has ended hurries nobody any more:
-/// it would have everybody looked at without a pause. `None` when nothing lives.
+/// The life left of what is desired or of ours seen, whichever ends first.
 pub fn shortest_life(facts: &FleetFacts, now: Timestamp) -> Option<Duration> {
     let known = Known::of(facts);
     let seen = facts
@@ -151,9 +150,5 @@ pub fn shortest_life(facts: &FleetFacts, now: Timestamp) -> Option<Duration> {
         },
         _ => None,
     });
-    let declared = facts.config.certificates.keys();
-    let issued = declared.filter_map(|name| facts.certificates.get(name)?.issued.as_ref());
-    let ends = seen.chain(issued.map(|issued| issued.not_after));
-    let first = ends.filter(|end| *end > now).min()?;
-    Duration::try_from(now.duration_until(first)).ok()
+    facts::shortest_life(seen.chain(facts.ends()), now)
 }

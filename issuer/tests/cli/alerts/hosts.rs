@@ -1,10 +1,13 @@
 //! Hosts without a word.
 
-use certwell_issuer::plan::alert::{Class, Severity};
+use certwell_issuer::plan::{
+    alert::{Class, Severity},
+    facts::FleetFacts,
+};
 
 use super::{Change, keys, of, on, told};
 use crate::{
-    fleet::{configure, days, fleet, host, minutes, noon, sally_host},
+    fleet::{MEDIA, configure, days, fleet, host, media, minutes, noon, sally_host},
     judge::away,
 };
 
@@ -44,6 +47,22 @@ fn an_issuer_that_has_just_started_waits_for_its_hosts() {
     facts.sightings.since = now - minutes(1);
     assert_eq!(told(&facts, now), []);
     assert_eq!(told(&facts, now + minutes(2)).len(), 1);
+}
+
+#[test]
+fn a_host_whose_certificate_has_expired_is_not_silent_with_every_connection_made_anew() {
+    let now = noon();
+    let mut facts = fleet(now);
+    media(&mut facts, MEDIA).issued.as_mut().unwrap().not_after = now - minutes(10);
+    let silent = |facts: &FleetFacts| {
+        let told = told(facts, now);
+        told.iter()
+            .any(|alert| alert.key.class == Class::HostSilent)
+    };
+    away(&mut facts, Some(now - minutes(1)));
+    assert!(!silent(&facts));
+    away(&mut facts, Some(now - minutes(3)));
+    assert!(silent(&facts));
 }
 
 #[test]

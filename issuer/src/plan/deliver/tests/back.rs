@@ -61,6 +61,28 @@ fn an_acknowledgement_outlasts_a_moment_of_rest() {
 }
 
 #[test]
+fn what_has_expired_is_raised_and_resolved_no_faster_than_what_lives() {
+    let expired = Alert {
+        ends: Some(at(-DAY)),
+        ..warning(&["sally"])
+    };
+    let mut course = Course::default();
+    assert_eq!(course.evaluate(std::slice::from_ref(&expired), true, 0), []);
+    assert_eq!(
+        course.evaluate(std::slice::from_ref(&expired), true, 59),
+        []
+    );
+    let raised = course.evaluate(std::slice::from_ref(&expired), true, 60);
+    assert_eq!(raised, [Kind::Raised]);
+    // Away for a moment in the middle of an incident.
+    assert_eq!(course.evaluate(&[], true, 100), []);
+    assert_eq!(course.evaluate(&[], true, 159), []);
+    assert_eq!(course.evaluate(&[expired], true, 159), []);
+    assert_eq!(course.evaluate(&[], true, 200), []);
+    assert_eq!(course.evaluate(&[], true, 260), [Kind::Resolved]);
+}
+
+#[test]
 fn an_absence_counts_after_a_tenth_of_what_life_is_left_and_after_an_hour_at_most() {
     let short = Alert {
         ends: Some(at(310)),
