@@ -235,11 +235,13 @@ fn hosts(page: &mut Page, facts: &FleetFacts) {
         all.map(|name| (name, facts.hosts.get(name)))
             .filter(|(_, known)| presence::life(*known) != v1::HostLife::Retired)
     };
+    // Of one that never joined, or was sent away, no stream is waited for: who watches for 0 would hear of it for ever.
+    let enrolled = declared().filter(|(_, known)| presence::life(*known) == v1::HostLife::Enrolled);
     let mut family = page.gauge(
         "certwell_host_connected",
-        "Whether a host's stream is open (1) or not (0).",
+        "Whether the stream of a host that joined is open (1) or not (0).",
     );
-    for (name, known) in declared() {
+    for (name, known) in enrolled {
         let connected = known.is_some_and(|known| known.connected);
         family.sample(&[("host", name.as_str())], flag(connected));
     }

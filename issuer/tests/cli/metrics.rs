@@ -6,7 +6,7 @@ use certwell_issuer::{
     fleet::Measured,
     metrics::render,
     plan::{
-        facts::FleetFacts,
+        facts::{FleetFacts, HostFacts},
         inventory::HostInventory,
         recover::begin,
         seen::{Key, SeenLeaf, Shown, Spot, merge::merge, wire::Told},
@@ -211,12 +211,21 @@ fn what_ails_the_issuer_and_its_hosts_is_a_one() {
         &facts,
         &format!("certwell_host_last_seen_timestamp_seconds{{host=\"sally\"}} {seen}"),
     );
-    sally_host(&mut facts).record.as_mut().unwrap().retired = true;
-    let hosts = family(&facts, "certwell_host_connected");
-    assert!(
-        !hosts.iter().any(|line| line.contains("sally")),
-        "{hosts:?}"
-    );
+    // Who never joined, or was sent away, isn't waited for.
+    let sent_away: [fn(&mut HostFacts); 3] = [
+        |known| known.record.as_mut().unwrap().retired = true,
+        |known| known.record.as_mut().unwrap().revoked = Some(noon()),
+        |known| known.record = None,
+    ];
+    for change in sent_away {
+        let mut facts = facts.clone();
+        change(sally_host(&mut facts));
+        let hosts = family(&facts, "certwell_host_connected");
+        assert!(
+            !hosts.iter().any(|line| line.contains("sally")),
+            "{hosts:?}"
+        );
+    }
 }
 
 #[test]
