@@ -5,11 +5,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use hyper_util::{rt::TokioIo, rt::TokioTimer, service::TowerToHyperService};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
+use super::unread::Limited;
 use crate::config;
 
 /// Connections at once; more wait in the kernel's queue.
@@ -68,6 +70,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
         let Some((stream, permit)) = accepted else {
             continue;
         };
+        let _ = stream.set_nodelay(true);
         let (router, stop) = (router.clone(), stop.clone());
         connections.spawn(async move {
             one(stream, router, stop).await;
@@ -93,13 +96,19 @@ async fn accept(
     }
 }
 
-async fn one(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
+async fn one(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Limited::new(stream)),
+            TowerToHyperService::new(router),
+        );
     tokio::pin!(connection);
     // Cancel-safe: the connection is polled on below.
     let ended = tokio::select! {
@@ -117,4 +126,84 @@ async fn one(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>)
 /// Returns when the issuer is to stop.
 async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|told| *told).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::{body::Body, routing::get};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+        task::JoinHandle,
+        time::{Instant, sleep, timeout},
+    };
+    use tokio_stream::{StreamExt as _, iter};
+
+    use super::*;
+
+    /// What finds room on the way.
+    const ROOM: usize = 4096;
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    /// An answer that is far longer than that, and one of a few bytes every ten seconds.
+    fn router() -> Router {
+        Router::new()
+            .route("/", get(async || vec![b'a'; 100 * ROOM]))
+            .route("/live", get(async || events()))
+    }
+
+    fn events() -> Body {
+        let events = iter(0..1_000).then(async |_| {
+            sleep(Duration::from_secs(10)).await;
+            Ok::<_, Infallible>("event: changed\n\n")
+        });
+        Body::from_stream(events)
+    }
+
+    /// A client that asked, and the connection's task. The sender of the end has to be kept.
+    async fn asked(path: &str) -> (DuplexStream, JoinHandle<()>, watch::Sender<bool>) {
+        let (mut client, server) = duplex(ROOM);
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(one(server, router(), stopped));
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        (client, task, stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_reads_ends_its_connection() {
+        let began = Instant::now();
+        let (_client, task, _stop) = asked("/").await;
+        timeout(LONG, task).await.expect("it ends").unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_does_one_that_is_read_byte_by_byte() {
+        let (mut client, task, _stop) = asked("/").await;
+        let reading = tokio::spawn(async move {
+            while client.read_u8().await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        timeout(LONG / 10, task).await.expect("it ends").unwrap();
+        reading.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_reads_in_time_gets_the_whole_answer_and_events_for_as_long_as_there_are_any() {
+        let (mut client, _task, _stop) = asked("/").await;
+        let mut read = 0;
+        let mut bytes = vec![0; 100 * ROOM / 20];
+        while read < 100 * ROOM {
+            read += client.read(&mut bytes).await.unwrap();
+            sleep(Duration::from_millis(300)).await;
+        }
+        let (mut client, _task, _stop) = asked("/live").await;
+        let began = Instant::now();
+        while began.elapsed() < LONG {
+            assert!(client.read(&mut bytes).await.unwrap() > 0, "it was cut");
+        }
+    }
 }

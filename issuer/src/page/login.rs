@@ -21,9 +21,9 @@ use super::{
 };
 use crate::clock;
 
-/// After a wrong token nobody's is looked at for so long.
+/// After a wrong token no other wrong one is answered for so long.
 const PAUSE: Duration = Duration::from_secs(1);
-/// So long one waits for others' guesses.
+/// So long a wrong one waits for others.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The form.
@@ -43,14 +43,15 @@ pub(super) async fn enter(
     door::same_origin(&visitor, &headers)?;
     let fields = fields(&body);
     let next = local(fields.get("next").map_or("/", String::as_str));
-    let turn = timeout(PATIENCE, page.guesses.clone().acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else {
-        return Err(Refusal::TooMany);
-    };
     if !fields
         .get("token")
         .is_some_and(|token| page.token.is(token))
     {
+        // They wait for each other; whoever has the right one waits for none of them.
+        let turn = timeout(PATIENCE, page.guesses.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Refusal::TooMany);
+        };
         tracing::warn!("somebody tried to log in to the page with a wrong token");
         // By itself: whoever hangs up doesn't shorten it.
         tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! The page for browsers: a view of what the Admin service answers, and the few controls that belong there.
 //!
 //! ```text
-//! listen     the listener and its limits
+//! listen     the listener and its limits                     unread    cuts off whoever doesn't read
 //! door       host, login and headers of every request        origin    where a request comes from
 //! token      the page's token, and its file                  session   signed cookies and forms
 //! routes     which path is answered by what                  ask       the Admin service, without a socket
@@ -23,6 +23,7 @@ pub mod render;
 mod routes;
 mod session;
 mod token;
+mod unread;
 pub mod view;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
@@ -92,7 +93,7 @@ pub struct Page {
     key: hmac::Key,
     reading_needs_token: bool,
     origin: Option<String>,
-    /// One guess after the other.
+    /// One wrong token after the other.
     guesses: Arc<Semaphore>,
     pulse: Pulse,
 }
