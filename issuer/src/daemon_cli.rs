@@ -14,6 +14,7 @@ use std::{
 use anyhow::Context as _;
 use certwell_proto::{Exit, exit};
 use clap::{CommandFactory as _, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::{
     admin::socket::SocketError,
@@ -60,7 +61,7 @@ struct Cli {
 enum Verb {
     /// Set up a new fleet: configuration, key, store and fleet CA
     ///
-    /// Refuses to overwrite anything. Prints the recovery key, once, on standard output.
+    /// Refuses to overwrite anything. Prints the recovery key, once, on standard output; with --json as a field.
     Init(InitArgs),
     /// Run the issuer
     ///
@@ -197,6 +198,13 @@ fn print(text: &[u8]) -> anyhow::Result<()> {
     }
 }
 
+/// What `--json` says, for people's eyes as well.
+fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(document)?;
+    text.push('\n');
+    print(text.as_bytes())
+}
+
 /// One thread runs all tasks; blocking work goes to others that end when idle.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
@@ -298,5 +306,38 @@ fn exit_of_making(error: &MakeError) -> Option<Exit> {
     match error {
         MakeError::Exists { .. } => Some(Exit::Conflict),
         MakeError::Make { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The verbs that say nothing, and those that write for a shell or `man`.
+    const WITHOUT_JSON: &[&str] = &["serve", "completions", "man"];
+
+    fn each_verb(of: &clap::Command, path: &str, see: &mut impl FnMut(String, &clap::Command)) {
+        for verb in of.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let path = format!("{path} {}", verb.get_name());
+            if verb.has_subcommands() {
+                each_verb(verb, &path, see);
+            } else {
+                see(path, verb);
+            }
+        }
+    }
+
+    #[test]
+    fn every_verb_that_says_something_says_it_to_a_script_too() {
+        let (mut seen, mut without) = (0, Vec::new());
+        each_verb(&Cli::command(), "certwell-issuer", &mut |path, verb| {
+            seen += 1;
+            let has = |long: &str| verb.get_arguments().any(|arg| arg.get_long() == Some(long));
+            if !has("json") && !WITHOUT_JSON.contains(&verb.get_name()) {
+                without.push(path);
+            }
+        });
+        assert!(seen > WITHOUT_JSON.len(), "{seen}");
+        assert_eq!(without, [""; 0]);
     }
 }

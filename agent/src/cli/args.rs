@@ -264,4 +264,32 @@ mod tests {
         let cli = Cli::parse_from(["certwell-agent", "check"]);
         assert_eq!(cli.config, PathBuf::from(crate::config::DEFAULT_PATH));
     }
+
+    /// The verbs that say nothing, and those that write for a shell or `man`.
+    const WITHOUT_JSON: &[&str] = &["run", "completions", "man"];
+
+    fn each_verb(of: &clap::Command, path: &str, see: &mut impl FnMut(String, &clap::Command)) {
+        for verb in of.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let path = format!("{path} {}", verb.get_name());
+            if verb.has_subcommands() {
+                each_verb(verb, &path, see);
+            } else {
+                see(path, verb);
+            }
+        }
+    }
+
+    #[test]
+    fn every_verb_that_says_something_says_it_to_a_script_too() {
+        let (mut seen, mut without) = (0, Vec::new());
+        each_verb(&Cli::command(), "certwell-agent", &mut |path, verb| {
+            seen += 1;
+            let has = |long: &str| verb.get_arguments().any(|arg| arg.get_long() == Some(long));
+            if !has("json") && !WITHOUT_JSON.contains(&verb.get_name()) {
+                without.push(path);
+            }
+        });
+        assert!(seen > WITHOUT_JSON.len(), "{seen}");
+        assert_eq!(without, [""; 0]);
+    }
 }

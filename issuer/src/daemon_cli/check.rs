@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use certwell_proto::Exit;
 use serde::Serialize;
 
-use super::{exit_of, print, sentence, service_user::as_service, show};
+use super::{exit_of, print, print_json, sentence, service_user::as_service, show};
 use crate::{
     admin::socket,
     config::{self, Config, ConfigErrors, Mistake},
@@ -128,9 +128,7 @@ fn say(mistakes: Vec<Told>, declared: Declared) -> anyhow::Result<()> {
         mistakes,
         declared,
     };
-    let mut text = serde_json::to_string_pretty(&document)?;
-    text.push('\n');
-    print(text.as_bytes())
+    print_json(&document)
 }
 
 impl Told {

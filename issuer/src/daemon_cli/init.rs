@@ -1,6 +1,7 @@
 //! The verb `init`: what it asks, and what it says.
 
 use std::{
+    borrow::Cow,
     io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -8,12 +9,18 @@ use std::{
 
 use certwell_proto::FleetName;
 use clap::Args;
+use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::{keep_from_core_files, runtime};
 use crate::{
     clock, config,
     init::{self, Made},
 };
+
+const VERSION: u32 = 1;
+/// More than the longest paths need.
+const DOCUMENT_ROOM: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -35,6 +42,24 @@ pub(super) struct InitArgs {
     /// The Unix socket on which `certwell` asks
     #[arg(long, value_name = "PATH", default_value = "/run/certwell/admin.sock")]
     admin_socket: PathBuf,
+    /// Print JSON; the recovery key is in it
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints. Not `Debug`: the recovery key is in it.
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    fleet: &'a str,
+    /// Shown only here.
+    recovery_key: &'a str,
+    config: Cow<'a, str>,
+    key_file: Cow<'a, str>,
+    /// What the unit's `LoadCredential=` is to be, where it isn't as packaged.
+    load_credential: Option<String>,
+    state_directory: Cow<'a, str>,
+    ca: String,
 }
 
 fn endpoint(text: &str) -> Result<String, String> {
@@ -58,7 +83,9 @@ pub(super) fn initialize(config: PathBuf, arguments: InitArgs) -> anyhow::Result
         state_directory,
         key_file,
         admin_socket,
+        json,
     } = arguments;
+    let name = fleet.clone();
     let options = init::Options {
         config,
         fleet,
@@ -68,15 +95,21 @@ pub(super) fn initialize(config: PathBuf, arguments: InitArgs) -> anyhow::Result
         key_file,
         admin_socket,
     };
-    let made = runtime()?.block_on(init::init(options, show_recovery_key))?;
-    let (config, key_file) = (made.config.display(), made.key_file.display());
-    let credential = match made.key_file == Path::new("/etc/certwell/issuer.kek") {
-        true => String::new(),
-        false => format!(
-            "\n     The unit takes the key from elsewhere; by `systemctl edit certwell-issuer`:\n       \
-             [Service]\n       LoadCredential=\n       LoadCredential=certwell-kek:{key_file}"
-        ),
+    let show = |made: &Made| match json {
+        true => show_document(&name, made),
+        false => show_recovery_key(made),
     };
+    let made = runtime()?.block_on(init::init(options, show))?;
+    if json {
+        return Ok(());
+    }
+    let (config, key_file) = (made.config.display(), made.key_file.display());
+    let credential = load_credential(&made).map_or_else(String::new, |credential| {
+        format!(
+            "\n     The unit takes the key from elsewhere; by `systemctl edit certwell-issuer`:\n       \
+             [Service]\n       LoadCredential=\n       LoadCredential={credential}"
+        )
+    });
     let mut stderr = io::stderr().lock();
     let _ = write!(
         stderr,
@@ -92,6 +125,33 @@ pub(super) fn initialize(config: PathBuf, arguments: InitArgs) -> anyhow::Result
         made.ca,
     );
     Ok(())
+}
+
+/// For the unit, which takes the key from its packaged place.
+fn load_credential(made: &Made) -> Option<String> {
+    let elsewhere = made.key_file != Path::new("/etc/certwell/issuer.kek");
+    elsewhere.then(|| format!("certwell-kek:{}", made.key_file.display()))
+}
+
+fn show_document(fleet: &FleetName, made: &Made) -> io::Result<()> {
+    let recovery_key = made.recovery_key.to_text();
+    let document = Document {
+        version: VERSION,
+        fleet: fleet.as_str(),
+        recovery_key: recovery_key.as_str(),
+        config: made.config.to_string_lossy(),
+        key_file: made.key_file.to_string_lossy(),
+        load_credential: load_credential(made),
+        state_directory: made.state_directory.to_string_lossy(),
+        ca: made.ca.to_string(),
+    };
+    // Never moved while it grows, so that no copy of the key stays behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(DOCUMENT_ROOM));
+    serde_json::to_writer_pretty(&mut *text, &document)?;
+    text.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&text)?;
+    stdout.flush()
 }
 
 fn show_recovery_key(made: &Made) -> io::Result<()> {

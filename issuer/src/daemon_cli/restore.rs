@@ -11,14 +11,17 @@ use std::{
 use certwell_proto::Exit;
 use clap::Args;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{counted, keep_from_core_files, print, runtime};
+use super::{counted, keep_from_core_files, print, print_json, runtime};
 use crate::{
     backup, clock,
     restore::{Backup, Restored},
     store::keys::{RecoveryKey, RecoveryKeyError},
 };
+
+const VERSION: u32 = 1;
 
 #[derive(Debug, Args)]
 pub(super) struct BackupArgs {
@@ -41,6 +44,40 @@ pub(super) struct RestoreArgs {
     /// A newer revoked.log than the one beside the backup; may be given several times
     #[arg(long, value_name = "FILE")]
     revocations: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `backup --json` prints, in one line.
+#[derive(Debug, Serialize)]
+struct BackedUp {
+    version: u32,
+    backup: String,
+    at: String,
+    bytes: u64,
+    removed: Vec<String>,
+    later: Vec<String>,
+}
+
+/// What `restore --json` prints.
+#[derive(Debug, Serialize)]
+struct Document {
+    version: u32,
+    backup: String,
+    config: String,
+    config_from_backup: bool,
+    key_file: String,
+    key_made: bool,
+    state_directory: String,
+    lineage: String,
+    /// How many the backup knows.
+    hosts: usize,
+    revoked: Vec<String>,
+    /// Backups that are called by a time that is still to come.
+    later: Vec<String>,
+    /// Why the service may not go on with the backups that are here.
+    problem: Option<String>,
 }
 
 /// The recovery key isn't there, or is none.
@@ -75,14 +112,14 @@ pub(super) fn back_up(config: &Path, arguments: &BackupArgs) -> anyhow::Result<(
     let taken = runtime()?.block_on(told_when_slow("copying the store", prepared.take()))?;
     warn_of(&taken.later);
     if arguments.json {
-        let document = serde_json::json!({
-            "version": 1,
-            "backup": taken.path,
-            "at": taken.at.to_string(),
-            "bytes": taken.bytes,
-            "removed": taken.removed,
-            "later": taken.later,
-        });
+        let document = serde_json::to_string(&BackedUp {
+            version: VERSION,
+            backup: shown(&taken.path),
+            at: taken.at.to_string(),
+            bytes: taken.bytes,
+            removed: taken.removed.iter().map(|path| shown(path)).collect(),
+            later: taken.later.iter().map(|path| shown(path)).collect(),
+        })?;
         return print(format!("{document}\n").as_bytes());
     }
     let removed = match taken.removed.len() {
@@ -106,12 +143,16 @@ pub(super) fn restore(config: &Path, arguments: &RestoreArgs) -> anyhow::Result<
     ))?;
     let _ = writeln!(io::stderr(), "restoring {}", backup.directory().display());
     // Where it can't be read there is nothing to compare the backup with.
-    warn_of(&backup::later(&arguments.from, clock::now()).unwrap_or_default());
+    let later = backup::later(&arguments.from, clock::now()).unwrap_or_default();
+    warn_of(&later);
     let key = recovery_key(arguments.recovery_key_file.as_deref())?;
     let restored = runtime.block_on(told_when_slow(
         "opening every secret, and making the store",
         backup.restore(&key),
     ))?;
+    if arguments.json {
+        return print_json(&document(&restored, &later));
+    }
     print(summary(&restored).as_bytes())?;
     if let Some(error) = &restored.backups {
         let _ = writeln!(
@@ -143,6 +184,29 @@ fn warn_of(later: &[PathBuf]) {
          take, and move these away once the clock is right",
         names.join(", ")
     );
+}
+
+fn document(restored: &Restored, later: &[PathBuf]) -> Document {
+    let (config, brought) = &restored.config;
+    let (key, made) = &restored.key_file;
+    Document {
+        version: VERSION,
+        backup: shown(&restored.backup),
+        config: shown(config),
+        config_from_backup: *brought,
+        key_file: shown(key),
+        key_made: *made,
+        state_directory: shown(&restored.state_directory),
+        lineage: restored.lineage.to_string(),
+        hosts: restored.hosts,
+        revoked: restored.revoked.iter().map(ToString::to_string).collect(),
+        later: later.iter().map(|path| shown(path)).collect(),
+        problem: restored.backups.as_ref().map(chain),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 fn summary(restored: &Restored) -> String {

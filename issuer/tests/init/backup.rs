@@ -173,6 +173,38 @@ fn the_oldest_backups_go_and_nothing_else_and_what_a_run_left_that_was_cut_off()
 }
 
 #[test]
+fn a_script_is_told_what_was_made_removed_and_called_by_a_time_to_come() {
+    let fleet = fleet();
+    fleet.set("backups-kept = 3", "backups-kept = 2");
+    let old = taken(&fleet);
+    let ahead = fleet.path("backups/certwell-29991128T031500Z");
+    fs::create_dir(&ahead).unwrap();
+    let output = fleet.run(&["backup", "--json"]);
+    ended(&output, Exit::Done);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let at: Timestamp = told["at"].as_str().unwrap().parse().unwrap();
+    let bytes = told["bytes"].as_u64().unwrap();
+    assert!(bytes > 4_096, "{told}");
+    let backup = told["backup"].as_str().unwrap();
+    let instant = at.strftime("%Y%m%dT%H%M%SZ").to_string();
+    assert!(backup.contains(&instant), "{told}");
+    assert!(
+        PathBuf::from(backup).join("certwell.db").is_file(),
+        "{told}"
+    );
+    let wanted = serde_json::json!({
+        "version": 1,
+        "backup": backup,
+        "at": at.to_string(),
+        "bytes": bytes,
+        "removed": [old],
+        "later": [ahead],
+    });
+    assert_eq!(told, wanted);
+    assert!(!old.exists());
+}
+
+#[test]
 fn what_can_not_be_backed_up_is_told_and_leaves_nothing() {
     let fleet = fleet();
     let backups = fleet.path("backups");

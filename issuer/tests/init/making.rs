@@ -97,6 +97,48 @@ async fn init_makes_all_that_serve_needs_and_shows_the_recovery_key_once() {
     }
 }
 
+#[test]
+fn init_gives_a_script_the_recovery_key_in_its_document_and_nowhere_else() {
+    let fleet = Fleet::new();
+    let output = fleet.init_with(&["--json"]);
+    assert_eq!(ended(&output, Exit::Done), "");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let key = told["recovery_key"].as_str().unwrap();
+    let ca = told["ca"].as_str().unwrap();
+    assert!(ca.parse::<certwell_proto::Fingerprint>().is_ok(), "{ca}");
+    let wanted = serde_json::json!({
+        "version": 1,
+        "fleet": "hachyderm",
+        "recovery_key": key,
+        "config": fleet.path("etc/issuer.toml"),
+        "key_file": fleet.path("etc/issuer.kek"),
+        "load_credential": format!("certwell-kek:{}", fleet.path("etc/issuer.kek").display()),
+        "state_directory": fleet.path("state"),
+        "ca": ca,
+    });
+    assert_eq!(told, wanted);
+    assert_eq!(text(&output.stdout).matches(key).count(), 1);
+    for (path, _, content) in fleet.tree() {
+        assert!(!text_of(content).contains(&key[20..]), "{}", path.display());
+    }
+
+    // It is the one that opens a backup.
+    let backup = fleet.path("backup").display().to_string();
+    ended(&fleet.run(&["backup", "--output", &backup]), Exit::Done);
+    for gone in ["state", "etc"] {
+        fs::remove_dir_all(fleet.path(gone)).unwrap();
+    }
+    fs::write(fleet.path("key"), key).unwrap();
+    let file = fleet.path("key").display().to_string();
+    let restore = ["restore", "--from", &backup, "--recovery-key-file", &file];
+    ended(&fleet.run(&restore), Exit::Done);
+
+    // What is refused tells a script nothing but its code.
+    let again = fleet.init_with(&["--json"]);
+    assert!(ended(&again, Exit::Conflict).contains("issuer.toml"));
+    assert_eq!(text(&again.stdout), "");
+}
+
 fn text_of(content: Option<Vec<u8>>) -> String {
     String::from_utf8_lossy(&content.unwrap_or_default()).into_owned()
 }

@@ -125,6 +125,40 @@ impl Lost {
 }
 
 #[tokio::test]
+async fn a_script_is_told_what_was_restored_and_what_was_made_anew() {
+    let lost = Lost::new().await;
+    let fleet = &lost.fleet;
+    // Called by a time that is still to come.
+    let ahead = fleet.path("backups/certwell-29991128T031500Z");
+    fs::rename(lost.backup(), &ahead).unwrap();
+    fs::write(fleet.path("backups/revoked.log"), "1700000000 esme\n").unwrap();
+    let output = lost.restore(&["--json"]);
+    ended(&output, Exit::Done);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let store = lost.is_restored().await;
+    let lineage = store.lineage().await.unwrap().to_string();
+    let wanted = serde_json::json!({
+        "version": 1,
+        "backup": ahead,
+        "config": fleet.path("etc/issuer.toml"),
+        "config_from_backup": true,
+        "key_file": fleet.path("etc/issuer.kek"),
+        "key_made": true,
+        "state_directory": fleet.path("state"),
+        "lineage": lineage,
+        "hosts": 2,
+        "revoked": ["esme"],
+        "later": [ahead],
+        "problem": null,
+    });
+    assert_eq!(told, wanted);
+    store.close().await;
+    let again = lost.restore(&["--json"]);
+    assert!(ended(&again, Exit::Conflict).contains("there is a store"));
+    assert_eq!(text(&again.stdout), "");
+}
+
+#[tokio::test]
 async fn a_lost_issuer_is_restored_with_another_lineage_and_key_by_the_same_recovery_key() {
     let lost = Lost::new().await;
     let fleet = &lost.fleet;
