@@ -19,7 +19,7 @@ use crate::{
 fn receivers_that_hang_refuse_or_redirect_hold_up_nobody_else_and_are_told_later() -> Result<()> {
     story("alerts-misbehave", &sally(), |world| {
         let mut hangs = Ear::listen(world, "hangs", 0)?;
-        hangs.limit = "30s";
+        hangs.limit = "15s";
         let breaks = Ear::listen(world, "breaks", 1)?;
         let redirects = Ear::listen(world, "redirects", 2)?;
         let works = Ear::listen(world, "works", 3)?;
@@ -38,7 +38,7 @@ fn receivers_that_hang_refuse_or_redirect_hold_up_nobody_else_and_are_told_later
         drill(world)?;
         let first = works.wait("the drill", SOON, |heard| heard.class == "drill")?;
         ensure!(first.state == "drill" && first.number == 1, "{first:?}");
-        // The one that hangs does so for half a minute: five more come meanwhile.
+        // The one that hangs does so for a quarter of a minute: five more come meanwhile.
         works.wait("the sixth message", SOON, |heard| {
             heard.class == "drill" && heard.number == 6
         })?;
