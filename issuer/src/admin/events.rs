@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certwell_proto::{CertificateName, v1};
+use certwell_proto::v1;
 use tokio::sync::{
     broadcast::{self, error::RecvError},
     mpsc,
@@ -10,7 +10,7 @@ use tokio::sync::{
 use tonic::Status;
 
 use super::service::store_failed;
-use crate::store::{EventRecord, Store};
+use crate::store::{EventFilter, EventRecord, Store};
 
 /// Events of the past that are in memory at once, for each that asks.
 const PAGE: u32 = 256;
@@ -20,8 +20,8 @@ pub(super) struct Asked {
     pub(super) store: Arc<dyn Store>,
     /// The newest id that isn't wanted, or is sent already.
     pub(super) after: u64,
-    /// Only those of this certificate.
-    pub(super) certificate: Option<CertificateName>,
+    /// Only those.
+    pub(super) of: EventFilter,
     /// New ones, when they are to follow; subscribed to before the past is read, so that nothing falls between.
     pub(super) live: Option<broadcast::Receiver<EventRecord>>,
     pub(super) sender: mpsc::Sender<Result<v1::Event, Status>>,
@@ -40,8 +40,7 @@ impl Asked {
     /// Sends all that is stored.
     async fn past(&mut self) -> Result<(), Over> {
         loop {
-            let certificate = self.certificate.as_ref();
-            let page = match self.store.events(self.after, certificate, PAGE).await {
+            let page = match self.store.events(self.after, &self.of, PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
                     let _ = self.sender.send(Err(store_failed(&error))).await;
@@ -79,8 +78,7 @@ impl Asked {
 
     /// Sends an event that is wanted, once.
     async fn tell(&mut self, event: EventRecord) -> Result<(), Over> {
-        let other = self.certificate.is_some() && self.certificate != event.certificate;
-        if other || event.id <= self.after {
+        if event.id <= self.after || !self.of.lets_through(&event) {
             return Ok(());
         }
         self.after = event.id;
@@ -146,7 +144,7 @@ mod tests {
         let asked = Asked {
             store: store.clone(),
             after: 0,
-            certificate: None,
+            of: EventFilter::default(),
             live: Some(live.subscribe()),
             sender,
         };

@@ -54,13 +54,15 @@ pub(super) fn known_hosts(
     names: &[String],
     facts: &FleetFacts,
 ) -> Result<BTreeSet<HostName>, Status> {
-    let known = |name: &String| {
-        name.parse::<HostName>()
-            .ok()
-            .filter(|host| facts.hosts.contains_key(host) || facts.inventories.contains_key(host))
-            .ok_or_else(|| no_host(name, facts))
-    };
-    names.iter().map(known).collect()
+    names.iter().map(|name| known_host(name, facts)).collect()
+}
+
+/// A host that is declared, or of which something is known.
+pub(super) fn known_host(name: &str, facts: &FleetFacts) -> Result<HostName, Status> {
+    name.parse::<HostName>()
+        .ok()
+        .filter(|host| facts.hosts.contains_key(host) || facts.inventories.contains_key(host))
+        .ok_or_else(|| no_host(name, facts))
 }
 
 /// A host that may be given a join token: the configuration declares it, and it isn't retired.

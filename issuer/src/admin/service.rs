@@ -21,8 +21,8 @@ use super::{
     alerts,
     events::Asked,
     lookup::{
-        declared_certificate, declared_notifier, joinable_host, known_hosts, no_certificate,
-        no_host, revocable_host,
+        declared_certificate, declared_notifier, joinable_host, known_host, known_hosts,
+        no_certificate, no_host, revocable_host,
     },
 };
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
         inventory::{report, sprawl, wire},
         status,
     },
-    store::{Store, StoreError, TokenRecord},
+    store::{EventFilter, Store, StoreError, TokenRecord},
 };
 
 /// Tokens live at most so long.
@@ -272,24 +272,28 @@ impl Admin for AdminService {
         request: Request<v1::EventsRequest>,
     ) -> Result<Response<Self::EventsStream>, Status> {
         let request = request.into_inner();
-        let certificate = match request.certificate.as_str() {
-            "" => None,
-            name => Some(declared_certificate(name, &*self.facts().await?)?),
+        let of = EventFilter {
+            certificate: match request.certificate.as_str() {
+                "" => None,
+                name => Some(declared_certificate(name, &*self.facts().await?)?),
+            },
+            host: match request.host.as_str() {
+                "" => None,
+                name => Some(known_host(name, &*self.facts().await?)?),
+            },
         };
         // Followed before the past is read, so that nothing falls between; doubles are left out by their ids.
         let live = request.follow.then(|| self.events.follow());
         let mut after = request.after;
         if request.last > 0 {
-            let newest = self
-                .store
-                .before_newest_events(after, certificate.as_ref(), request.last);
+            let newest = self.store.before_newest_events(after, &of, request.last);
             after = newest.await.map_err(|e| store_failed(&e))?;
         }
         let (sender, receiver) = mpsc::channel(64);
         let asked = Asked {
             store: self.store.clone(),
             after,
-            certificate,
+            of,
             live,
             sender,
         };

@@ -159,10 +159,11 @@ it; 6 denied; 7 no such host or notifier.")]
 Examples:
   certwell events --last 20
   certwell events --follow --certificate media.hachyderm.io
+  certwell events --host sally
   certwell events --last 0 --json | jq 'select(.kind == \"fetched\")'
 
 Exit codes: 0 done; 5 the issuer can't be reached, or went away; 6 denied;
-7 no such certificate.")]
+7 no such certificate or host.")]
     Events {
         /// Go on with new events as they happen
         #[arg(long, short)]
@@ -170,6 +171,9 @@ Exit codes: 0 done; 5 the issuer can't be reached, or went away; 6 denied;
         /// Only those of this certificate
         #[arg(long, value_name = "NAME")]
         certificate: Option<CertificateName>,
+        /// Only those of this host
+        #[arg(long, value_name = "NAME")]
+        host: Option<HostName>,
         /// How many past events; 0 for all that are kept
         #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
         last: u32,

@@ -1,6 +1,6 @@
 //! `certwell events`, and how an event reads.
 
-use certwell_proto::{CertificateName, Exit, v1};
+use certwell_proto::{Exit, v1};
 use tokio_stream::StreamExt as _;
 
 use super::{
@@ -14,18 +14,11 @@ use crate::plan::words;
 /// Past events, oldest first, then new ones.
 pub(super) async fn events(
     mut admin: Admin,
-    follow: bool,
-    certificate: Option<&CertificateName>,
-    last: u32,
+    request: v1::EventsRequest,
     format: Format,
     screen: &Screen,
 ) -> Result<Exit, CliError> {
-    let request = v1::EventsRequest {
-        follow,
-        after: 0,
-        certificate: certificate.map(ToString::to_string).unwrap_or_default(),
-        last,
-    };
+    let follow = request.follow;
     let mut stream = admin.events(request).await?.into_inner();
     let mut any = false;
     while let Some(event) = stream.next().await {

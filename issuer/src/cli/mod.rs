@@ -35,7 +35,7 @@ mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use certwell_proto::Exit;
+use certwell_proto::{Exit, v1};
 use clap::Parser as _;
 
 use args::{Certificates, Cli, Command, Hosts, Token};
@@ -116,9 +116,20 @@ async fn ask_issuer(cli: Cli) -> Result<Exit, CliError> {
         Command::Events {
             follow,
             certificate,
+            host,
             last,
             format,
-        } => events::events(admin, follow, certificate.as_ref(), last, format, screen).await,
+        } => {
+            let text = |name: Option<String>| name.unwrap_or_default();
+            let request = v1::EventsRequest {
+                follow,
+                after: 0,
+                certificate: text(certificate.map(|name| name.to_string())),
+                host: text(host.map(|name| name.to_string())),
+                last,
+            };
+            events::events(admin, request, format, screen).await
+        }
         Command::Watch(format) => watch::watch(&cli.socket, admin, format, screen).await,
         Command::Page { token, format } => page::page(admin, token, format, screen).await,
         Command::Alerts(command) => alerts::alerts(admin, command, screen).await,

@@ -204,6 +204,7 @@ impl Watch {
             after: 0,
             certificate: name.to_string(),
             last: 1,
+            ..v1::EventsRequest::default()
         };
         let mut past = admin.events(newest).await?.into_inner();
         let mut watch = Self {
@@ -223,6 +224,7 @@ impl Watch {
             after: self.after,
             certificate: name.to_string(),
             last: 0,
+            ..v1::EventsRequest::default()
         };
         self.stream = Some(admin.events(request).await?.into_inner());
         Ok(())

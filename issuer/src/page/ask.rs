@@ -58,22 +58,36 @@ pub(super) async fn explain(
         .sentences)
 }
 
-/// The newest events, of one certificate or (with an empty name) of all; oldest first.
+/// Whose events.
+pub(super) enum Of<'a> {
+    Everybody,
+    Certificate(&'a str),
+    Host(&'a str),
+}
+
+/// The newest events; oldest first.
 pub(super) async fn newest_events(
     admin: &AdminService,
-    certificate: &str,
+    of: Of<'_>,
     last: u32,
 ) -> Result<Vec<v1::Event>, Status> {
-    events(
-        admin,
-        v1::EventsRequest {
-            follow: false,
-            after: 0,
-            certificate: certificate.to_owned(),
-            last,
-        },
-    )
-    .await
+    let (certificate, host) = match of {
+        Of::Everybody => ("", ""),
+        Of::Certificate(name) => (name, ""),
+        Of::Host(name) => ("", name),
+    };
+    let request = v1::EventsRequest {
+        certificate: certificate.to_owned(),
+        host: host.to_owned(),
+        last,
+        ..v1::EventsRequest::default()
+    };
+    let mut stream = admin.events(Request::new(request)).await?.into_inner();
+    let mut events = Vec::new();
+    while let Some(event) = stream.next().await {
+        events.push(event?);
+    }
+    Ok(events)
 }
 
 /// The events whose ids lie between these two, oldest first.
@@ -83,10 +97,8 @@ pub(super) async fn events_between(
     before: u64,
 ) -> Result<Vec<v1::Event>, Status> {
     let request = v1::EventsRequest {
-        follow: false,
         after,
-        certificate: String::new(),
-        last: 0,
+        ..v1::EventsRequest::default()
     };
     let mut stream = admin.events(Request::new(request)).await?.into_inner();
     let mut events = Vec::new();
@@ -96,18 +108,6 @@ pub(super) async fn events_between(
             break;
         }
         events.push(event);
-    }
-    Ok(events)
-}
-
-async fn events(
-    admin: &AdminService,
-    request: v1::EventsRequest,
-) -> Result<Vec<v1::Event>, Status> {
-    let mut stream = admin.events(Request::new(request)).await?.into_inner();
-    let mut events = Vec::new();
-    while let Some(event) = stream.next().await {
-        events.push(event?);
     }
     Ok(events)
 }

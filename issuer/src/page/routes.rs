@@ -30,10 +30,8 @@ use crate::{clock, metrics};
 const BODY: usize = 16 * 1024;
 /// Events on one page.
 const EVENTS: u32 = 100;
-/// Events among which those of one host are looked for.
-const SEARCHED: u32 = 1000;
 /// Events in a history.
-const HISTORY: usize = 50;
+const HISTORY: u32 = 50;
 
 /// Everything that the page's listener answers.
 pub fn router(page: Arc<Page>) -> Router {
@@ -136,10 +134,10 @@ async fn certificate(
         .iter()
         .find(|certificate| certificate.name == name)
         .ok_or_else(|| missing(&format!("There is no certificate {name}.")))?;
-    let events = ask::newest_events(&page.admin, &name, EVENTS).await?;
+    let of = ask::Of::Certificate(&name);
+    let events = ask::newest_events(&page.admin, of, HISTORY).await?;
     let certificate = view::certificate::Certificate::new(found, explanation, now);
-    let mut history = view::event::rows(&events, now);
-    history.truncate(HISTORY);
+    let history = view::event::rows(&events, now);
     let frame = frame(&page, &visitor, &status.fleet, "/certificates", now);
     shown(
         &frame,
@@ -174,10 +172,8 @@ async fn host(
         .iter()
         .find(|host| host.name == name)
         .ok_or_else(|| missing(&format!("There is no host {name}.")))?;
-    let mut events = ask::newest_events(&page.admin, "", SEARCHED).await?;
-    events.retain(|event| event.host == name);
-    let mut history = view::event::rows(&events, now);
-    history.truncate(HISTORY);
+    let events = ask::newest_events(&page.admin, ask::Of::Host(&name), HISTORY).await?;
+    let history = view::event::rows(&events, now);
     let host = view::host::Host::new(found, &status, now);
     let frame = frame(&page, &visitor, &status.fleet, "/hosts", now);
     shown(&frame, &name, render::host::page(&host, &history))
@@ -245,7 +241,7 @@ async fn events(
             let after = before.saturating_sub(u64::from(EVENTS) + 1);
             ask::events_between(&page.admin, after, before).await?
         }
-        None => ask::newest_events(&page.admin, "", EVENTS).await?,
+        None => ask::newest_events(&page.admin, ask::Of::Everybody, EVENTS).await?,
     };
     let rows = view::event::rows(&events, now);
     let older = rows.last().map(|row| row.id).filter(|id| *id > 1);

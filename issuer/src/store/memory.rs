@@ -13,8 +13,9 @@ use jiff::Timestamp;
 
 use self::held::{Held, conflict, kept};
 use super::{
-    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
-    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, StoredLeaf, TokenRecord,
+    Account, Enrolled, EventFilter, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord,
+    Issued, Observation, OrderFailure, PendingOrder, Recovery, Result, Store, StoredLeaf,
+    TokenRecord,
 };
 
 /// A store that ends with this value.
@@ -40,8 +41,8 @@ impl MemoryStore {
     }
 }
 
-fn is_wanted(event: &EventRecord, after: u64, certificate: Option<&CertificateName>) -> bool {
-    event.id > after && certificate.is_none_or(|name| event.certificate.as_ref() == Some(name))
+fn is_wanted(event: &EventRecord, after: u64, of: &EventFilter) -> bool {
+    event.id > after && of.lets_through(event)
 }
 
 #[async_trait::async_trait]
@@ -387,32 +388,22 @@ impl Store for MemoryStore {
         Ok(ids)
     }
 
-    async fn events(
-        &self,
-        after: u64,
-        certificate: Option<&CertificateName>,
-        most: u32,
-    ) -> Result<Vec<EventRecord>> {
+    async fn events(&self, after: u64, of: &EventFilter, most: u32) -> Result<Vec<EventRecord>> {
         let held = self.held();
         let wanted = held
             .events
             .iter()
-            .filter(|event| is_wanted(event, after, certificate));
+            .filter(|event| is_wanted(event, after, of));
         Ok(wanted.take(most as usize).cloned().collect())
     }
 
-    async fn before_newest_events(
-        &self,
-        after: u64,
-        certificate: Option<&CertificateName>,
-        last: u32,
-    ) -> Result<u64> {
+    async fn before_newest_events(&self, after: u64, of: &EventFilter, last: u32) -> Result<u64> {
         let held = self.held();
         let mut newest = held
             .events
             .iter()
             .rev()
-            .filter(|event| is_wanted(event, after, certificate));
+            .filter(|event| is_wanted(event, after, of));
         Ok(newest.nth(last as usize).map_or(after, |event| event.id))
     }
 

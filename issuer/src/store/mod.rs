@@ -24,8 +24,8 @@ use jiff::Timestamp;
 
 pub use alerts::{AcknowledgementRecord, AlertRecord, AlertStore, DeliveryRecord, SilenceRecord};
 pub use record::{
-    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
-    Observation, OrderFailure, PendingOrder, Recovery, StoredLeaf, TokenRecord,
+    Account, Enrolled, EventFilter, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord,
+    Issued, Observation, OrderFailure, PendingOrder, Recovery, StoredLeaf, TokenRecord,
 };
 
 /// Why the store couldn't do it.
@@ -227,20 +227,11 @@ pub trait Store: AlertStore + Send + Sync + 'static {
         let ids = self.add_events(std::slice::from_ref(event)).await?;
         Ok(ids.into_iter().next().unwrap_or_default())
     }
-    /// Events after `after`, oldest first, `most` at most.
-    async fn events(
-        &self,
-        after: u64,
-        certificate: Option<&CertificateName>,
-        most: u32,
-    ) -> Result<Vec<EventRecord>>;
-    /// The id after which the newest `last` of the events after `after` lie; `after` when there are no more.
-    async fn before_newest_events(
-        &self,
-        after: u64,
-        certificate: Option<&CertificateName>,
-        last: u32,
-    ) -> Result<u64>;
+    /// Events after `after` that `of` lets through, oldest first, `most` at most.
+    async fn events(&self, after: u64, of: &EventFilter, most: u32) -> Result<Vec<EventRecord>>;
+    /// The id after which the newest `last` of the events after `after` that `of` lets through lie; `after` when there
+    /// are no more. However many others there are, they aren't gone through.
+    async fn before_newest_events(&self, after: u64, of: &EventFilter, last: u32) -> Result<u64>;
     /// Removes events older than `before`; returns how many went.
     async fn prune_events(&self, before: Timestamp) -> Result<u64>;
     /// Paused certificates; `None` in the list is the whole fleet.

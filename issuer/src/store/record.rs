@@ -261,3 +261,20 @@ pub struct EventRecord {
     /// One sentence.
     pub text: String,
 }
+
+/// Which events are asked for: those about both, where both are named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// `None`: about any, or none.
+    pub certificate: Option<CertificateName>,
+    /// `None`: about any, or none.
+    pub host: Option<HostName>,
+}
+
+impl EventFilter {
+    /// Whether an event is one of them.
+    pub fn lets_through(&self, event: &EventRecord) -> bool {
+        let certificate = self.certificate.is_none() || self.certificate == event.certificate;
+        certificate && (self.host.is_none() || self.host == event.host)
+    }
+}

@@ -346,6 +346,10 @@ fn past_events_are_shown_and_new_ones_followed() {
         two.out
     );
 
+    let sally = issuer.run(&["events", "--host", "sally"]).out;
+    assert_eq!(sally.lines().count(), 1, "{sally}");
+    assert!(sally.contains("sally drew generation 2"), "{sally}");
+
     let lines = issuer.run(&["events", "--json"]).out;
     let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!(

@@ -317,6 +317,7 @@ impl Admin for Service {
         let wanted = move |event: &v1::Event| {
             event.id > request.after
                 && (request.certificate.is_empty() || event.certificate == request.certificate)
+                && (request.host.is_empty() || event.host == request.host)
         };
         let mut fresh = self.0.fresh.subscribe();
         let mut past: Vec<v1::Event> = self

@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use certwell_issuer::store::{
-    Account, AlertRecord, AlertStore, DeliveryRecord, Enrolled, EventRecord, FleetCa, HostRecord,
-    Intent, InventoryRecord, Issued, Observation, OrderFailure, PendingOrder, Recovery, Result,
-    SilenceRecord, Store, StoreError, StoredLeaf, TokenRecord, sqlite::SqliteStore,
+    Account, AlertRecord, AlertStore, DeliveryRecord, Enrolled, EventFilter, EventRecord, FleetCa,
+    HostRecord, Intent, InventoryRecord, Issued, Observation, OrderFailure, PendingOrder, Recovery,
+    Result, SilenceRecord, Store, StoreError, StoredLeaf, TokenRecord, sqlite::SqliteStore,
 };
 use certwell_proto::{Bundle, CertificateName, Generation, HostName, Lineage, v1};
 use jiff::Timestamp;
@@ -163,11 +163,11 @@ macro_rules! gated {
             async fn events(
                 &self,
                 after: u64,
-                certificate: Option<&CertificateName>,
+                of: &EventFilter,
                 most: u32,
             ) -> Result<Vec<EventRecord>> {
                 self.most_events.fetch_max(most, Ordering::Relaxed);
-                self.store.events(after, certificate, most).await
+                self.store.events(after, of, most).await
             }
 
             async fn close(&self) {
@@ -216,7 +216,7 @@ gated! {
     put_inventory(inventory: &InventoryRecord) -> ();
     inventories() -> Vec<InventoryRecord>;
     forget_host(host: &HostName) -> ();
-    before_newest_events(after: u64, certificate: Option<&CertificateName>, last: u32) -> u64;
+    before_newest_events(after: u64, of: &EventFilter, last: u32) -> u64;
     prune_events(before: Timestamp) -> u64;
     paused() -> Vec<Option<CertificateName>>;
     set_paused(certificate: Option<&CertificateName>, paused: bool) -> ();

@@ -22,6 +22,10 @@ async fn asked(world: &mut World, last: u32, certificate: &str) -> Vec<Event> {
         certificate: certificate.into(),
         ..Default::default()
     };
+    told(world, request).await
+}
+
+async fn told(world: &mut World, request: EventsRequest) -> Vec<Event> {
     let mut stream = world.admin.events(request).await.unwrap().into_inner();
     let mut events = Vec::new();
     while let Some(event) = stream.message().await.unwrap() {
@@ -42,6 +46,43 @@ async fn however_many_events_are_asked_for_few_are_in_memory_at_once() {
     assert_eq!(newest.len(), 300);
     let most = world.store.most_events.load(Ordering::Relaxed);
     assert!(0 < most && most <= 300, "{most} at once");
+    world.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_s_newest_events_are_told_and_those_that_follow() {
+    let mut world = World::start().await;
+    world.token("sally").await;
+    world.token("esme").await;
+    let mut world = world.restart_after(MANY).await;
+    let of = |host: &str, last, follow| EventsRequest {
+        host: host.into(),
+        last,
+        follow,
+        ..Default::default()
+    };
+    let past = told(&mut world, of("sally", 50, false)).await;
+    assert!(!past.is_empty(), "a thousand others are newer");
+    assert!(past.iter().all(|event| event.host == "sally"), "{past:?}");
+    assert_eq!(
+        told(&mut world, of("sally", 1, false)).await,
+        past[past.len() - 1..]
+    );
+    let unknown = world.admin.events(of("nobody", 1, false)).await;
+    assert_eq!(unknown.unwrap_err().code(), tonic::Code::NotFound);
+    let mut live = world
+        .admin
+        .events(of("sally", 1, true))
+        .await
+        .unwrap()
+        .into_inner();
+    let first = live.message().await.unwrap().unwrap();
+    assert_eq!(first, past[past.len() - 1]);
+    world.token("esme").await;
+    world.token("sally").await;
+    let next = live.message().await.unwrap().unwrap();
+    assert_eq!(next.host, "sally");
+    assert!(next.id > first.id + 1, "esme's lies between");
     world.app.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! An issuer that was restored from a backup: what it waits for, and what it makes of what hosts tell.
 
-use certwell_issuer::store::{Intent, Store as _, sqlite::SqliteStore};
+use certwell_issuer::store::{EventFilter, Intent, Store as _, sqlite::SqliteStore};
 use certwell_proto::{
     Generation, Lineage,
     v1::{self, enrollment_client::EnrollmentClient},
@@ -214,7 +214,11 @@ async fn a_hosts_second_word_orders_nothing_also_after_restarts_of_the_issuer() 
         let highest = world.store.highest_generations().await.unwrap();
         assert_eq!(highest, [(MEDIA.parse().unwrap(), Generation(4))]);
     }
-    let events = world.store.events(0, None, 1_000).await.unwrap();
+    let events = world
+        .store
+        .events(0, &EventFilter::default(), 1_000)
+        .await
+        .unwrap();
     let named = |text: &str| text.starts_with("it was issued after the backup");
     assert_eq!(events.iter().filter(|event| named(&event.text)).count(), 1);
 }

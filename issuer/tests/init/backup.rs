@@ -7,7 +7,7 @@ use std::{
 };
 
 use certwell_issuer::store::{
-    EventRecord, Store as _,
+    EventFilter, EventRecord, Store as _,
     keys::Kek,
     sqlite::{self, SqliteStore},
 };
@@ -96,7 +96,10 @@ async fn a_backup_under_write_load_is_whole_and_holds_all_that_was_committed_bef
         let copy = tempfile::tempdir().unwrap();
         fs::copy(backup.join("certwell.db"), copy.path().join("certwell.db")).unwrap();
         let copy = SqliteStore::open(copy.path(), &kek).await.unwrap();
-        let events = copy.events(0, None, u32::MAX).await.unwrap();
+        let events = copy
+            .events(0, &EventFilter::default(), u32::MAX)
+            .await
+            .unwrap();
         for (at, event) in events.iter().enumerate() {
             assert_eq!(event.at.as_second(), i64::try_from(at).unwrap(), "no gap");
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use certwell_issuer::store::{
-    HostRecord, Store as _, TokenRecord,
+    EventFilter, HostRecord, Store as _, TokenRecord,
     keys::{Kek, RecoveryKey},
     sqlite::{self, SqliteStore},
 };
@@ -373,7 +373,7 @@ async fn a_restore_that_is_killed_anywhere_leaves_no_store_and_the_next_one_ends
         let store = lost.is_restored().await;
         assert!(
             store
-                .events(0, None, 9)
+                .events(0, &EventFilter::default(), 9)
                 .await
                 .unwrap()
                 .iter()

@@ -8,6 +8,7 @@
 mod alerts;
 mod controls;
 mod door;
+mod history;
 mod http;
 mod live;
 mod login;

@@ -45,6 +45,8 @@ behaviours! {
 
 #[path = "conformance/alerts.rs"]
 mod alerts;
+#[path = "conformance/events.rs"]
+mod events;
 #[path = "conformance/fleet.rs"]
 mod fleet;
 #[path = "conformance/orders.rs"]

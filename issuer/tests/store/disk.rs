@@ -7,7 +7,7 @@ use std::{
 };
 
 use certwell_issuer::store::{
-    Store as _, StoreError,
+    EventFilter, Store as _, StoreError,
     keys::{Kek, RecoveryKey},
     sqlite::{DATABASE, SqliteStore},
 };
@@ -124,7 +124,14 @@ async fn everything_is_there_after_reopening_even_without_a_clean_close() {
     assert_eq!(store.hosts().await.unwrap(), [host_record("sally")]);
     assert_eq!(store.observations().await.unwrap().len(), 1);
     assert_eq!(store.paused().await.unwrap(), [None]);
-    assert_eq!(store.events(0, None, 2).await.unwrap().len(), 1);
+    assert_eq!(
+        store
+            .events(0, &EventFilter::default(), 2)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]

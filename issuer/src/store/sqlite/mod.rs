@@ -48,9 +48,9 @@ pub use self::{
     recovery::prove,
 };
 use super::{
-    Account, Enrolled, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord, Issued,
-    Observation, OrderFailure, PendingOrder, Recovery, Result, Store, StoredLeaf, TokenRecord,
-    sealing::DataKey,
+    Account, Enrolled, EventFilter, EventRecord, FleetCa, HostRecord, Intent, InventoryRecord,
+    Issued, Observation, OrderFailure, PendingOrder, Recovery, Result, Store, StoredLeaf,
+    TokenRecord, sealing::DataKey,
 };
 
 /// Name of the database in the state directory.
@@ -252,22 +252,12 @@ impl Store for SqliteStore {
         self.tell(self.insert_events(events).await)
     }
 
-    async fn events(
-        &self,
-        after: u64,
-        certificate: Option<&CertificateName>,
-        most: u32,
-    ) -> Result<Vec<EventRecord>> {
-        self.tell(self.read_events(after, certificate, most).await)
+    async fn events(&self, after: u64, of: &EventFilter, most: u32) -> Result<Vec<EventRecord>> {
+        self.tell(self.read_events(after, of, most).await)
     }
 
-    async fn before_newest_events(
-        &self,
-        after: u64,
-        certificate: Option<&CertificateName>,
-        last: u32,
-    ) -> Result<u64> {
-        self.tell(self.find_event(after, certificate, last).await)
+    async fn before_newest_events(&self, after: u64, of: &EventFilter, last: u32) -> Result<u64> {
+        self.tell(self.find_event(after, of, last).await)
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64> {

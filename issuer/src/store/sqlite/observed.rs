@@ -3,14 +3,14 @@
 use certwell_proto::{CertificateName, Generation, HostName};
 use jiff::Timestamp;
 use prost::Message as _;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use super::{
     SqliteStore,
     columns::{self, Columns as _},
     failure::Inner,
 };
-use crate::store::{EventRecord, InventoryRecord, Observation};
+use crate::store::{EventFilter, EventRecord, InventoryRecord, Observation};
 
 impl SqliteStore {
     pub(super) async fn write_observations(&self, observations: &[Observation]) -> Inner<()> {
@@ -104,35 +104,20 @@ impl SqliteStore {
     pub(super) async fn read_events(
         &self,
         after: u64,
-        certificate: Option<&CertificateName>,
+        of: &EventFilter,
         most: u32,
     ) -> Inner<Vec<EventRecord>> {
-        let rows = sqlx::query(
-            "SELECT * FROM event WHERE id > ?1 AND (?2 IS NULL OR certificate = ?2) ORDER BY id LIMIT ?3",
-        )
-        .bind(i64::try_from(after).unwrap_or(i64::MAX))
-        .bind(certificate.map(CertificateName::as_str))
-        .bind(most)
-        .fetch_all(&self.readers)
-        .await?;
+        let mut query = events("SELECT * FROM event", after, of);
+        query.push(" ORDER BY id LIMIT ").push_bind(most);
+        let rows = query.build().fetch_all(&self.readers).await?;
         rows.iter().map(|row| Ok(event_of(row)?)).collect()
     }
 
-    pub(super) async fn find_event(
-        &self,
-        after: u64,
-        certificate: Option<&CertificateName>,
-        last: u32,
-    ) -> Inner<u64> {
-        let row = sqlx::query(
-            "SELECT id FROM event WHERE id > ?1 AND (?2 IS NULL OR certificate = ?2)
-             ORDER BY id DESC LIMIT 1 OFFSET ?3",
-        )
-        .bind(i64::try_from(after).unwrap_or(i64::MAX))
-        .bind(certificate.map(CertificateName::as_str))
-        .bind(last)
-        .fetch_optional(&self.readers)
-        .await?;
+    pub(super) async fn find_event(&self, after: u64, of: &EventFilter, last: u32) -> Inner<u64> {
+        let mut query = events("SELECT id FROM event", after, of);
+        query.push(" ORDER BY id DESC LIMIT 1 OFFSET ");
+        query.push_bind(last);
+        let row = query.build().fetch_optional(&self.readers).await?;
         Ok(row.map_or(Ok(after), |row| row.unsigned("id"))?)
     }
 
@@ -172,6 +157,22 @@ impl SqliteStore {
     }
 }
 
+/// Which events. What isn't asked for isn't in the statement: an index isn't used for a condition that may be none.
+fn events(select: &str, after: u64, of: &EventFilter) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(select);
+    query.push(" WHERE id > ");
+    query.push_bind(i64::try_from(after).unwrap_or(i64::MAX));
+    if let Some(certificate) = &of.certificate {
+        query.push(" AND certificate = ");
+        query.push_bind(certificate.to_string());
+    }
+    if let Some(host) = &of.host {
+        query.push(" AND host = ");
+        query.push_bind(host.to_string());
+    }
+    query
+}
+
 fn observation_of(row: &SqliteRow) -> Result<Observation, sqlx::Error> {
     Ok(Observation {
         host: row.parsed("host")?,
@@ -201,4 +202,40 @@ fn event_of(row: &SqliteRow) -> Result<EventRecord, sqlx::Error> {
         generation: Generation(row.unsigned("generation")?),
         text: row.try_get("text")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, SqliteConnection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn events_of_a_host_and_of_a_certificate_are_found_by_an_index_from_either_end() {
+        let mut empty = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        sqlx::migrate!("./migrations")
+            .run(&mut empty)
+            .await
+            .unwrap();
+        let filter = |certificate: bool, host: bool| EventFilter {
+            certificate: certificate.then(|| "a.example".parse().unwrap()),
+            host: host.then(|| "sally".parse().unwrap()),
+        };
+        for (of, index) in [
+            (filter(false, false), "INTEGER PRIMARY KEY"),
+            (filter(true, false), "event_certificate"),
+            (filter(false, true), "event_host"),
+            (filter(true, true), "event_"),
+        ] {
+            for order in ["ORDER BY id", "ORDER BY id DESC LIMIT 1 OFFSET 50"] {
+                let mut query = events("EXPLAIN QUERY PLAN SELECT * FROM event", 7, &of);
+                query.push(" ").push(order);
+                let steps = query.build().fetch_all(&mut empty).await.unwrap();
+                let steps: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
+                assert_eq!(steps.len(), 1, "sorted afterwards: {steps:?}");
+                let found = steps[0].starts_with("SEARCH event") && steps[0].contains(index);
+                assert!(found, "{of:?} {order}: {steps:?}");
+            }
+        }
+    }
 }

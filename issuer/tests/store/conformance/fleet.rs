@@ -1,9 +1,7 @@
-//! Tokens, hosts, observations, events and pauses.
+//! Tokens, hosts, observations and pauses.
 
 use super::super::records::*;
 use super::{Any, is_conflict, with_memory, with_sqlite};
-
-const ALL: u32 = 100;
 
 behaviours! {
     a_token_voids_the_older_unused_ones_of_its_host_only
@@ -17,9 +15,6 @@ behaviours! {
     what_a_host_says_of_itself_changes_nothing_else
     observations_are_replaced_and_forgotten_by_host
     an_inventory_is_replaced_and_goes_with_its_host
-    events_are_numbered_upwards_and_found_by_certificate
-    the_newest_events_are_found_from_their_end
-    event_numbers_are_not_given_twice
     pauses_are_set_and_cleared
 }
 
@@ -235,89 +230,6 @@ async fn an_inventory_is_replaced_and_goes_with_its_host(store: Any) {
     assert_eq!(store.inventories().await.unwrap(), both);
     store.forget_host(&host("sally")).await.unwrap();
     assert_eq!(store.inventories().await.unwrap(), [inventory("esme", 2)]);
-}
-
-async fn events_are_numbered_upwards_and_found_by_certificate(store: Any) {
-    let events = [
-        event(1, Some("a.example"), "one"),
-        event(2, None, "two"),
-        event(3, Some("a.example"), "three"),
-        event(4, Some("b.example"), "four"),
-    ];
-    let mut ids = Vec::new();
-    for event in &events {
-        ids.push(store.add_event(event).await.unwrap());
-    }
-    assert!(ids[0] > 0 && ids.is_sorted() && ids.windows(2).all(|pair| pair[0] < pair[1]));
-
-    let texts = |found: Vec<certwell_issuer::store::EventRecord>| {
-        found
-            .into_iter()
-            .map(|event| event.text)
-            .collect::<Vec<_>>()
-    };
-    let a = name("a.example");
-    let all = store.events(0, None, ALL).await.unwrap();
-    assert_eq!(
-        all[1],
-        certwell_issuer::store::EventRecord {
-            id: ids[1],
-            ..events[1].clone()
-        }
-    );
-    assert_eq!(texts(all), ["one", "two", "three", "four"]);
-    assert_eq!(
-        texts(store.events(ids[1], None, ALL).await.unwrap()),
-        ["three", "four"]
-    );
-    assert_eq!(
-        texts(store.events(0, Some(&a), ALL).await.unwrap()),
-        ["one", "three"]
-    );
-    assert_eq!(
-        texts(store.events(0, None, 3).await.unwrap()),
-        ["one", "two", "three"]
-    );
-    assert_eq!(texts(store.events(0, Some(&a), 1).await.unwrap()), ["one"]);
-    assert!(store.events(0, None, 0).await.unwrap().is_empty());
-    assert_eq!(
-        texts(store.events(u64::MAX, None, ALL).await.unwrap()),
-        Vec::<String>::new()
-    );
-}
-
-async fn the_newest_events_are_found_from_their_end(store: Any) {
-    let mut ids = vec![0];
-    for (at, of) in [(1, "a.example"), (2, "b.example"), (3, "a.example")] {
-        let event = event(at, Some(of), "one of them");
-        ids.push(store.add_event(&event).await.unwrap());
-    }
-    let a = name("a.example");
-    for (after, certificate, last, before) in [
-        (0, None, 1, ids[2]),
-        (0, None, 2, ids[1]),
-        (0, None, 3, 0),
-        (0, None, u32::MAX, 0),
-        (0, None, 0, ids[3]),
-        (0, Some(&a), 1, ids[1]),
-        (0, Some(&a), 2, 0),
-        (ids[2], None, 1, ids[2]),
-        (ids[2], None, 2, ids[2]),
-        (u64::MAX, None, 1, u64::MAX),
-    ] {
-        let found = store.before_newest_events(after, certificate, last).await;
-        assert_eq!(found.unwrap(), before, "{after} {certificate:?} {last}");
-    }
-}
-
-async fn event_numbers_are_not_given_twice(store: Any) {
-    let first = store.add_event(&event(1, None, "one")).await.unwrap();
-    let second = store.add_event(&event(2, None, "two")).await.unwrap();
-    assert_eq!(store.prune_events(minute(2)).await.unwrap(), 1);
-    assert_eq!(store.events(0, None, ALL).await.unwrap()[0].id, second);
-    assert_eq!(store.prune_events(minute(3)).await.unwrap(), 1);
-    let third = store.add_event(&event(3, None, "three")).await.unwrap();
-    assert!(first < second && second < third);
 }
 
 async fn pauses_are_set_and_cleared(store: Any) {
