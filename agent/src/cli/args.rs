@@ -144,13 +144,13 @@ shows the difference, asks, keeps what was there, has nginx test it and reloads
 nginx. What nginx refuses is put back.
 
 Exit codes: 0 nothing is in the way, or it is put in (taken out), 2 no terminal
-to ask at, 3 something is in the way, or nginx didn't reload, 4 the agent's
+to ask at, or --json without --yes, 3 something is in the way, or nginx didn't reload, 4 the agent's
 configuration is wrong: what can be told without it is told, 6 not root, or
 answered with no, 8 a file was changed meanwhile, or nothing was put in that
 could be taken out, 9 nginx refuses it: all is as it was.")]
     Doctor {
         /// As JSON, stable for scripts.
-        #[arg(long, conflicts_with = "change")]
+        #[arg(long)]
         json: bool,
         /// Put the include where it is missing or comes too late.
         #[arg(long)]

@@ -1,4 +1,6 @@
-//! `certwell-agent doctor --fix-include` and `--undo`: what is done in which order, and how it is told.
+//! `certwell-agent doctor --fix-include` and `--undo`: what is done in which order. How it is told: [`told`].
+
+mod told;
 
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Write as _},
@@ -9,7 +11,8 @@ use certwell_proto::Exit;
 use nix::unistd::Uid;
 use tokio::time::Instant;
 
-use super::{Failure, escaped, exit_of_io, say};
+use self::told::Told;
+use super::{Failure, exit_of_io};
 use crate::{
     clock,
     config::Config,
@@ -17,7 +20,7 @@ use crate::{
     doctor,
     nginx::{
         Nginx, Tested,
-        include_fix::{Fixes, Proposal, diff, propose, propose::ProposeError, record::RecordError},
+        include_fix::{Fixes, Proposal, propose, propose::ProposeError, record::RecordError},
         reload, run,
     },
     plan::{confirm, doctor::nginx::Read},
@@ -37,6 +40,8 @@ pub(super) struct Wanted {
     pub(super) reload: bool,
     /// Where a CA's requests arrive.
     pub(super) port: u16,
+    /// What is said is for a program.
+    pub(super) json: bool,
 }
 
 impl From<RecordError> for Failure {
@@ -83,6 +88,12 @@ impl From<ProposeError> for Failure {
 }
 
 pub(super) async fn put_in(config: &Config, wanted: Wanted) -> Result<Exit, Failure> {
+    let mut told = Told::put_in(wanted.json);
+    let ended = all_rounds(config, wanted, &mut told).await;
+    told.end(ended)
+}
+
+async fn all_rounds(config: &Config, wanted: Wanted, told: &mut Told) -> Result<(), Failure> {
     refuse_other_servers(config)?;
     for round in 0..ROUNDS {
         let (facts, root) = doctor::nginx(config, wanted.port).await;
@@ -98,24 +109,29 @@ pub(super) async fn put_in(config: &Config, wanted: Wanted) -> Result<Exit, Fail
                 ));
             }
             if round == 0 {
-                say(
+                told.line(
                     "nothing is to be put in: every server block that needs the include begins with it",
                 );
             }
-            return Ok(Exit::Done);
+            return Ok(());
         }
-        one_round(config, &proposal, wanted).await?;
+        one_round(config, &proposal, wanted, told).await?;
         if matches!(facts.read, Read::Known(_)) {
             break;
         }
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
-async fn one_round(config: &Config, proposal: &Proposal, wanted: Wanted) -> Result<(), Failure> {
-    let _ = io::stdout().write_all(shown(&diff::unified(&proposal.changes)).as_bytes());
+async fn one_round(
+    config: &Config,
+    proposal: &Proposal,
+    wanted: Wanted,
+    told: &mut Told,
+) -> Result<(), Failure> {
+    told.proposed(proposal);
     if !wanted.yes {
-        agreed()?;
+        agreed(told.is_for_a_program())?;
     }
     let fixes = open(config)?;
     let fix = fixes.keep(&proposal.changes)?;
@@ -136,7 +152,8 @@ async fn one_round(config: &Config, proposal: &Proposal, wanted: Wanted) -> Resu
             format!("with that nginx refuses its configuration, so all was put back: {words}"),
         ));
     }
-    say(format_args!(
+    told.changed(&put, proposal.servers);
+    told.line(format_args!(
         "put in: {count} file{} changed, {} server block{} {} with the include, nginx -t is content",
         if count == 1 { "" } else { "s" },
         proposal.servers,
@@ -147,25 +164,17 @@ async fn one_round(config: &Config, proposal: &Proposal, wanted: Wanted) -> Resu
             "begin"
         },
     ));
-    say("certwell-agent doctor --undo takes it out again");
-    reloaded(config, &nginx, wanted.reload).await
-}
-
-/// A file's own text, of which a terminal obeys nothing but tabs and ends of lines.
-fn shown(diff: &str) -> String {
-    let line = |line: &str| {
-        let (text, end) = match line.strip_suffix('\r') {
-            Some(text) => (text, "\r"),
-            None => (line, ""),
-        };
-        let parts: Vec<String> = text.split('\t').map(escaped).collect();
-        format!("{}{end}", parts.join("\t"))
-    };
-    let lines: Vec<String> = diff.split('\n').map(line).collect();
-    lines.join("\n")
+    told.line("certwell-agent doctor --undo takes it out again");
+    reloaded(config, &nginx, wanted.reload, told).await
 }
 
 pub(super) async fn take_out(config: &Config, wanted: Wanted) -> Result<Exit, Failure> {
+    let mut told = Told::taken_out(wanted.json);
+    let ended = the_last(config, wanted, &mut told).await;
+    told.end(ended)
+}
+
+async fn the_last(config: &Config, wanted: Wanted, told: &mut Told) -> Result<(), Failure> {
     refuse_other_servers(config)?;
     let fixes = open(config)?;
     let Some(fix) = fixes.last()? else {
@@ -186,10 +195,11 @@ pub(super) async fn take_out(config: &Config, wanted: Wanted) -> Result<Exit, Fa
         ));
     }
     let count = put.count();
+    told.changed(&put, 0);
     if count == 0 {
-        say("nothing of it is left to take out");
+        told.line("nothing of it is left to take out");
     } else {
-        say(format_args!(
+        told.line(format_args!(
             "taken out: {count} file{} as before",
             if count == 1 { " is" } else { "s are" },
         ));
@@ -202,9 +212,9 @@ pub(super) async fn take_out(config: &Config, wanted: Wanted) -> Result<Exit, Fa
         ));
     }
     if count > 0 {
-        reloaded(config, &nginx, wanted.reload).await?;
+        reloaded(config, &nginx, wanted.reload, told).await?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn refuse_other_servers(config: &Config) -> Result<(), Failure> {
@@ -238,7 +248,13 @@ async fn tested(nginx: &Nginx) -> Result<(), String> {
 }
 
 /// Asks at a terminal; nowhere else is a yes taken for granted.
-fn agreed() -> Result<(), Failure> {
+fn agreed(for_a_program: bool) -> Result<(), Failure> {
+    if for_a_program {
+        return Err(Failure::new(
+            Exit::Usage,
+            "nothing was changed: with --json nobody is asked; --yes puts it in",
+        ));
+    }
     if !io::stdin().is_terminal() {
         return Err(Failure::new(
             Exit::Usage,
@@ -259,13 +275,24 @@ fn agreed() -> Result<(), Failure> {
     }
 }
 
-async fn reloaded(config: &Config, nginx: &Nginx, wanted: bool) -> Result<(), Failure> {
+async fn reloaded(
+    config: &Config,
+    nginx: &Nginx,
+    wanted: bool,
+    told: &mut Told,
+) -> Result<(), Failure> {
     let Some(master) = &nginx.master else {
-        say("nginx isn't running: it reads it when it starts");
+        told.nginx(
+            "not-running",
+            "nginx isn't running: it reads it when it starts",
+        );
         return Ok(());
     };
     if !wanted {
-        say("nginx isn't reloaded: it goes on as it was until it is");
+        told.nginx(
+            "not-reloaded",
+            "nginx isn't reloaded: it goes on as it was until it is",
+        );
         return Ok(());
     }
     let settings = &config.nginx;
@@ -284,7 +311,7 @@ async fn reloaded(config: &Config, nginx: &Nginx, wanted: bool) -> Result<(), Fa
     let deadline = began + confirm::deadline(began.elapsed());
     match reload::wait_for_new_workers(settings, master, deadline).await {
         Ok(reload::Waited::New(_)) => {
-            say("nginx is reloaded");
+            told.nginx("reloaded", "nginx is reloaded");
             Ok(())
         }
         Ok(reload::Waited::Old) => Err(failed(
@@ -292,18 +319,5 @@ async fn reloaded(config: &Config, nginx: &Nginx, wanted: bool) -> Result<(), Fa
         )),
         Ok(reload::Waited::Gone) => Err(failed(&"nginx stopped while it was to reload")),
         Err(error) => Err(failed(&error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_terminal_obeys_nothing_that_a_file_says() {
-        assert_eq!(
-            shown("+\ta\r\n+b\rc \u{1b}[2J\n"),
-            "+\ta\r\n+b\\rc \\u{1b}[2J\n"
-        );
     }
 }

@@ -71,6 +71,10 @@ impl Failure {
         }
     }
 
+    pub(crate) fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
     /// With what failed after it, if anything did.
     pub(crate) fn and(mut self, other: Option<Self>) -> Self {
         if let Some(other) = other {
@@ -174,6 +178,7 @@ fn perform(cli: &Cli) -> Result<Exit, Failure> {
                 yes: *yes,
                 reload: !*no_reload,
                 port: *port,
+                json: *json,
             };
             let runtime = runtime()?;
             if *fix_include {

@@ -297,6 +297,11 @@ impl Put {
         self.done.len()
     }
 
+    /// Which.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.done.iter().map(|(change, _)| change.path.as_path())
+    }
+
     /// Puts them back as they were, their modification times included: nobody is to wait for an edit that there wasn't.
     ///
     /// # Errors

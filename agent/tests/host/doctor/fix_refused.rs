@@ -159,7 +159,6 @@ async fn without_a_terminal_and_without_yes_it_is_shown_and_nothing_is_changed()
         &["--yes"][..],
         &["--no-reload"],
         &["--fix-include", "--undo"],
-        &["--json", "--undo"],
     ] {
         assert_eq!(sites.run(wrong).0, Some(2), "{wrong:?}");
     }

@@ -6,6 +6,7 @@
 //! nginx  nginx, its configuration, the challenge map, the server blocks at port 80
 //! fix    the include is put into server blocks as people have them, and taken out
 //!   fix_refused  what is not put in, or put back
+//!   fix_scripted  what a script is told of it
 //!   sites  a host with them
 //! ```
 
@@ -13,6 +14,7 @@ mod agent;
 mod disk;
 mod fix;
 mod fix_refused;
+mod fix_scripted;
 mod nginx;
 mod sites;
 
