@@ -8,7 +8,7 @@ use std::{
 use certwell_proto::{CertificateName, FleetName, Generation, HostName, Lineage};
 use jiff::Timestamp;
 
-use super::{health::IssuerFacts, inventory::HostInventory, seen::Sightings};
+use super::{ahead::Ahead, health::IssuerFacts, inventory::HostInventory, seen::Sightings};
 use crate::{
     config::Config,
     store::{HostRecord, Issued, Observation, StoredLeaf},
@@ -115,8 +115,18 @@ pub struct CertificateFacts {
     pub authority: Option<String>,
     /// The latest from each host, declared for it or not.
     pub observations: BTreeMap<HostName, Observation>,
+    /// When the newest was issued, by a clock that was set back since.
+    pub ahead: Ahead,
     /// The leaf of each older generation that a host may still serve, as far as it is known. The newest is in `issued`.
     pub older: BTreeMap<Generation, StoredLeaf>,
+}
+
+impl CertificateFacts {
+    /// Since when the newest generation counts as issued.
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        let issued = self.issued.as_ref()?;
+        Some(self.ahead.counted(issued.at))
+    }
 }
 
 /// Where the next issuance of a certificate stands.
@@ -176,6 +186,8 @@ pub struct HostFacts {
     pub connected: bool,
     /// When it last spoke to us.
     pub last_seen: Option<Timestamp>,
+    /// When that was, by a clock that was set back since.
+    pub ahead: Ahead,
     /// What it says is in the way on the whole host.
     pub problem: Option<String>,
 }

@@ -335,7 +335,7 @@ impl Pair<'_> {
                 "{host} is not offered generation {desired}: {paused}"
             ));
         }
-        let since = self.certificate.issued.as_ref().map(|issued| issued.at)?;
+        let since = self.certificate.issued_at()?;
         self.overdue().then(|| {
             format!(
                 "{host} has not {missing} generation {desired}, issued {}",
@@ -345,8 +345,8 @@ impl Pair<'_> {
     }
 
     fn overdue(&self) -> bool {
-        self.certificate.issued.as_ref().is_some_and(|issued| {
-            Duration::try_from(issued.at.duration_until(self.now)).unwrap_or(Duration::ZERO)
+        self.certificate.issued_at().is_some_and(|issued_at| {
+            Duration::try_from(issued_at.duration_until(self.now)).unwrap_or(Duration::ZERO)
                 > self.patience
         })
     }

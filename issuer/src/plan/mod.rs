@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! facts       all that the issuer knows at one instant
+//! ahead       what a clock said that was set back since
 //! renew       when a certificate is ordered, and again after a failure
 //! preflight   whether an order may be placed
 //! order       the next step of an order
@@ -20,6 +21,7 @@
 //! words       times, spans and lists in words
 //! ```
 
+pub mod ahead;
 pub mod alert;
 pub mod deliver;
 pub mod explain;

@@ -24,8 +24,9 @@ pub fn life(host: Option<&HostFacts>) -> v1::HostLife {
 /// When the host last spoke to us.
 pub fn last_seen(host: Option<&HostFacts>) -> Option<Timestamp> {
     let host = host?;
-    host.last_seen
-        .max(host.record.as_ref().and_then(|record| record.last_seen))
+    let stored = host.record.as_ref().and_then(|record| record.last_seen);
+    let instants = [host.last_seen, stored].into_iter().flatten();
+    instants.map(|at| host.ahead.counted(at)).max()
 }
 
 /// Why the host is out of touch, one sentence; `None` when it isn't.

@@ -126,6 +126,7 @@ pub(crate) fn empty(now: Timestamp) -> FleetFacts {
                     last_seen: Some(now),
                 };
                 let facts = HostFacts {
+                    ahead: Default::default(),
                     record: Some(record),
                     connected: true,
                     last_seen: Some(now),

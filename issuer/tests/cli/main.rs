@@ -23,5 +23,6 @@ mod renew;
 mod run;
 mod screen;
 mod server;
+mod set_back;
 mod status;
 mod watch;

@@ -23,6 +23,7 @@ use crate::{
         scribe::Scribe,
     },
     plan::{
+        ahead,
         facts::{CertificateFacts, FleetFacts, HostFacts, OrderFacts, OrderStage},
         offer::{PreflightQuestion, offered},
         recover::{LOOK, stored},
@@ -190,6 +191,7 @@ impl Task {
             }
             Request::Sightings(told) => self.sightings(None, told, true),
             Request::Facts(reply) => {
+                ahead::heed(&mut self.facts, clock::now());
                 let _ = reply.send(Arc::new(self.facts.clone()));
             }
             Request::Hosts(hosts, reply) => {

@@ -35,11 +35,11 @@ pub(super) fn alerts(scene: &Scene<'_>) -> Vec<Alert> {
 /// Which of the two a host is to be told in, if in any.
 fn class_of(scene: &Scene<'_>, certificate: &Certificate<'_>, pair: &Pair<'_>) -> Option<Class> {
     let now = scene.now;
-    let issued = certificate.known.issued.as_ref()?;
+    let issued_at = certificate.known.issued_at()?;
     if !pair.is_enrolled() || pair.is_held_by_hand() {
         return None;
     }
-    let late = now.duration_since(issued.at) > signed(pair.patience);
+    let late = now.duration_since(issued_at) > signed(pair.patience);
     match (pair.judged.state, pair.outcome) {
         (HostState::Silent | HostState::Converged, _) => None,
         // What a host refused it doesn't try again, so nothing is waited for.
@@ -176,7 +176,7 @@ fn cause(certificate: &Certificate<'_>, pair: &Pair<'_>, now: Timestamp) -> Stri
 
 /// When the generation that isn't served was issued, or the host last got on with it.
 fn since(certificate: &Certificate<'_>, concerned: &[&Pair<'_>]) -> Option<Timestamp> {
-    let issued = certificate.known.issued.as_ref()?.at;
+    let issued = certificate.known.issued_at()?;
     let starts = concerned.iter().map(|pair| {
         let facts = pair.seen.map(|seen| &seen.facts);
         let fetched = facts.and_then(|facts| facts.fetched.as_ref());

@@ -98,7 +98,9 @@ pub fn findings(facts: &FleetFacts, now: Timestamp) -> Vec<Finding> {
 /// Whether a new generation is just on its way there, which is nobody's fault.
 fn is_under_way(facts: &FleetFacts, kind: Kind, look: Look<'_>) -> bool {
     let known = facts.certificates.get(&look.spot.certificate);
-    let Some(issued) = known.and_then(|known| known.issued.as_ref()) else {
+    let Some((issued, issued_at)) =
+        known.and_then(|known| Some((known.issued.as_ref()?, known.issued_at()?)))
+    else {
         return true;
     };
     let ends = match (kind, &look.sighting.shown) {
@@ -108,7 +110,7 @@ fn is_under_way(facts: &FleetFacts, kind: Kind, look: Look<'_>) -> bool {
         // The placeholder of a host that never had anything else.
         (Kind::Stranger, _) if issued.generation.0 == 1 => issued.not_after,
         // Nor is that one a stranger because the second was issued before anybody looked again.
-        (Kind::Stranger, _) if issued.generation.0 == 2 && look.sighting.at < issued.at => {
+        (Kind::Stranger, _) if issued.generation.0 == 2 && look.sighting.at < issued_at => {
             issued.not_after
         }
         _ => return false,
@@ -119,7 +121,7 @@ fn is_under_way(facts: &FleetFacts, kind: Kind, look: Look<'_>) -> bool {
     let began = match kind {
         // The instant of the first generation is not kept: no fault was looked for before it.
         Kind::Stranger if issued.generation.0 == 2 => since(facts, look.spot, look.sighting, kind),
-        _ => issued.at,
+        _ => issued_at,
     };
     at.duration_since(began) <= patience
 }
@@ -132,14 +134,13 @@ fn is_newest(issued: &Issued, leaf: &SeenLeaf) -> bool {
 /// Since when a sighting shows a fault: what it shows for the first time now began when it was looked at, or when
 /// something else was desired.
 pub(super) fn since(facts: &FleetFacts, spot: &Spot, sighting: &Sighting, kind: Kind) -> Timestamp {
-    let issued = facts
-        .certificates
-        .get(&spot.certificate)
-        .and_then(|known| known.issued.as_ref());
-    sighting.since.get(&kind).copied().unwrap_or_else(|| {
-        let desired = issued.map_or(sighting.at, |issued| issued.at);
-        sighting.at.max(desired)
-    })
+    let known = facts.certificates.get(&spot.certificate);
+    let issued_at = known.and_then(|known| known.issued_at());
+    sighting
+        .since
+        .get(&kind)
+        .copied()
+        .unwrap_or_else(|| sighting.at.max(issued_at.unwrap_or(sighting.at)))
 }
 
 fn finding(
