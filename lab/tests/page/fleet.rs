@@ -142,7 +142,7 @@ fn a_renewal_is_shown_without_a_reload_and_what_a_person_does_stays() -> Result<
 }
 
 /// A page that nothing but the issuer's word changes: the clock that it goes by besides is taken away.
-fn watching<'a>(browser: &'a Browser, url: &str) -> Result<Page<'a>> {
+pub(crate) fn watching<'a>(browser: &'a Browser, url: &str) -> Result<Page<'a>> {
     let page = browser.page(&Look::default())?;
     page.before_each("window.setInterval = () => 0;")?;
     page.open_url(url)?;

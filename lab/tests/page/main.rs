@@ -5,6 +5,7 @@ mod failing;
 mod fleet;
 mod judge;
 mod large;
+mod proxied;
 
 use std::time::Duration;
 

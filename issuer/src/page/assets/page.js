@@ -5,6 +5,7 @@
 (() => {
   if (!document.body.hasAttribute("data-live") || !window.EventSource) return;
 
+  const OLD = "The issuer can’t be reached; what is shown may be old.";
   let busy = false;
   let again = false;
 
@@ -84,7 +85,7 @@
         if (old && next) mend(old, next);
       }
     } catch {
-      say("The issuer can’t be reached; what is shown may be old.");
+      say(OLD);
     } finally {
       busy = false;
       if (again) {
@@ -94,9 +95,30 @@
     }
   };
 
-  const source = new EventSource("/live");
-  source.addEventListener("changed", refresh);
-  source.addEventListener("error", () => say("The issuer can’t be reached; what is shown may be old."));
+  // A browser comes back by itself where a connection broke. Where something answered that isn't the issuer (a proxy,
+  // while it restarts), or the issuer had no place left, it gives up.
+  const FIRST = 1000;
+  const LONGEST = 30000;
+  let pause = FIRST;
+  let source = null;
+  const listen = () => {
+    source = new EventSource("/live");
+    source.addEventListener("open", () => {
+      pause = FIRST;
+    });
+    source.addEventListener("changed", refresh);
+    source.addEventListener("error", () => {
+      say(OLD);
+      if (source.readyState !== EventSource.CLOSED) return;
+      setTimeout(() => {
+        // Somebody has to log in again, perhaps.
+        refresh();
+        listen();
+      }, pause);
+      pause = Math.min(2 * pause, LONGEST);
+    });
+  };
+  listen();
   // Times go on though nothing changes.
   setInterval(() => {
     if (!document.hidden && source.readyState === EventSource.OPEN) refresh();
