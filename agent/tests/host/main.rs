@@ -76,6 +76,8 @@ mod told;
 #[cfg(test)]
 mod transport;
 #[cfg(test)]
+mod unit;
+#[cfg(test)]
 mod verbs;
 #[cfg(test)]
 mod workers;

@@ -1,6 +1,6 @@
 //! What verbs that change something tell a script: one document on standard output, and nothing else there.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use certwell_proto::{Fingerprint, pem};
 use jiff::Timestamp;
@@ -17,6 +17,11 @@ use super::{
 pub(crate) async fn script(host: &Host, arguments: &[&str]) -> (i32, Option<Value>, String) {
     let mut command = host.agent_command(arguments);
     command.arg("--json").stdin(Stdio::null());
+    ended(command).await
+}
+
+/// The same of a command that is made otherwise.
+pub(crate) async fn ended(mut command: Command) -> (i32, Option<Value>, String) {
     // The test's issuer answers on this thread.
     let output = tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
