@@ -53,7 +53,7 @@ classes! {
     SeenOtherVhost = "seen-other-vhost",
     /// A chain that is seen from outside isn't valid. Subject: the certificate.
     SeenChain = "seen-chain",
-    /// From outside no handshake comes about, or DNS gives no address. Subject: the certificate; `dns`, or
+    /// From outside no handshake comes about, or DNS gives no address. Subject: the certificate; `dns/`, or
     /// `dns/HOST`, where no DNS server answers the issuer, or the probe on a host.
     SeenDown = "seen-down",
     /// The disk of the issuer is nearly full.

@@ -71,8 +71,9 @@ fn alert(scene: &Scene<'_>, probe: Option<&HostName>, of: &Unanswered<'_>) -> Al
     }
 }
 
+/// No name of a certificate has a slash, which others of the class are about, and none of a host is empty.
 fn subject(probe: Option<&HostName>) -> String {
-    probe.map_or_else(|| "dns".to_owned(), |host| format!("dns/{host}"))
+    format!("dns/{}", probe.map_or("", HostName::as_str))
 }
 
 /// Whether an alert is one of these: others of the class are about a certificate.

@@ -160,7 +160,7 @@ fn that_no_dns_server_answers_is_over_when_no_two_names_are_asked_for() {
         dns::ask(&mut facts, None, dns::second(at), &both);
     }
     let open = open(&facts, Class::SeenDown);
-    assert_eq!(open.key.subject, "dns");
+    assert_eq!(open.key.subject, "dns/");
     facts.sightings.probes.clear();
     assert_eq!(unseen(&facts, [&open], noon()).len(), 1);
     declare(&mut facts, "social.hachyderm.io", &["sally"]);

@@ -1,7 +1,7 @@
 //! A probe that no DNS server answers: the resolvers of its machine, or the servers of the zone.
 
 use certwell_issuer::plan::{
-    alert::{Class, Severity, unseen},
+    alert::{Alert, Class, Severity, unseen},
     facts::FleetFacts,
     seen::{Key, Shown, Spot, merge::merge, wire::Told},
     status::status,
@@ -9,7 +9,9 @@ use certwell_issuer::plan::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{keys, of, on, told};
-use crate::fleet::{MEDIA, certificate, configure, fleet, host, noon};
+use crate::fleet::{
+    MEDIA, certificate, configure, days, declare, fleet, host, issue, noon, observe,
+};
 
 pub(super) const IMG: &str = "img.hachyderm.io";
 
@@ -85,7 +87,7 @@ fn a_zone_whose_servers_are_silent_is_one_warning_when_two_looks_show_it() {
     ask(&mut facts, None, second(0), &both);
     assert_eq!(subjects(&facts), [""; 0], "one look");
     ask(&mut facts, None, second(10), &both);
-    assert_eq!(subjects(&facts), ["dns"]);
+    assert_eq!(subjects(&facts), ["dns/"]);
     let told = told(&facts, noon());
     let alert = of(&told, Class::SeenDown);
     assert_eq!(alert.title, "no DNS server answers the issuer");
@@ -106,7 +108,7 @@ fn a_zone_whose_servers_are_silent_is_one_warning_when_two_looks_show_it() {
     ask(&mut facts, None, second(20), &[(IMG, gone())]);
     let now = super::told(&facts, noon());
     assert!(
-        now.iter().all(|alert| alert.key.subject != "dns"),
+        now.iter().all(|alert| alert.key.subject != "dns/"),
         "{now:#?}"
     );
 }
@@ -182,9 +184,13 @@ fn after_a_start_it_stays_until_that_probe_has_asked_again() {
         left.map(|alert| alert.key.subject).collect()
     };
     facts.sightings.probes.clear();
-    assert_eq!(left(&facts), ["dns", "dns/esme"], "nobody has asked");
+    assert_eq!(left(&facts), ["dns/", "dns/esme"], "nobody has asked");
     ask(&mut facts, None, second(20), &both);
-    assert_eq!(left(&facts), ["dns", "dns/esme"], "the first look shows it");
+    assert_eq!(
+        left(&facts),
+        ["dns/", "dns/esme"],
+        "the first look shows it"
+    );
     let mut elsewhere = facts.clone();
     ask(
         &mut facts,
@@ -205,4 +211,53 @@ fn after_a_start_it_stays_until_that_probe_has_asked_again() {
         declared.identifiers.truncate(1);
     });
     assert_eq!(left(&facts), [""; 0]);
+}
+
+#[test]
+fn a_certificate_of_that_name_has_an_alert_of_its_own() {
+    const NAME: &str = "dns";
+    const COVERED: &str = "dns.hachyderm.io";
+    let at_sally = Spot {
+        certificate: certificate(NAME),
+        name: COVERED.into(),
+        host: Some(host("sally")),
+        address: Some("192.0.2.13:443".parse().unwrap()),
+        key: Key::Ecdsa,
+    };
+    let mut facts = named(&[IMG]);
+    declare(&mut facts, COVERED, &["sally"]);
+    let (from, to) = (noon() - days(10), noon() + days(80));
+    issue(&mut facts, COVERED, 1, from, to);
+    observe(&mut facts, COVERED, "sally", 1, from);
+    let known = facts.certificates.remove(&certificate(COVERED)).unwrap();
+    facts.certificates.insert(certificate(NAME), known);
+    configure(&mut facts, |config| {
+        let declared = config.certificates.remove(&certificate(COVERED)).unwrap();
+        config.certificates.insert(certificate(NAME), declared);
+    });
+    for at in [0, 10].map(second) {
+        let down = Told {
+            spot: at_sally.clone(),
+            shown: Shown::Down("refused".into()),
+            url: None,
+            looked_at: at,
+        };
+        ask(&mut facts, None, at, &[(MEDIA, silent()), (IMG, silent())]);
+        merge(&mut facts, None, vec![down], true, at);
+    }
+    let told = told(&facts, noon());
+    let down = |subject: &str| -> &Alert {
+        let mut all = told.iter();
+        all.find(|alert| alert.key.class == Class::SeenDown && alert.key.subject == subject)
+            .unwrap()
+    };
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert_eq!(down("dns/").title, "no DNS server answers the issuer");
+    assert_eq!(on(down(NAME)), ["sally"]);
+    // One is over, and the other isn't.
+    let open = [down("dns/").clone(), down(NAME).clone()];
+    facts.sightings.probes.clear();
+    assert_eq!(unseen(&facts, &open, noon()), open);
+    ask(&mut facts, None, second(20), &[(IMG, gone())]);
+    assert_eq!(unseen(&facts, &open, noon()), open[1..]);
 }
