@@ -7,6 +7,9 @@ use crate::{
     world::{Reading, World},
 };
 
+/// Nothing is wrong with what it has.
+const WELL: &str = "[notifier.hook]\ntype = \"webhook\"\nurl = \"http://127.0.0.1:9/\"\n";
+
 #[tokio::test]
 async fn an_alert_is_acknowledged_by_its_form_from_the_page_itself_and_by_nothing_else() {
     let world = World::start(Reading::Free).await;
@@ -89,5 +92,30 @@ async fn an_alert_is_acknowledged_by_its_form_from_the_page_itself_and_by_nothin
     let shown = world.get("/alerts").await.body;
     assert!(shown.contains("acknowledged by page"), "{shown}");
     assert!(shown.contains("&lt;i&gt;mine&lt;/i&gt;"), "{shown}");
+    world.app.stop().await;
+}
+
+#[tokio::test]
+async fn an_open_alert_that_nobody_has_taken_is_what_the_fleet_s_page_says_first() {
+    let world = World::start_of(Reading::Free, WELL).await;
+    let headline = async || {
+        let shown = world.get("/").await.body;
+        let (_, rest) = shown.split_once("id=\"headline\"").unwrap();
+        rest.split_once("</p>").unwrap().0.to_owned()
+    };
+    let before = headline().await;
+    let mut admin = world.admin().await;
+    let drill = admin.drill(v1::DrillRequest {}).await.unwrap();
+    let alert = drill.into_inner().alert.unwrap();
+    let told = headline().await;
+    assert!(!before.contains(&alert.title), "{before}");
+    assert!(told.contains(&alert.title), "{told}");
+    let taken = v1::AcknowledgeAlertRequest {
+        id: alert.id,
+        for_seconds: 3_600,
+        ..Default::default()
+    };
+    admin.acknowledge_alert(taken).await.unwrap();
+    assert_eq!(headline().await, before);
     world.app.stop().await;
 }

@@ -48,7 +48,13 @@ pub(crate) enum Reading {
 
 impl World {
     pub(crate) async fn start(reading: Reading) -> Self {
+        Self::start_of(reading, DECLARED).await
+    }
+
+    /// With this in its `conf.d`.
+    pub(crate) async fn start_of(reading: Reading, declared: &str) -> Self {
         let made = made().await;
+        std::fs::write(made.path().join("conf.d/fleet.toml"), declared).unwrap();
         let token_file = (reading == Reading::NeedsToken).then(|| {
             let path = made.path().join("page.token");
             std::fs::write(&path, TOKEN).unwrap();
