@@ -150,6 +150,7 @@ mod tests {
     fn router() -> Router {
         Router::new()
             .route("/", get(async || vec![b'a'; 100 * ROOM]))
+            .route("/short", get(async || "a"))
             .route("/live", get(async || events()))
     }
 
@@ -163,12 +164,29 @@ mod tests {
 
     /// A client that asked, and the connection's task. The sender of the end has to be kept.
     async fn asked(path: &str) -> (DuplexStream, JoinHandle<()>, watch::Sender<bool>) {
+        said(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await
+    }
+
+    async fn said(words: &str) -> (DuplexStream, JoinHandle<()>, watch::Sender<bool>) {
         let (mut client, server) = duplex(ROOM);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(one(server, router(), stopped));
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
-        client.write_all(request.as_bytes()).await.unwrap();
+        client.write_all(words.as_bytes()).await.unwrap();
         (client, task, stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_nothing_or_half_or_nothing_more_keeps_no_place() {
+        for words in [
+            "",
+            "GET / HTTP/1.1\r\nhost: a\r\n",
+            "GET /short HTTP/1.1\r\nhost: a\r\n\r\n",
+        ] {
+            let began = Instant::now();
+            let (_client, task, _stop) = said(words).await;
+            timeout(LONG, task).await.expect(words).unwrap();
+            assert_eq!(began.elapsed().as_secs(), 20, "{words:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     sync::mpsc,
     task::JoinSet,
     time::{Instant, timeout},
@@ -134,4 +136,21 @@ async fn a_session_outlives_the_issuer_but_not_its_token() {
     );
     world.app.stop().await;
     anew.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_that_never_comes_whole_is_answered_without_it() {
+    let world = World::start(Reading::Free).await;
+    let whole = Request::post("/login", &[("token", "half of it")]).text(world.address);
+    let began = Instant::now();
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let half = &whole.as_bytes()[..whole.len() - 4];
+    stream.write_all(half).await.unwrap();
+    let mut answer = String::new();
+    let reading = stream.read_to_string(&mut answer);
+    let came = timeout(Duration::from_secs(40), reading).await;
+    came.expect("an answer").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(began.elapsed() >= Duration::from_secs(20));
+    world.app.stop().await;
 }
