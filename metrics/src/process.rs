@@ -1,6 +1,9 @@
 //! This process, as the kernel counts it.
 
-use std::{fs, sync::OnceLock};
+use std::{
+    fs,
+    sync::{Mutex, PoisonError},
+};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -9,8 +12,17 @@ use crate::Page;
 /// Ticks in a second, as the kernel tells times to programs on every machine that Debian has.
 const TICKS: f64 = 100.0;
 
-/// When this process started, in seconds since the Unix epoch, where the kernel tells it.
-static STARTED: OnceLock<Option<f64>> = OnceLock::new();
+/// When this process started, in seconds since the Unix epoch, as it was last told.
+static STARTED: Mutex<Option<f64>> = Mutex::new(None);
+/// Clocks are adjusted by less.
+const STEP: f64 = 5.0;
+
+/// The same in each answer, for a change of it is taken for a restart; unless the clock was set.
+fn steady(started: f64) -> f64 {
+    let mut last = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = last.filter(|told| (told - started).abs() < STEP);
+    *last.insert(told.unwrap_or(started))
+}
 
 fn clock(which: ClockId) -> f64 {
     let time = clock_gettime(which);
@@ -36,12 +48,9 @@ pub fn write(page: &mut Page) {
     let cpu = field(14)
         .zip(field(15))
         .map(|(user, system)| (user + system) / TICKS);
-    // The same in each answer, though clocks are adjusted: a change of it is a restart.
-    let started = *STARTED.get_or_init(|| {
-        // Not by /proc/stat, which isn't there in a unit with ProcSubset=pid.
-        let booted = clock(ClockId::Realtime) - clock(ClockId::Boottime);
-        Some(booted + field(22)? / TICKS)
-    });
+    // Not by /proc/stat, which isn't there in a unit with ProcSubset=pid.
+    let booted = clock(ClockId::Realtime) - clock(ClockId::Boottime);
+    let started = field(22).map(|ticks| steady(booted + ticks / TICKS));
     let open = fs::read_dir("/proc/self/fd")
         .ok()
         .map(|open| open.count() as f64);
@@ -109,5 +118,13 @@ mod tests {
         let age = clock(ClockId::Realtime) - value("process_start_time_seconds ");
         assert!((-1.0..600.0).contains(&age), "{age} s");
         assert!(value("process_cpu_seconds_total ") >= 0.0);
+        let mut later = Page::default();
+        write(&mut later);
+        let starts = |text: &str| -> Vec<String> {
+            let lines = text.lines();
+            let lines = lines.filter(|line| line.starts_with("process_start_time_seconds "));
+            lines.map(ToOwned::to_owned).collect()
+        };
+        assert_eq!(starts(&later.finish()), starts(&text));
     }
 }

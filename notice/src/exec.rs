@@ -62,9 +62,9 @@ impl Exec {
             None => Err(Refused::new(format!(
                 "{shown} was stopped after {limit:?}, with all that it started; run it by hand to see why"
             ))),
-            Some(status) if status.success() => Ok(Accepted {
-                text: format!("{shown} ended with exit code 0{left}{said}"),
-            }),
+            Some(status) if status.success() => Ok(Accepted::by_all(format!(
+                "{shown} ended with exit code 0{left}{said}"
+            ))),
             Some(status) => Err(Refused::new(format!(
                 "{shown} ended with {status}{left}{said}"
             ))),

@@ -136,7 +136,7 @@ async fn judge(target: &Target, response: Response<Incoming>) -> Result<Accepted
     let (host, status) = (target.host(), parts.status);
     if status.is_success() {
         let text = format!("{host} answered {status}{said}");
-        return Ok(Accepted { text });
+        return Ok(Accepted::by_all(text));
     }
     let text = if status.is_redirection() {
         let to = parts.headers.get(header::LOCATION);

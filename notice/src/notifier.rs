@@ -55,6 +55,17 @@ pub enum Service {
 pub struct Accepted {
     /// What came back, one sentence that holds no secret.
     pub text: String,
+    /// For whom it wasn't accepted, of several, and why; `None` when all have it.
+    pub left_out: Option<String>,
+}
+
+impl Accepted {
+    pub(crate) fn by_all(text: String) -> Self {
+        Self {
+            text,
+            left_out: None,
+        }
+    }
 }
 
 /// It wasn't accepted, as far as is known; where only the answer was lost it arrives a second time later.

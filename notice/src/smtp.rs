@@ -223,11 +223,18 @@ impl Email {
                 // It has the letter: what it says from now on changes nothing.
                 let _ = tokio::time::timeout(FAREWELL, farewell(connection)).await;
                 let mut text = format!("{host}:{port} answered {}", self.shown(&taken.said));
-                for (address, error) in &taken.refused {
-                    let said = self.shown(&chain(error));
-                    text.push_str(&format!("; it takes nothing for {address}: {said}"));
+                let each = taken.refused.iter().map(|(address, error)| {
+                    format!(
+                        "it takes nothing for {address}: {}",
+                        self.shown(&chain(error))
+                    )
+                });
+                let left_out = Some(each.collect::<Vec<_>>().join("; "));
+                let left_out = left_out.filter(|left_out| !left_out.is_empty());
+                if let Some(left_out) = &left_out {
+                    text = format!("{text}; {left_out}");
                 }
-                Ok(Accepted { text })
+                Ok(Accepted { text, left_out })
             }
         }
     }
@@ -273,7 +280,8 @@ impl Email {
         Ok((taken, connection))
     }
 
-    /// One letter for all (RFC 5321 3.3). Whom the server doesn't know keeps it from nobody else.
+    /// One letter for all (RFC 5321 3.3). Whom the server refuses for good keeps it from nobody else; for whom it has no
+    /// room just now, everybody waits until the next try.
     async fn hand_over(
         &self,
         connection: &mut AsyncSmtpConnection,
@@ -299,8 +307,7 @@ impl Email {
                 .await
             {
                 Ok(_) => {}
-                // Said by the server, about this one.
-                Err(error) if error.status().is_some() && refused.len() + 1 < self.to.len() => {
+                Err(error) if error.is_permanent() && refused.len() + 1 < self.to.len() => {
                     refused.push((address.0.to_string(), error));
                 }
                 Err(error) => return Err(error),

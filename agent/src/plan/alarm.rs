@@ -122,6 +122,17 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Its cause is back. Who heard that it is over hears of it anew when it has stood for a moment, as at first.
+    fn reopened(mut self, settled: Timestamp) -> Self {
+        self.over = None;
+        for sent in self.sent.values_mut().filter(|sent| sent.resolved) {
+            sent.again = Some(settled);
+        }
+        self
+    }
+}
+
 /// Somebody who is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receiver<'a> {
@@ -184,10 +195,9 @@ pub fn step(
             }
             open(since, facts, now, jitter)
         }
-        (Some(record), Stands::Since(_)) if record.over.is_some() => Record {
-            over: None,
-            ..record
-        },
+        (Some(record), Stands::Since(since)) if record.over.is_some() => {
+            record.reopened(plus(since, settle(cause, facts, now)))
+        }
         (Some(record), Stands::Since(_)) => record,
         (Some(record), Stands::No { .. }) if record.over.is_some() => record,
         (Some(record), Stands::No { .. }) => Record {
@@ -297,7 +307,7 @@ fn tell(mut record: Record, facts: &Facts, receivers: &[Receiver<'_>], now: Time
             continue;
         }
         left = true;
-        // Who heard that it is over hears at once that it stands again.
+        // Who heard that it is over isn't to wait as for a repetition.
         let stood = sent.at.filter(|_| !is_over && !sent.resolved);
         let repeated = stood.map(|at| {
             let pace = interval(sent.accepted, facts, now);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use certwell_notice::{Member, Message, Notifier, Refused, Severity, State};
+use certwell_notice::{Accepted, Member, Message, Notifier, Refused, Severity, State};
 use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
@@ -48,7 +48,7 @@ pub struct AlarmTask {
 }
 
 /// What came back of one message.
-type Answer = (Cause, Due, Result<(), Refused>);
+type Answer = (Cause, Due, Result<Accepted, Refused>);
 
 impl AlarmTask {
     /// Until shutdown.
@@ -130,7 +130,7 @@ impl AlarmTask {
                 let notifier = notifier.clone();
                 sending.spawn(async move {
                     let answer = notifier.send(&message).await;
-                    (cause, due, answer.map(drop))
+                    (cause, due, answer)
                 });
             }
         }
@@ -142,11 +142,18 @@ impl AlarmTask {
         records: &mut Records,
         cause: Cause,
         due: &Due,
-        answer: Result<(), Refused>,
+        answer: Result<Accepted, Refused>,
     ) {
         let notifier = &due.notifier;
         let refused = match answer {
-            Ok(()) => {
+            Ok(accepted) => {
+                if let Some(left_out) = accepted.left_out {
+                    tracing::warn!(
+                        notifier,
+                        alarm = cause.slug(),
+                        "not everybody got the alarm: {left_out}"
+                    );
+                }
                 tracing::info!(
                     notifier,
                     alarm = cause.slug(),

@@ -53,6 +53,8 @@ pub(super) struct Task {
     pub(super) health: BTreeMap<String, Health>,
     /// Notifiers that asked to be left alone, and until when.
     left_alone: BTreeMap<String, Timestamp>,
+    /// Whom they leave out, as far as it was written down.
+    left_out: BTreeMap<String, String>,
     heartbeat: Heartbeat,
     started: Instant,
     /// When everything is evaluated next.
@@ -78,6 +80,7 @@ impl Task {
             senders: Senders::new(answers),
             health: BTreeMap::new(),
             left_alone: BTreeMap::new(),
+            left_out: BTreeMap::new(),
             heartbeat: Heartbeat::start(),
             started: Instant::now(),
             evaluate: Instant::now(),
@@ -376,6 +379,7 @@ impl Task {
                     "accepted: {}",
                     accepted.text
                 );
+                self.tell_of_left_out(&notifier, accepted.left_out).await;
                 job.told.accepted_at = now;
                 self.book.accepted(job.serial, job.told);
                 if let Err(error) = self.book.commit().await {
@@ -416,6 +420,21 @@ impl Task {
                 self.fared(&notifier, Some(refused.text), now);
             }
         }
+    }
+
+    /// Who doesn't get what others at the same notifier get is written down once.
+    async fn tell_of_left_out(&mut self, notifier: &str, left_out: Option<String>) {
+        let Some(left_out) = left_out else {
+            self.left_out.remove(notifier);
+            return;
+        };
+        if self.left_out.get(notifier) == Some(&left_out) {
+            return;
+        }
+        let text = format!("{notifier} accepts messages, and not for everybody: {left_out}");
+        tracing::warn!("{text}");
+        self.left_out.insert(notifier.to_owned(), left_out);
+        self.event("", text).await;
     }
 
     fn fared(&mut self, notifier: &str, problem: Option<String>, now: Timestamp) {

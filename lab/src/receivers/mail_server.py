@@ -1,4 +1,4 @@
-# A mail server that keeps letters in a Maildir, but for those of gone@…, whom it doesn't know: ADDRESS PORT MAILDIR plain|starttls|smtps [CERTIFICATE KEY] [USER PASSWORD]
+# A mail server that keeps letters in a Maildir, but for those of gone@…, whom it doesn't know, and busy@…: ADDRESS PORT MAILDIR plain|starttls|smtps [CERTIFICATE KEY] [USER PASSWORD]
 import asyncio, ssl, sys
 from aiosmtpd.handlers import Mailbox
 from aiosmtpd.smtp import SMTP, AuthResult
@@ -19,6 +19,8 @@ class Known(Mailbox):
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("gone@"):
             return "550 5.1.1 no such mailbox"
+        if address.startswith("busy@"):
+            return "450 4.2.1 come back later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

@@ -34,7 +34,7 @@ fn an_alert_and_its_end_come_as_two_letters_of_one_thread() -> Result<()> {
         let declared = Speed::default().declared(&["mail"])
             + &format!(
                 "[notifier.mail]\ntype = \"email\"\nserver = \"smtps://{}\"\nfrom = \"certwell@example.org\"\n\
-                 to = [\"ops@example.org\"]\nusername = {USER:?}\npassword-file = {password:?}\nroots = {roots:?}\n",
+                 to = [\"ops@example.org\", \"gone@example.org\"]\nusername = {USER:?}\npassword-file = {password:?}\nroots = {roots:?}\n",
                 server.address()
             );
         world.issuer.stop_looking()?;
@@ -68,7 +68,18 @@ fn an_alert_and_its_end_come_as_two_letters_of_one_thread() -> Result<()> {
             subject == format!("[certwell lab] warning: {refused}"),
             "{subject}"
         );
-        ensure!(header(&told, "To") == "ops@example.org", "{told}");
+        ensure!(
+            header(&told, "To") == "ops@example.org, gone@example.org",
+            "{told}"
+        );
+        // That one of them gets none is written down, once.
+        let events = world.issuer.events()?;
+        let left_out = events.iter().filter(|event| {
+            event.text.contains(
+                "mail accepts messages, and not for everybody: it takes nothing for gone@example.org: ",
+            )
+        });
+        ensure!(left_out.count() == 1, "{events:?}");
         ensure!(header(&over, "Subject").contains(refused), "{over}");
         ensure!(
             header(&told, "References") == header(&over, "References"),

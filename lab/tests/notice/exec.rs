@@ -58,17 +58,17 @@ fn it_reads_the_message_and_its_exit_code_decides() -> Result<()> {
 #[test]
 fn one_that_hangs_ends_with_all_that_it_started() -> Result<()> {
     let pager = Pager::new("exec-hangs", "sleep 300 & echo $! >pid; sleep 300")?;
-    let refused = refused(&pager.notifier(Duration::from_secs(1)), &message())?;
-    ensure!(refused.text.contains("was stopped after 1s"), "{refused}");
+    let refused = refused(&pager.notifier(Duration::from_secs(5)), &message())?;
+    ensure!(refused.text.contains("was stopped after 5s"), "{refused}");
     is_gone(&pager)
 }
 
 #[test]
 fn what_it_leaves_running_is_ended_and_doesn_t_undo_its_exit_code() -> Result<()> {
     let pager = Pager::new("exec-leaves", "echo paged ops; sleep 300 & echo $! >pid")?;
-    let said = sent(&pager.notifier(Duration::from_secs(1)), &message())?;
+    let said = sent(&pager.notifier(Duration::from_secs(5)), &message())?;
     ensure!(
-        said.ends_with("exit code 0; what it left running was stopped after 1s: paged ops"),
+        said.ends_with("exit code 0; what it left running was stopped after 5s: paged ops"),
         "{said}"
     );
     is_gone(&pager)

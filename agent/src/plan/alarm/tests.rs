@@ -342,7 +342,7 @@ fn told_and_over() -> (Record, Facts) {
 }
 
 #[test]
-fn who_heard_that_it_is_over_hears_at_once_that_it_stands_again() {
+fn who_heard_that_it_is_over_hears_that_it_stands_again_once_that_has_settled() {
     // Somebody else wasn't told yet, so that it is the same alarm.
     let (mut record, lost) = told_and_over();
     let now = 68 * DAY + 200;
@@ -359,6 +359,13 @@ fn who_heard_that_it_is_over_hears_at_once_that_it_stands_again() {
         at(now),
         0.5,
     );
+    let moment = unreached(
+        Some(record.clone()),
+        &facts(Reach::Lost(at(now + 5))),
+        now + 10,
+    );
+    assert!(moment.due.is_empty(), "an issuer that is restarted");
+    assert_eq!(moment.wake, Some(at(now + 5 + 300)));
     let again = unreached(Some(record.clone()), &lost, now + 10);
     assert_eq!(again.due.len(), 1, "{again:?}");
     assert_eq!((again.due[0].resolved, again.due[0].number), (false, 2));
