@@ -126,5 +126,8 @@ mod tests {
             lines.map(ToOwned::to_owned).collect()
         };
         assert_eq!(starts(&later.finish()), starts(&text));
+        let told = steady(value("process_start_time_seconds "));
+        assert!((steady(told + 1.0) - told).abs() < 0.001, "adjusted");
+        assert!((steady(told + 3_600.0) - told) > 3_000.0, "set");
     }
 }

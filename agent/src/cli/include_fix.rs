@@ -130,6 +130,7 @@ async fn one_round(
     told: &mut Told,
 ) -> Result<(), Failure> {
     told.proposed(proposal);
+    let nginx = find(config)?;
     if !wanted.yes {
         agreed(told.is_for_a_program())?;
     }
@@ -143,7 +144,6 @@ async fn one_round(
         }
     };
     let count = put.count();
-    let nginx = find(config)?;
     if let Err(words) = tested(&nginx).await {
         put.take_back()?;
         fix.forget()?;

@@ -210,6 +210,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_reads_slowly_goes_on_reading() {
+        let (mut client, _task, _stop) = asked("/").await;
+        let (mut read, began) = (0, Instant::now());
+        let mut bytes = vec![0; ROOM];
+        while read < 100 * ROOM {
+            let length = client.read(&mut bytes).await.unwrap();
+            assert!(length > 0, "it was cut after {read} bytes");
+            read += length;
+            sleep(Duration::from_secs(3)).await;
+        }
+        assert!(began.elapsed() > Duration::from_secs(200));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_reads_in_time_gets_the_whole_answer_and_events_for_as_long_as_there_are_any() {
         let (mut client, _task, _stop) = asked("/").await;
         let mut read = 0;

@@ -12,8 +12,10 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// From the first byte that finds no room on its way to the moment when all that was to be written has.
+/// From the first byte that finds no room on its way to the moment when all that was to be written has, or …
 const LIMIT: Duration = Duration::from_secs(60);
+/// … so many bytes were taken: whoever reads slowly goes on reading.
+const ENOUGH: usize = 64 * 1024;
 
 /// A connection whose other end has to take what it asked for. A stream of events waits as long as it likes: what it
 /// says finds room at once.
@@ -21,6 +23,8 @@ pub(super) struct Limited<S> {
     stream: S,
     late: Pin<Box<Sleep>>,
     is_behind: bool,
+    /// Bytes, since the time began to run.
+    taken: usize,
 }
 
 impl<S> Limited<S> {
@@ -29,6 +33,7 @@ impl<S> Limited<S> {
             stream,
             late: Box::pin(sleep(LIMIT)),
             is_behind: false,
+            taken: 0,
         }
     }
 
@@ -40,7 +45,10 @@ impl<S> Limited<S> {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         match wrote {
-            Poll::Ready(Ok(length)) if length < offered => {}
+            Poll::Ready(Ok(length)) if length < offered => {
+                self.taken += length;
+                self.is_behind &= self.taken < ENOUGH;
+            }
             Poll::Pending => {}
             Poll::Ready(_) => {
                 self.is_behind = false;
@@ -49,6 +57,7 @@ impl<S> Limited<S> {
         }
         if !self.is_behind {
             self.is_behind = true;
+            self.taken = 0;
             self.late.as_mut().reset(Instant::now() + LIMIT);
         }
         match self.late.as_mut().poll(context) {

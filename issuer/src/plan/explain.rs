@@ -9,7 +9,7 @@ use super::{
     facts::{CertificateFacts, FleetFacts, OrderStage},
     judge::{self, Judged, judge},
     recover,
-    seen::{self, fact::Outside, trust::Looks},
+    seen::{self, addresses::is_behind_others, fact::Outside, trust::Looks},
     words,
 };
 use crate::config;
@@ -37,6 +37,13 @@ pub fn explain(facts: &FleetFacts, name: &CertificateName, now: Timestamp) -> Op
         sentences.push(
             "Where public DNS leads isn't looked at: probe-dns = false in its table".to_owned(),
         );
+        let hosts = declared.hosts.iter();
+        sentences.extend(hosts.filter(|host| is_behind_others(facts, host)).map(|host| {
+            format!(
+                "Nobody looks at {host} from outside: all that it reports stands behind something else; write its \
+                 addresses in [host.{host}]"
+            )
+        }));
     }
     let found = seen::findings(facts, now).into_iter();
     sentences.extend(

@@ -28,6 +28,8 @@ struct Proxy {
 struct Shared {
     /// Whether the issuer is away, as far as anybody sees.
     refuses: AtomicBool,
+    /// Whether it hands on all but streams of events.
+    refuses_streams: AtomicBool,
     /// Streams of events that were answered with 502.
     refused: AtomicUsize,
     /// Both ends of what is handed on.
@@ -70,23 +72,29 @@ impl Shared {
 
     /// One connection; an error ends it.
     fn one(&self, mut client: TcpStream, page: SocketAddr) -> std::io::Result<()> {
-        if self.refuses.load(Ordering::SeqCst) {
-            let mut head = Vec::new();
-            let mut bytes = [0; 1024];
-            while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-                let length = client.read(&mut bytes)?;
-                if length == 0 {
-                    return Ok(());
-                }
-                head.extend_from_slice(&bytes[..length]);
+        let mut head = Vec::new();
+        let mut bytes = [0; 1024];
+        while !head.ends_with(b"\r\n\r\n") {
+            let length = client.read(&mut bytes)?;
+            if length == 0 {
+                return Ok(());
             }
+            head.extend_from_slice(&bytes[..length]);
+        }
+        let is_stream = head.starts_with(b"GET /live ");
+        let refuses = |which: &AtomicBool| which.load(Ordering::SeqCst);
+        if refuses(&self.refuses) || is_stream && refuses(&self.refuses_streams) {
             client.write_all(BAD_GATEWAY)?;
-            if head.starts_with(b"GET /live ") {
+            if is_stream {
                 self.refused.fetch_add(1, Ordering::SeqCst);
             }
             return Ok(());
         }
         let mut issuer = TcpStream::connect(page)?;
+        // Each request comes by itself, and is looked at.
+        head.truncate(head.len() - 2);
+        head.extend_from_slice(b"connection: close\r\n\r\n");
+        issuer.write_all(&head)?;
         {
             let mut open = self.open();
             open.push(client.try_clone()?);
@@ -132,6 +140,12 @@ fn a_page_behind_a_proxy_that_refused_goes_on_by_itself_when_the_issuer_is_back(
                 Ok(())
             })?;
             says(&page, "#live", "can’t be reached")?;
+            // The page is to be had, and no stream.
+            proxy.shared.refuses_streams.store(true, Ordering::SeqCst);
+            proxy.hand_on();
+            says(&page, "#live", "Not live")?;
+            proxy.refuse();
+            proxy.shared.refuses_streams.store(false, Ordering::SeqCst);
             world.issuer.certwell(&["pause"])?.success("pause")?;
             proxy.hand_on();
             says(&page, "main", "the whole fleet is paused")?;

@@ -92,6 +92,8 @@ impl Told {
     /// It is on disk, and stays.
     pub(super) fn changed(&mut self, put: &Put, servers: usize) {
         self.document.changed |= put.count() > 0;
+        // What nginx did in a round before says nothing of this.
+        self.document.nginx = None;
         let files = put.paths().map(|path| path.display().to_string());
         self.document.files.extend(files);
         if let Some(sum) = &mut self.document.servers {

@@ -6,6 +6,8 @@
   if (!document.body.hasAttribute("data-live") || !window.EventSource) return;
 
   const OLD = "The issuer can’t be reached; what is shown may be old.";
+  const PERIODIC = "Not live: no stream of changes; got anew now and then.";
+  let source = null;
   let busy = false;
   let again = false;
 
@@ -81,7 +83,8 @@
       for (const part of ["header.top", "main", "footer"]) {
         const [old, next] = [document.querySelector(part), fresh.querySelector(part)];
         const live = next && next.querySelector("#live");
-        if (live) live.textContent = "Live.";
+        const streams = source && source.readyState === EventSource.OPEN;
+        if (live) live.textContent = streams ? "Live." : PERIODIC;
         if (old && next) mend(old, next);
       }
     } catch {
@@ -100,19 +103,22 @@
   const FIRST = 1000;
   const LONGEST = 30000;
   let pause = FIRST;
-  let source = null;
+  let lost = false;
   const listen = () => {
     source = new EventSource("/live");
     source.addEventListener("open", () => {
       pause = FIRST;
+      if (lost) refresh();
+      lost = false;
     });
     source.addEventListener("changed", refresh);
     source.addEventListener("error", () => {
-      say(OLD);
+      if (!lost) say(OLD);
+      lost = true;
       if (source.readyState !== EventSource.CLOSED) return;
       setTimeout(() => {
         // Somebody has to log in again, perhaps.
-        refresh();
+        if (!document.hidden) refresh();
         listen();
       }, pause);
       pause = Math.min(2 * pause, LONGEST);

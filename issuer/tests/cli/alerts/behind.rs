@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use certwell_issuer::plan::{
     alert::{Alert, Class, Severity, unseen},
+    explain::explain,
     facts::FleetFacts,
     looks::{looks, outlook},
     seen::Shown,
@@ -144,8 +145,15 @@ fn an_alert_on_a_host_to_which_only_dns_led_is_over() {
     let open = open(&facts, Class::SeenStranger);
     facts.sightings.probes.clear();
     assert_eq!(unseen(&facts, [&open], noon()).len(), 1);
+    let unlooked = "Nobody looks at sally from outside";
+    let says = |facts: &FleetFacts| {
+        let told = explain(facts, &certificate(MEDIA), noon()).unwrap();
+        told.iter().any(|text| text.starts_with(unlooked))
+    };
+    assert!(!says(&facts), "by DNS");
     leave_out_dns(&mut facts);
     assert_eq!(unseen(&facts, [&open], noon()), []);
+    assert!(says(&facts));
     // Where it can be looked at, somebody has to.
     served(&mut facts).listeners[0].proxy_protocol = false;
     served(&mut facts).listeners[0].state = ListenerState::Current.into();
