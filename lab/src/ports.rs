@@ -4,7 +4,7 @@ use std::{
     env, fs,
     fs::{File, OpenOptions, TryLockError},
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process,
@@ -68,7 +68,7 @@ impl Net {
                 if net
                     .all_hosts(8)
                     .iter()
-                    .all(|address| TcpListener::bind(address).is_ok())
+                    .all(|address| matches!(socket_at(&TCP, *address), Ok(None)))
                 {
                     return Ok(Self {
                         _lock: Some(file),
@@ -210,14 +210,7 @@ fn lock_directory() -> Result<PathBuf> {
 /// # Errors
 /// When something listens at `address` already; says who, where the system tells.
 pub fn ensure_free(address: SocketAddr, what: &str) -> Result<()> {
-    let Err(error) = TcpListener::bind(address) else {
-        return Ok(());
-    };
-    if error.kind() == io::ErrorKind::AddrInUse {
-        let by = owner(address).unwrap_or_else(|| "another program".to_owned());
-        bail!("{address}, needed by {what}, is in use by {by}; stop it and try again");
-    }
-    Err(error).with_context(|| format!("{address}, needed by {what}, can't be used"))
+    ensure_unheld(&TCP, address, what)
 }
 
 /// Like [`ensure_free`], for TCP and UDP.
@@ -226,26 +219,69 @@ pub fn ensure_free(address: SocketAddr, what: &str) -> Result<()> {
 /// When something listens there already.
 pub fn ensure_free_both(address: SocketAddr, what: &str) -> Result<()> {
     ensure_free(address, what)?;
-    UdpSocket::bind(address).map(drop).with_context(|| {
-        format!("{address} (UDP), needed by {what}, can't be used; stop what listens there")
-    })
+    ensure_unheld(&UDP, address, what)
 }
 
-/// The program that listens on TCP at `address`: name and pid.
-fn owner(address: SocketAddr) -> Option<String> {
-    let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let inode = table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let (ip, port) = fields.get(1)?.split_once(':')?;
-        let ip = Ipv4Addr::from(u32::from_str_radix(ip, 16).ok()?.to_le_bytes());
-        let port = u16::from_str_radix(port, 16).ok()?;
-        // 0A: LISTEN
-        let here = fields.get(3) == Some(&"0A")
-            && port == address.port()
-            && (ip.is_unspecified() || IpAddr::V4(ip) == address.ip());
-        here.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
-    })?;
-    let wanted = format!("socket:[{inode}]");
+fn ensure_unheld(transport: &Transport, address: SocketAddr, what: &str) -> Result<()> {
+    let Some(socket) = socket_at(transport, address)? else {
+        return Ok(());
+    };
+    let by = owner(&socket).unwrap_or_else(|| "another program".to_owned());
+    bail!("{address}, needed by {what}, is in use by {by}; stop it and try again");
+}
+
+/// The kernel's tables of a transport, and the state of a socket that is in the way there.
+///
+/// They are read, and no socket is made to try: a process that another thread starts just then would have it, too, and
+/// hold the address for as long as it takes to get going.
+struct Transport {
+    tables: [&'static str; 2],
+    state: &'static str,
+}
+
+const TCP: Transport = Transport {
+    tables: ["/proc/net/tcp", "/proc/net/tcp6"],
+    state: "0A",
+};
+const UDP: Transport = Transport {
+    tables: ["/proc/net/udp", "/proc/net/udp6"],
+    state: "07",
+};
+
+/// The number of the socket that listens at `address`, or at its port of all addresses.
+fn socket_at(transport: &Transport, address: SocketAddr) -> Result<Option<String>> {
+    for table in transport.tables {
+        let text = match fs::read_to_string(table) {
+            // Without IPv6 there is no table of it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            text => text.with_context(|| table.to_owned())?,
+        };
+        let socket = text.lines().skip(1).find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (ip, port) = fields.get(1)?.split_once(':')?;
+            let port = u16::from_str_radix(port, 16).ok()?;
+            let is_ours = match address.ip() {
+                IpAddr::V4(own) if ip.len() == 8 => {
+                    u32::from_str_radix(ip, 16) == Ok(u32::from_le_bytes(own.octets()))
+                }
+                _ => false,
+            };
+            let is_everywhere = ip.bytes().all(|digit| digit == b'0');
+            let is_there = (is_ours || is_everywhere)
+                && port == address.port()
+                && fields.get(3) == Some(&transport.state);
+            is_there.then(|| fields.get(9).map(|socket| (*socket).to_owned()))?
+        });
+        if socket.is_some() {
+            return Ok(socket);
+        }
+    }
+    Ok(None)
+}
+
+/// The program that has a socket: name and pid.
+fn owner(socket: &str) -> Option<String> {
+    let wanted = format!("socket:[{socket}]");
     all_processes().find_map(|pid| {
         let holds = fs::read_dir(format!("/proc/{pid}/fd"))
             .ok()?
@@ -260,12 +296,39 @@ fn owner(address: SocketAddr) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        net::{TcpListener, UdpSocket},
+        process::{self, Command},
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
     use super::*;
 
     #[test]
     fn two_worlds_get_two_networks() {
         let (one, two) = (Net::allocate().unwrap(), Net::allocate().unwrap());
         assert_ne!(one.ip(0), two.ip(0));
+    }
+
+    #[test]
+    fn to_look_whether_an_address_is_free_takes_it_from_nobody() {
+        let net = Net::allocate().unwrap();
+        let over = AtomicBool::new(false);
+        // What a process has open, each that it starts has as well, for a moment.
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::SeqCst) {
+                        Command::new("true").status().unwrap();
+                    }
+                });
+            }
+            let looks = (0..300).map(|_| ensure_free_both(net.dns(), "the lab's DNS"));
+            let looked = looks.collect::<Result<Vec<()>>>();
+            over.store(true, Ordering::SeqCst);
+            looked.unwrap();
+        });
     }
 
     #[test]
@@ -284,5 +347,19 @@ mod tests {
             text.contains(&format!("process {}", process::id())),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_listens_on_all_addresses_or_by_the_other_transport_is_known() {
+        let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let port = udp.local_addr().unwrap().port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        ensure_unheld(&UDP, address, "a test").unwrap_err();
+        for all in ["0.0.0.0:0", "[::]:0"] {
+            let tcp = TcpListener::bind(all).unwrap();
+            let port = tcp.local_addr().unwrap().port();
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            ensure_free(address, "a test").unwrap_err();
+        }
     }
 }
