@@ -120,9 +120,7 @@ impl Record {
         }
         self
     }
-}
 
-impl Record {
     /// Its cause is back. Who heard that it is over hears of it anew when it has stood for a moment, as at first.
     fn reopened(mut self, settled: Timestamp) -> Self {
         self.over = None;

@@ -151,7 +151,7 @@ impl AlarmTask {
                     tracing::warn!(
                         notifier,
                         alarm = cause.slug(),
-                        "not everybody got the alarm: {left_out}"
+                        "not everybody got the alarm: {left_out}; mend that mailbox, or `to` in [alarm.{notifier}]"
                     );
                 }
                 tracing::info!(

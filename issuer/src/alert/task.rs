@@ -431,7 +431,10 @@ impl Task {
         if self.left_out.get(notifier) == Some(&left_out) {
             return;
         }
-        let text = format!("{notifier} accepts messages, and not for everybody: {left_out}");
+        let text = format!(
+            "{notifier} accepts messages, and not for everybody: {left_out}; mend that mailbox, or `to` in \
+             [notifier.{notifier}]"
+        );
         tracing::warn!("{text}");
         self.left_out.insert(notifier.to_owned(), left_out);
         self.event("", text).await;
